@@ -1,1 +1,59 @@
-//! x
+//! The compiled core of umr: records, tokens, exact search, scores and sampling. Python is a feature, not a need.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+// What everything uses.
+pub mod error;
+pub mod files;
+pub mod fingerprint;
+pub mod progress;
+
+// What flows: passages and queries, their tokens, batches of them.
+pub mod plan;
+pub mod records;
+pub mod sample;
+pub mod tokens;
+
+// Exact search.
+pub mod dot;
+pub mod quant;
+pub mod search;
+pub mod shards;
+pub mod topk;
+
+// Scores of (query, passage) pairs.
+pub mod labels;
+pub mod scores;
+
+#[cfg(feature = "python")]
+mod py;
+
+pub use error::{Error, Result};
+pub use progress::Progress;
+
+/// The whole Python boundary: the module `umr._rust`. `python/umr/_rust.pyi` documents each name.
+#[cfg(feature = "python")]
+#[pyo3::pymodule]
+mod _rust {
+    #[pymodule_export]
+    use super::py::{
+        // names and versions
+        about::build_info,
+        about::fingerprint,
+        about::fingerprint_files,
+        // batches
+        batches::permutation,
+        batches::plan_batches,
+        batches::sample_candidates,
+        // handles
+        counter::Counter,
+        records::Records,
+        scores::ScoreLog,
+        // scores
+        scores::merge_scores,
+        // search
+        search::merge_topk,
+        search::search,
+        tokens::TokenStore,
+    };
+}

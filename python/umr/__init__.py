@@ -1,0 +1,74 @@
+"""umr: multilingual dense retrievers from passages and unlabelled questions (UMR, arXiv 2403.03516).
+
+    workspace = umr.create_workspace(Path("work"), ["passages.tsv"], ["queries.jsonl"], umr.EncoderConfig(model="..."), None)
+    umr.mine(workspace, umr.MineConfig(top_k=100))
+    umr.label(workspace, umr.LabelConfig(lm="..."))
+    umr.train(workspace, umr.TrainConfig())
+
+Importing umr takes no torch: the stages load it when they need it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
+    from umr.data.workspace import Workspace, create_workspace, open_workspace
+    from umr.encoder.encoder import DualEncoder, load_encoder
+    from umr.errors import UmrError
+    from umr.judge import judge, read_test_set
+    from umr.label import label
+    from umr.mine import mine
+    from umr.retrieve import search
+    from umr.rounds import RunConfig, read_config, run
+    from umr.train import train
+
+try:
+    __version__ = version("umr")
+except PackageNotFoundError:
+    __version__ = "unknown"
+
+_HOMES = {
+    "EncoderConfig": "config", "MineConfig": "config", "LabelConfig": "config", "TrainConfig": "config",
+    "Workspace": "data.workspace", "create_workspace": "data.workspace", "open_workspace": "data.workspace",
+    "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "rounds", "read_config": "rounds",
+    "judge": "judge", "read_test_set": "judge", "search": "retrieve",
+    "DualEncoder": "encoder.encoder", "load_encoder": "encoder.encoder", "UmrError": "errors",
+}  # fmt: skip
+
+__all__ = [
+    "DualEncoder",
+    "EncoderConfig",
+    "LabelConfig",
+    "MineConfig",
+    "RunConfig",
+    "TrainConfig",
+    "UmrError",
+    "Workspace",
+    "create_workspace",
+    "judge",
+    "label",
+    "load_encoder",
+    "mine",
+    "open_workspace",
+    "read_config",
+    "read_test_set",
+    "run",
+    "search",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'umr' has no attribute {name!r}")
+    value = getattr(import_module(f"umr.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,48 @@
+"""`umr mine`."""
+
+from __future__ import annotations
+
+from umr.cli.arguments import Force, Lang, Passages, Queries, Round, Work
+from umr.cli.options import command as make_command
+from umr.cli.output import Result
+from umr.config import EncoderConfig, MineConfig
+from umr.errors import UsageError
+from umr.layout import WorkLayout
+from umr.progress import Reporter
+
+NAME = "mine"
+
+
+def mine(
+    work: Work,
+    encoder: EncoderConfig | None,
+    config: MineConfig,
+    reporter: Reporter,
+    passages: Passages = None,
+    queries: Queries = None,
+    lang: Lang = None,
+    round: Round = None,
+    force: Force = False,
+) -> Result:
+    """Find the candidate passages of every query, with the encoder of the newest round.
+
+    The first call names --passages, --queries and --encoder; later ones go on with them, and with the encoder that
+    training has made.
+    """
+    from umr.data.workspace import create_workspace, open_workspace
+    from umr.mine import mine as stage
+
+    if passages and queries and encoder:
+        workspace = create_workspace(work, passages, queries, encoder, lang, reporter)
+    elif passages or queries or encoder or not WorkLayout(work).manifest.exists():
+        missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
+        raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")
+    else:
+        workspace = open_workspace(work, reporter)
+    found = stage(workspace, config, round, reporter, force)
+    place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)
+    data = {"round": place.number, "queries": len(found.rows), "top_k": found.rows.shape[1], "candidates": str(place.candidates)}
+    return Result(data, [f"round {place.number}: {found.rows.shape[1]} candidates for each of {len(found.rows):,} queries in {place.candidates}"])
+
+
+command = make_command(mine)

@@ -1,0 +1,1 @@
+"""The nouns: passages, queries, tokens, embeddings, candidates, scores, labels, batches."""

@@ -1,0 +1,54 @@
+"""Passages: rows of id, title and text over memory-mapped files. The Rust extension owns the map."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umr.errors import InputError
+from umr.progress import Reporter
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+
+def expand(patterns: Sequence[str], what: str) -> list[str]:
+    """The files that paths and globs stand for, in order, each once.
+
+    Arguments:
+        patterns: paths or globs; the matches of a glob are sorted by name.
+        what: `passages` or `queries`, for the message.
+
+    Raises:
+        InputError: a path that does not exist or a glob without a match.
+    """
+    files: dict[str, None] = {}
+    for pattern in patterns:
+        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
+        if not matches:
+            raise InputError(f"no {what} at {pattern!r}: no such file", "check the path; quote a glob so that umr expands it")
+        files |= dict.fromkeys(str(Path(m).expanduser().absolute()) for m in matches)
+    return list(files)
+
+
+def open_passages(paths: Sequence[str], cache: Path, reporter: Reporter) -> Records:
+    """Open passage files: DPR TSV or JSONL, gzip or not; the offset index is kept in `cache`.
+
+    Arguments:
+        paths: existing files, in corpus order.
+        cache: folder of the index and of unpacked gzip files.
+        reporter: told what was repaired.
+
+    Raises:
+        InputError, FormatError: see docs/formats.md; messages name file, line and id.
+    """
+    from umr._rust import Records
+
+    cache.mkdir(parents=True, exist_ok=True)
+    passages = Records.open(list(paths), "passages", str(cache))
+    empty = passages.repairs().get("empty_passages", 0)
+    if empty:
+        reporter.warn(f"{empty:,} of {len(passages):,} passages have no text")
+    return passages

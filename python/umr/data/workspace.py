@@ -1,0 +1,142 @@
+"""A work folder: which passages and queries it works on, and which round a stage belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umr.config import EncoderConfig, from_mapping
+from umr.data.corpus import expand, open_passages
+from umr.data.queries import Queries, open_queries
+from umr.errors import InputError, MismatchError, UsageError
+from umr.layout import RoundLayout, WorkLayout
+from umr.manifest import read_manifest, write_manifest
+from umr.progress import Reporter, Silent
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open work folder.
+
+    Arguments:
+        layout: its paths.
+        passages: the corpus.
+        queries: the unlabelled queries.
+        encoder: the encoder of round 0, as the user named it.
+    """
+
+    layout: WorkLayout
+    passages: Records
+    queries: Queries
+    encoder: EncoderConfig
+
+    def encoder_of(self, number: int) -> EncoderConfig:
+        """The encoder that round `number` mines with: the user's in round 0, then the one trained in the round before.
+
+        Raises:
+            InputError: the round before has not been trained.
+        """
+        if number == 0:
+            return self.encoder
+        before = self.layout.round(number - 1)
+        if not before.trained.exists():
+            raise InputError(f"round {number} needs the encoder trained in round {number - 1}, which is not there", f"run `umr train {self.layout.folder} --round {number - 1}`")
+        return EncoderConfig(model=str(before.encoder))
+
+
+def create_workspace(
+    folder: Path, passages: Sequence[str], queries: Sequence[str], encoder: EncoderConfig, lang: str | None, reporter: Reporter | None = None
+) -> Workspace:
+    """Open a work folder for these inputs, making it when it is new.
+
+    Arguments:
+        folder: the work folder.
+        passages: files or globs.
+        queries: files or globs.
+        encoder: the encoder of round 0.
+        lang: the language of every query, or None.
+        reporter: told what was read.
+
+    Raises:
+        InputError: a file is missing or cannot be used.
+        MismatchError: the folder works on other passages, queries, language or encoder.
+    """
+    reporter, layout = reporter or Silent(), WorkLayout(folder)
+    inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
+    if layout.manifest.exists():
+        _refuse_other(layout, inputs, encoder)
+        return open_workspace(folder, reporter)
+    workspace = _open(layout, inputs, encoder, reporter)
+    write_manifest(layout.manifest, "work", _fingerprints(workspace), {**inputs, "encoder": asdict(encoder)})
+    return workspace
+
+
+def open_workspace(folder: Path, reporter: Reporter | None = None) -> Workspace:
+    """Open an existing work folder.
+
+    Raises:
+        InputError: it is not one, or its files have gone.
+        MismatchError: its passages or queries have changed since.
+    """
+    layout = WorkLayout(folder)
+    if not layout.manifest.exists():
+        raise InputError(f"{folder} is not a work folder: it has no work.json", "begin with `umr mine WORK --passages P --queries Q --encoder M`")
+    value = read_manifest(layout.manifest, "work")
+    encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
+    workspace = _open(layout, value, encoder, reporter or Silent())
+    if _fingerprints(workspace) != value["made_from"]:
+        changed = [k for k, v in _fingerprints(workspace).items() if value["made_from"].get(k) != v]
+        raise MismatchError(f"{layout.manifest}: the {' and '.join(changed)} have changed since the work began", "restore the files, or begin in a new work folder")
+    return workspace
+
+
+def _open(layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
+    queries = open_queries(expand(inputs["queries"], "queries"), layout.corpus, inputs["lang"], reporter)
+    passages = open_passages(expand(inputs["passages"], "passages"), layout.corpus, reporter)
+    reporter.say(f"{len(passages):,} passages, {len(queries):,} queries in {len(set(queries.langs))} languages")
+    return Workspace(layout, passages, queries, encoder)
+
+
+def _fingerprints(workspace: Workspace) -> dict[str, str]:
+    return {"passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint}
+
+
+def _refuse_other(layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderConfig) -> None:
+    found = read_manifest(layout.manifest, "work")
+    wanted = {**inputs, "encoder": asdict(encoder)}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise MismatchError(
+                f"{layout.folder} works with other {key}: {found.get(key)!r}, asked for {value!r}", "use a new work folder, or leave the option out to go on"
+            )
+
+
+def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:
+    """The round that a stage works on.
+
+    Arguments:
+        layout: the work folder.
+        stage: `mine`, `label` or `train`.
+        number: the round the user named, or None for the newest unfinished one (mining opens the next when it is trained).
+
+    Raises:
+        InputError: the stage before has not been run in that round.
+        UsageError: a round that cannot exist yet.
+    """
+    rounds = [r for r in layout.rounds() if r.stage]
+    if number is None:
+        number = rounds[-1].number if rounds else 0
+        if stage == "mine" and rounds and rounds[-1].stage == "train":
+            number += 1
+    if number < 0 or number > len(rounds):
+        raise UsageError(f"there is no round {number} in {layout.folder}", f"rounds so far: {', '.join(str(r.number) for r in rounds) or 'none'}")
+    chosen = layout.round(number)
+    needed = {"mine": "", "label": "mine", "train": "label"}[stage]
+    if needed and not {"mine": chosen.mined, "label": chosen.labelled}[needed].exists():
+        raise InputError(f"round {number} of {layout.folder} has not been through `umr {needed}`", f"run `umr {needed} {layout.folder}` first")
+    return chosen

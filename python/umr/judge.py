@@ -1,0 +1,109 @@
+"""Evaluation of a work folder's encoders on judged queries. Gold enters here and nowhere before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umr.data.candidates import Candidates
+from umr.data.qrels import Qrels, read_qrels
+from umr.data.queries import Queries
+from umr.data.workspace import Workspace
+from umr.errors import InputError
+from umr.evaluate import Evaluation, evaluate_run
+from umr.progress import Reporter, Silent
+from umr.retrieve import choose, encoders, open_test_set, retrieve
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+METRICS = ("R@1", "R@5", "MRR", "nDCG@10")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Judged queries over passages.
+
+    Arguments:
+        queries: the queries, with or without judgments.
+        passages: what they are searched in.
+        qrels: the judgments.
+    """
+
+    __test__ = False  # pytest: not a test
+
+    queries: Queries
+    passages: Records
+    qrels: Qrels
+
+
+def read_test_set(
+    workspace: Workspace, qrels: Path, queries: Sequence[str] = (), passages: Sequence[str] = (), lang: str | None = None, reporter: Reporter | None = None
+) -> TestSet:
+    """Open judged queries.
+
+    Arguments:
+        workspace: gives its own queries and passages where none are named.
+        qrels: TREC or BEIR judgments.
+        queries, passages: files or globs.
+        lang: the language of every query, or None.
+        reporter: told what was read.
+
+    Raises:
+        InputError: no judged query is among the queries, or no judged passage among the passages.
+    """
+    other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter or Silent())
+    found = TestSet(other_queries or workspace.queries, other_passages or workspace.passages, read_qrels(qrels))
+    _check(found, qrels)
+    return found
+
+
+def _check(test: TestSet, path: Path) -> None:
+    judged = set(test.qrels.grades)
+    if not judged & set(test.queries.ids()):
+        raise InputError(f"{path}: none of its {len(judged):,} query ids is among the {len(test.queries):,} queries", "name the judged queries with --queries")
+    wanted = sorted({p for grades in test.qrels.grades.values() for p, grade in grades.items() if grade > 0})
+    if wanted and (test.passages.find(wanted) < 0).all():
+        raise InputError(f"{path}: none of its relevant passage ids is in the corpus (the first is {wanted[0]!r})", "name the judged passages with --passages")
+
+
+def judge(
+    workspace: Workspace,
+    test: TestSet,
+    number: int | None = None,
+    metrics: Sequence[str] = METRICS,
+    k: int = 100,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+) -> tuple[Evaluation, Candidates]:
+    """Retrieve with the encoder of a round and measure it.
+
+    Arguments:
+        workspace: whose encoder is measured.
+        test: judged queries.
+        number: 0 for the encoder that the work began with, r for the one trained in round r - 1; None for the newest.
+        metrics: names of ir_measures, and MRR.
+        k: passages retrieved for every query.
+        device: auto, cpu, cuda or cuda:N.
+        reporter: shows the progress.
+
+    Returns:
+        the evaluation, and what was retrieved.
+    """
+    reporter = reporter or Silent()
+    chosen = choose(workspace, number)
+    reporter.say(f"measuring the encoder of round {chosen}")
+    found = retrieve(workspace, test.queries, test.passages, chosen, k, device, reporter)
+    languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
+    asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
+    return evaluate_run(found.run(test.passages), asked, languages, metrics), found
+
+
+def first_and_newest(workspace: Workspace) -> tuple[int, int | None]:
+    """The encoder that the work began with and the newest one, None where nothing is trained yet."""
+    known = encoders(workspace)
+    return known[0], known[-1] if len(known) > 1 else None
+
+

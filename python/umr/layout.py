@@ -1,0 +1,111 @@
+"""Every path in a work folder, spelled here and nowhere else (docs/formats.md specifies the files)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RoundLayout:
+    """The paths of one round.
+
+    Arguments:
+        folder: `WORK/round-R`.
+        number: R, from 0.
+    """
+
+    folder: Path
+    number: int
+
+    @property
+    def mined(self) -> Path:
+        """Manifest of the mining stage; its presence says that the stage is finished."""
+        return self.folder / "mine.json"
+
+    @property
+    def candidates(self) -> Path:
+        """Mined candidates, one row a (query, passage)."""
+        return self.folder / "candidates.parquet"
+
+    @property
+    def label_plan(self) -> Path:
+        """What the labelling stage settled when it began: language model, template, measured precision."""
+        return self.folder / "label-plan.json"
+
+    @property
+    def labelled(self) -> Path:
+        """Manifest of the labelling stage."""
+        return self.folder / "label.json"
+
+    @property
+    def labels(self) -> Path:
+        """Scores and labels, one row a (query, passage)."""
+        return self.folder / "labels.parquet"
+
+    @property
+    def training(self) -> Path:
+        """State of an unfinished training: removed when it ends."""
+        return self.folder / "training"
+
+    @property
+    def trained(self) -> Path:
+        """Manifest of the training stage."""
+        return self.folder / "train.json"
+
+    @property
+    def encoder(self) -> Path:
+        """The trained encoder: a sentence-transformers folder, or `query/` and `passage/` where they differ."""
+        return self.folder / "encoder"
+
+    @property
+    def stage(self) -> str:
+        """The last finished stage: `""`, `mine`, `label` or `train`."""
+        for name, manifest in (("train", self.trained), ("label", self.labelled), ("mine", self.mined)):
+            if manifest.exists():
+                return name
+        return ""
+
+
+@dataclass(frozen=True)
+class WorkLayout:
+    """The paths of a work folder.
+
+    Arguments:
+        folder: the work folder.
+    """
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What the folder works on: passages, queries, language, encoder of round 0."""
+        return self.folder / "work.json"
+
+    @property
+    def corpus(self) -> Path:
+        """Offset indexes, unpacked gzip files and token stores."""
+        return self.folder / "corpus"
+
+    @property
+    def embeddings(self) -> Path:
+        """Embedding stores, one folder a fingerprint, shared by the rounds."""
+        return self.folder / "embeddings"
+
+    @property
+    def scores(self) -> Path:
+        """Score stores, one folder a language model and prompt, shared by the rounds."""
+        return self.folder / "scores"
+
+    def tokens(self, fingerprint: str) -> Path:
+        """The token store of one tokenizer, prefix and length."""
+        return self.corpus / f"tokens-{fingerprint[:16]}"
+
+    def round(self, number: int) -> RoundLayout:
+        """The paths of round `number`."""
+        return RoundLayout(self.folder / f"round-{number}", number)
+
+    def rounds(self) -> list[RoundLayout]:
+        """The rounds that exist, in order."""
+        numbers = (p.name.removeprefix("round-") for p in self.folder.glob("round-*") if p.is_dir())
+        return [self.round(n) for n in sorted(int(n) for n in numbers if n.isdigit())]

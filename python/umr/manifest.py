@@ -1,0 +1,57 @@
+"""Manifests: what an artefact is, what it was made from, and whether it may be used for what is asked now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from umr.errors import FormatError, MismatchError
+from umr.storage import read_json, write_json
+
+FORMAT = 1
+
+
+def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
+    """Write the manifest of an artefact, the last of its files.
+
+    Arguments:
+        path: where it goes.
+        kind: what the artefact is (`embeddings`, `mine`, ...).
+        made_from: fingerprints and settings that decide its content; a later use compares them.
+        contents: counts, checksums and whatever a reader wants to know.
+    """
+    write_json(path, {"format": FORMAT, "kind": kind, "made_from": dict(made_from), **contents})
+
+
+def read_manifest(path: Path, kind: str) -> dict[str, Any]:
+    """Read a manifest and check that it is one of `kind` in this format version.
+
+    Raises:
+        FormatError: it is something else, or from a version of umr with another format.
+    """
+    value = read_json(path)
+    if value.get("kind") != kind or not isinstance(value.get("made_from"), dict):
+        raise FormatError(f"{path}: expected the manifest of {kind!r}, found {value.get('kind')!r}", "remove the file and run the stage again")
+    if value.get("format") != FORMAT:
+        raise FormatError(f"{path}: format version {value.get('format')!r}, this umr reads version {FORMAT}", "use the version of umr that wrote it")
+    return value
+
+
+def require_same(path: Path, what: str, found: Mapping[str, Any], wanted: Mapping[str, Any], hint: str) -> None:
+    """Refuse an artefact that was made from something else.
+
+    Arguments:
+        path: the artefact's manifest.
+        what: the artefact in words.
+        found: what it was made from.
+        wanted: what the present call needs it to be made from.
+        hint: what the user can do.
+
+    Raises:
+        MismatchError: names every field that differs, with both values.
+    """
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        detail = "; ".join(f"{key} is {found.get(key)!r}, asked for {wanted[key]!r}" for key in differing)
+        raise MismatchError(f"{path}: {what} made otherwise: {detail}", hint)

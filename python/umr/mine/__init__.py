@@ -1,0 +1,75 @@
+"""The first stage: encode passages and queries, and find the top-k candidate passages of every query (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from umr.config import MineConfig
+from umr.data.candidates import Candidates, read_candidates
+from umr.data.workspace import Workspace, round_for
+from umr.errors import InputError
+from umr.layout import RoundLayout
+from umr.manifest import read_manifest, require_same, write_manifest
+from umr.progress import Reporter, Silent
+
+
+def mine(workspace: Workspace, config: MineConfig, number: int | None = None, reporter: Reporter | None = None, force: bool = False) -> Candidates:
+    """Mine the candidates of a round; a finished round is read, a killed one continues.
+
+    Arguments:
+        workspace: passages and queries.
+        config: k, precision, sizes.
+        number: the round; None for the newest unfinished one, or the next when that is trained.
+        reporter: shows what is done.
+        force: mine again even where the round is mined; its later artefacts are removed.
+
+    Returns:
+        the candidates, k of every query.
+
+    Raises:
+        MismatchError: the round was mined with another configuration.
+        InputError: k is larger than the corpus; a model cannot be loaded.
+    """
+    reporter = reporter or Silent()
+    place = round_for(workspace.layout, "mine", number)
+    made_from = {"top_k": config.top_k, "precision": config.precision, "store": config.store, "encoder": asdict(workspace.encoder_of(place.number))}
+    if place.mined.exists() and not force:
+        found = read_manifest(place.mined, "mine")["made_from"]
+        require_same(place.mined, f"round {place.number} was mined", found, made_from, "leave the options as they were, or redo the round with --force")
+        reporter.say(f"round {place.number} is mined already: {place.candidates}")
+        return read_candidates(place.candidates)
+    return _mine(workspace, place, config, made_from, reporter)
+
+
+def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: dict[str, object], reporter: Reporter) -> Candidates:
+    from umr.encoder.encoder import load_encoder
+    from umr.encoder.encode import encode, encoder_identity
+    from umr.mine.search import top_k
+    from umr.models.device import pick_device
+
+    if config.top_k > len(workspace.passages):
+        raise InputError(f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages", f"use --top-k {len(workspace.passages)} or less")
+    clear_round(place)
+    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
+    reporter.say(f"round {place.number}: {encoder.query.settings.describe()} ({encoder.source})")
+    passages = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
+    queries = encode(workspace.queries.records, encoder, "query", workspace.layout, config, reporter)
+    rows, scores = top_k(queries.read(), passages, config.top_k, config.threads, reporter)
+    candidates = Candidates(workspace.queries.ids(), workspace.queries.langs, rows, scores)
+    candidates.write(place.candidates, workspace.passages)
+    contents = {
+        "config": asdict(config), "queries": len(rows), "passages": passages.rows, **encoder_identity(encoder),
+        "passage_embeddings": passages.folder.name, "query_embeddings": queries.folder.name,
+    }  # fmt: skip
+    write_manifest(place.mined, "mine", made_from, contents)
+    return candidates
+
+
+def clear_round(place: RoundLayout) -> None:
+    """Remove the artefacts of a round that stand on its candidates; scores and embeddings are kept."""
+    import shutil
+
+    for manifest in (place.trained, place.labelled, place.label_plan, place.mined):
+        manifest.unlink(missing_ok=True)
+    for folder in (place.training, place.encoder):
+        shutil.rmtree(folder, ignore_errors=True)

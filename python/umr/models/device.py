@@ -1,0 +1,74 @@
+"""Where and how to compute: the device, and the faster of fp32 and bf16 measured on this machine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import torch
+
+from umr.config import Precision
+from umr.errors import UsageError
+from umr.progress import Reporter
+
+SIZE = 1024  # rows and columns of the matrices that are timed
+ROUNDS = 5
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes CUDA where there is one.
+
+    Raises:
+        UsageError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", "use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices", "use --device cpu")
+    return device
+
+
+@cache
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """GFLOP/s of one matrix product of 1,024 x 1,024 x 1,024, the best of five.
+
+    Arguments:
+        device: where.
+        dtype: of the matrices.
+    """
+    a = torch.ones(SIZE, SIZE, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * SIZE**3 / best / 1e9
+
+
+def settle_precision(precision: Precision, device: torch.device, reporter: Reporter) -> Precision:
+    """fp32 or bf16: what was asked for, or the faster of the two here.
+
+    Arguments:
+        precision: fp32, bf16 or auto.
+        device: where it will run.
+        reporter: told what was measured.
+    """
+    if precision != "auto":
+        return precision
+    single, half = (matrix_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+    chosen: Precision = "bf16" if half > single else "fp32"
+    reporter.say(f"precision {chosen}: one matrix product runs at {single:,.0f} GFLOP/s in fp32, {half:,.0f} in bf16 on this machine")
+    return chosen
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 autocast, or nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()

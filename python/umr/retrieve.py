@@ -1,0 +1,146 @@
+"""Retrieval outside the loop: any queries, with the encoder of any round; what evaluation and search stand on."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import MineConfig
+from umr.data.candidates import Candidates
+from umr.data.corpus import expand, open_passages
+from umr.data.queries import Queries, open_queries, typed_query
+from umr.data.workspace import Workspace
+from umr.encoder.encode import encode, encode_rows, token_store
+from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.errors import UsageError
+from umr.layout import WorkLayout
+from umr.manifest import read_manifest
+from umr.mine.search import top_k
+from umr.models.device import pick_device
+from umr.progress import Reporter, Silent
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found passage."""
+
+    rank: int
+    passage_id: str
+    title: str
+    text: str
+    score: float
+
+
+def encoders(workspace: Workspace) -> list[int]:
+    """The rounds whose encoder is there: 0 is the one that the work began with, r the one trained in round r - 1."""
+    trained = [r.number + 1 for r in workspace.layout.rounds() if r.trained.exists()]
+    return [0, *trained]
+
+
+def choose(workspace: Workspace, number: int | None) -> int:
+    """The round whose encoder is used: the named one, or the newest.
+
+    Raises:
+        UsageError: that round has no encoder.
+    """
+    known = encoders(workspace)
+    if number is not None and number not in known:
+        raise UsageError(f"there is no encoder for round {number}", f"encoders: {', '.join(map(str, known))} (0 is the one the work began with)")
+    return known[-1] if number is None else number
+
+
+def mined_config(workspace: Workspace, k: int, device: str = "auto") -> MineConfig:
+    """The mining configuration of round 0, so that its embeddings are read and not made again, with another k."""
+    manifest = workspace.layout.round(0).mined
+    made = read_manifest(manifest, "mine")["config"] if manifest.exists() else {}
+    return MineConfig(**{**made, "top_k": k, "device": device})
+
+
+def retrieve(
+    workspace: Workspace, queries: Queries, passages: Records, number: int, k: int, device: str = "auto", reporter: Reporter | None = None
+) -> Candidates:
+    """The top passages of queries.
+
+    Arguments:
+        workspace: whose encoders and stores are used.
+        queries: any queries.
+        passages: any passages.
+        number: the round whose encoder is used.
+        k: passages a query; cut to the corpus.
+        device: auto, cpu, cuda or cuda:N.
+        reporter: shows the progress.
+    """
+    reporter = reporter or Silent()
+    config = mined_config(workspace, min(k, len(passages)), device)
+    encoder = load_encoder(workspace.encoder_of(number), pick_device(device), reporter)
+    stored = encode(passages, encoder, "passage", workspace.layout, config, reporter)
+    vectors = encode(queries.records, encoder, "query", workspace.layout, config, reporter)
+    rows, scores = top_k(vectors.read(), stored, config.top_k, config.threads, reporter)
+    return Candidates(queries.ids(), queries.langs, rows, scores)
+
+
+def open_test_set(
+    layout: WorkLayout, queries: Sequence[str], passages: Sequence[str], lang: str | None, reporter: Reporter
+) -> tuple[Queries | None, Records | None]:
+    """Open other queries or passages than the work folder's own; their indexes are kept under `evaluation/`.
+
+    Arguments:
+        layout: the work folder.
+        queries, passages: files or globs; empty for the work folder's own.
+        lang: the language of every query, or None.
+        reporter: told what was read.
+    """
+    found_queries = expand(queries, "queries")
+    found_passages = expand(passages, "passages")
+    cache = layout.folder / "evaluation" / hashlib.sha256("\n".join([*found_queries, "", *found_passages]).encode()).hexdigest()[:16]
+    return (
+        open_queries(found_queries, cache, lang, reporter) if found_queries else None,
+        open_passages(found_passages, cache, reporter) if found_passages else None,
+    )
+
+
+def search(
+    workspace: Workspace, question: str, k: int = 5, lang: str | None = None, number: int | None = None, device: str = "auto", reporter: Reporter | None = None
+) -> list[Hit]:
+    """The top passages of one typed question.
+
+    Arguments:
+        workspace: whose passages are searched.
+        question: the text.
+        k: passages; cut to the corpus.
+        lang: language code of the question, or None.
+        number: the round whose encoder is used; None for the newest.
+        device: auto, cpu, cuda or cuda:N.
+        reporter: shows the progress.
+
+    Raises:
+        UsageError: the question is empty, or there is no such round.
+    """
+    if not question.strip():
+        raise UsageError("the question is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
+    reporter = reporter or Silent()
+    config = mined_config(workspace, min(k, len(workspace.passages)), device)
+    encoder = load_encoder(workspace.encoder_of(choose(workspace, number)), pick_device(device), reporter)
+    stored = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
+    vector = _typed_vector(question, lang, encoder, config)
+    rows, scores = top_k(vector, stored, config.top_k, config.threads)
+    ids, texts = workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0])
+    found = zip(ids, texts, scores[0], strict=True)
+    return [Hit(rank, name, title, text, float(score)) for rank, (name, (title, text), score) in enumerate(found, start=1)]
+
+
+def _typed_vector(question: str, lang: str | None, encoder: DualEncoder, config: MineConfig) -> NDArray[np.float32]:
+    query = typed_query(question, lang)
+    with tempfile.TemporaryDirectory(prefix="umr-") as folder:
+        tokens = token_store(query.records, encoder.query, "query", WorkLayout(Path(folder)), Silent())
+        return encode_rows(encoder.query, tokens, np.zeros(1, dtype=np.uint32), config.batch_tokens)

@@ -1,0 +1,93 @@
+"""Files that are whole or absent: written beside their place, flushed, renamed; JSON manifests read with good errors."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from umr.errors import FormatError, InputError, StorageError, UmrError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def storage_error(error: OSError, path: Path) -> UmrError:
+    """The error a user should see for a failed read or write of `path`."""
+    if error.errno in FULL:
+        return StorageError(f"no space left on the device while writing {path}",
+            "free some space and run it again: finished work is kept")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"no permission to write {path}", "choose a folder that you may write to")
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return InputError(f"{path}: {error.strerror or error}", "check the path")
+    return StorageError(f"{path}: {error.strerror or error}")
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Arguments:
+        path: the file or folder that is to exist afterwards, whole.
+
+    Yields:
+        the path to write to.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        _remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with file.open("rb+") as handle:
+            os.fsync(handle.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object whole, two-space indented, keys in their order, UTF-8."""
+    with beside(path) as temporary:
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is not a JSON object; the message names path and line.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        line = getattr(error, "lineno", 1)
+        raise FormatError(f"{path}:{line}: not valid JSON ({error})", "the file is damaged: remove it and run the stage again") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}:1: expected a JSON object, found {type(value).__name__}")
+    return value

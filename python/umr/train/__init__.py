@@ -1,0 +1,74 @@
+"""The third stage: distil the labels into the encoder (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from umr.config import MineConfig, TrainConfig
+from umr.data.labels import read_labels
+from umr.data.workspace import Workspace, round_for
+from umr.layout import RoundLayout
+from umr.manifest import read_manifest, require_same, write_manifest
+from umr.progress import Reporter, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from umr.train.loop import History
+
+
+def train(workspace: Workspace, config: TrainConfig, number: int | None = None, reporter: Reporter | None = None, force: bool = False) -> Path:
+    """Train the encoder of a round on its labels; a finished round is left, a killed one continues from its last state.
+
+    Arguments:
+        workspace: passages and queries.
+        config: everything about the training.
+        number: the round; None for the newest.
+        reporter: shows what is done.
+        force: train again even where the round is trained.
+
+    Returns:
+        the folder of the trained encoder.
+
+    Raises:
+        MismatchError: the round was trained, or began to be, with another configuration.
+    """
+    reporter = reporter or Silent()
+    place = round_for(workspace.layout, "train", number)
+    made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
+    if place.trained.exists() and not force:
+        found = read_manifest(place.trained, "train")["made_from"]
+        require_same(place.trained, f"round {place.number} was trained", found, made_from, "leave the options as they were, or redo it with --force")
+        reporter.say(f"round {place.number} is trained already: {place.encoder}")
+        return place.encoder
+    _train(workspace, place, config, made_from, reporter, force)
+    return place.encoder
+
+
+def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter, force: bool) -> None:
+    import shutil
+
+    from umr.encoder.encoder import load_encoder
+    from umr.encoder.export import save_encoder
+    from umr.models.device import pick_device
+    from umr.train.loop import run
+    from umr.train.towers import prepare
+
+    if force:
+        shutil.rmtree(place.training, ignore_errors=True)
+    place.trained.unlink(missing_ok=True)
+    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
+    towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
+    history = run(towers, read_labels(place.labels), config, made_from, place.training, reporter)
+    save_encoder(towers.encoder, place.encoder)
+    write_manifest(place.trained, "train", made_from, _contents(history))
+    shutil.rmtree(place.training, ignore_errors=True)
+
+
+def _mined_with(place: RoundLayout) -> MineConfig:
+    return MineConfig(**read_manifest(place.mined, "mine")["config"])
+
+
+def _contents(history: History) -> dict[str, Any]:
+    return {"steps": history.steps, "kept_step": history.best_step, "validation": history.validation}

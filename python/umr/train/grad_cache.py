@@ -1,0 +1,78 @@
+"""GradCache (Gao et al. 2021, arXiv 2101.06983): the gradient of a large batch in the memory of a small one.
+
+Every chunk is encoded without a graph, the loss gives the gradient at the vectors, and each chunk is encoded again with a
+graph to carry that gradient to the weights. Dropout is drawn from a seed of its own for each chunk, so that both passes see
+the same network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from umr.config import Precision
+from umr.encoder.encoder import Encoder
+from umr.models.device import autocast
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some texts of a batch.
+
+    Arguments:
+        ids: [b, L] int64.
+        mask: [b, L].
+        places: [b] where their vectors go among the batch's.
+        seed: of the dropout.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    places: Tensor
+    seed: int
+
+
+def encode_chunk(tower: Encoder, chunk: Chunk, precision: Precision) -> Tensor:
+    """Encode a chunk with its own dropout: [b, d] float32."""
+    torch.manual_seed(chunk.seed)
+    with autocast(precision, tower.device):
+        vectors = tower(chunk.ids, chunk.mask)
+    return vectors.float()  # type: ignore[no-any-return]
+
+
+def cached_backward(
+    towers: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor], precision: Precision
+) -> Tensor:
+    """Add the gradients of the loss to the towers' weights, chunk by chunk.
+
+    Arguments:
+        towers: one for each list of chunks; may be the same one twice.
+        chunks: the texts of each tower; an empty list leaves the tower out.
+        sizes: vectors of each tower in the batch.
+        loss: from the towers' vectors, [size, d] each, to a scalar.
+        precision: fp32 or bf16 autocast.
+
+    Returns:
+        the loss, detached.
+    """
+    cached = [encode_all(tower, parts, size, precision).requires_grad_(bool(parts)) for tower, parts, size in zip(towers, chunks, sizes, strict=True)]
+    value = loss(cached)
+    value.backward()  # type: ignore[no-untyped-call]
+    for tower, parts, vectors in zip(towers, chunks, cached, strict=True):
+        if vectors.grad is None:
+            continue
+        for chunk in parts:
+            encode_chunk(tower, chunk, precision).backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
+    return value.detach()
+
+
+@torch.no_grad()
+def encode_all(tower: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
+    """Encode chunks without a graph: [size, d] float32, in the batch's order."""
+    vectors = torch.zeros(size, tower.dimensions, device=tower.device)
+    for chunk in chunks:
+        vectors[chunk.places] = encode_chunk(tower, chunk, precision)
+    return vectors

@@ -1,0 +1,239 @@
+//! Files on disk: mapping them, stamping them, and writing them beside their place before renaming.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A partial file that nobody has written to for this long belongs to a process that was killed.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// Read-only bytes: a mapped file, or memory.
+#[derive(Debug)]
+pub enum Bytes {
+    /// A memory-mapped file.
+    Mapped(Mmap),
+    /// Bytes that live in memory, or an empty file (which cannot be mapped).
+    Owned(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Maps a file for reading; a missing file or a folder is the user's error and says so.
+pub fn map(path: &Path) -> Result<Bytes> {
+    let file = open(path)?;
+    let size = file
+        .metadata()
+        .map_err(|source| Error::io(path, source))?
+        .len();
+    if size == 0 {
+        return Ok(Bytes::Owned(Vec::new()));
+    }
+    // SAFETY: the mapping is read-only and private to this process. Changing or truncating the file while it is
+    // mapped is outside the contract of every reader here, as the documentation of the file formats states.
+    let mapped = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
+    Ok(Bytes::Mapped(mapped))
+}
+
+/// Opens a file for reading, with the message a user needs when it is missing or a folder.
+pub fn open(path: &Path) -> Result<File> {
+    if path.is_dir() {
+        let message = format!("{} is a folder, expected a file", path.display());
+        return Err(Error::input(message, "name the files inside it"));
+    }
+    match File::open(path) {
+        Ok(file) => Ok(file),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(Error::input(
+            format!("{}: no such file", path.display()),
+            "check the path",
+        )),
+        Err(source) => Err(Error::io(path, source)),
+    }
+}
+
+/// Size and time of the last change of a file: equal stamps mean that nobody touched it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification, nanoseconds since 1970.
+    pub mtime_ns: u64,
+}
+
+impl Stamp {
+    /// Reads the stamp of the file at `path`.
+    pub fn of(path: &Path) -> Result<Self> {
+        let meta = open(path)?
+            .metadata()
+            .map_err(|source| Error::io(path, source))?;
+        let time = meta.modified().map_err(|source| Error::io(path, source))?;
+        let age = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
+            size: meta.len(),
+            mtime_ns: age.as_nanos() as u64,
+        })
+    }
+}
+
+/// A file being written beside its place; [`Staged::commit`] puts it there, dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    place: PathBuf,
+    beside: PathBuf,
+    writer: Option<BufWriter<File>>,
+    hasher: blake3::Hasher,
+    written: u64,
+}
+
+impl Staged {
+    /// Starts writing the file that will stand at `place`; makes the folder where needed.
+    pub fn create(place: &Path) -> Result<Self> {
+        let folder = place.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+        let name = place
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        sweep(folder, &name);
+        let beside = folder.join(format!("{name}.{}.partial", std::process::id()));
+        let file = File::create(&beside).map_err(|source| Error::io(&beside, source))?;
+        let writer = Some(BufWriter::with_capacity(1 << 20, file));
+        Ok(Self {
+            place: place.to_path_buf(),
+            beside,
+            writer,
+            hasher: blake3::Hasher::new(),
+            written: 0,
+        })
+    }
+
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        match &mut self.writer {
+            Some(writer) => writer
+                .write_all(bytes)
+                .map_err(|source| Error::io(&self.place, source)),
+            None => Err(Error::Internal {
+                message: "write after commit".into(),
+            }),
+        }
+    }
+
+    /// Flushes to the device and renames into place. Returns size and checksum of what was written.
+    pub fn commit(mut self) -> Result<Written> {
+        let failed = |source| Error::io(&self.place, source);
+        if let Some(writer) = self.writer.take() {
+            let file = writer
+                .into_inner()
+                .map_err(|error| failed(error.into_error()))?;
+            file.sync_all().map_err(failed)?;
+        }
+        fs::rename(&self.beside, &self.place).map_err(failed)?;
+        sync_folder(&self.place);
+        Ok(Written {
+            size: self.written,
+            blake3: self.hasher.finalize().to_hex().to_string(),
+        })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After a commit the partial name no longer exists and this does nothing.
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
+/// What a manifest keeps about a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Size in bytes.
+    pub size: u64,
+    /// BLAKE3-256 of the content, in hexadecimal.
+    pub blake3: String,
+}
+
+/// Makes a rename durable where the system allows folders to be synchronised; elsewhere it is a no-op.
+fn sync_folder(place: &Path) {
+    if let Some(Ok(folder)) = place.parent().map(File::open) {
+        let _ = folder.sync_all();
+    }
+}
+
+/// Removes what a killed process left beside `name`.
+fn sweep(folder: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let ours = file.starts_with(&format!("{name}.")) && file.ends_with(".partial");
+        if ours && is_stale(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_stale(entry: &fs::DirEntry) -> bool {
+    let changed = entry.metadata().and_then(|meta| meta.modified());
+    changed.is_ok_and(|time| {
+        SystemTime::now()
+            .duration_since(time)
+            .is_ok_and(|age| age > STALE)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_file_appears_only_when_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("sub/a.bin");
+        let mut staged = Staged::create(&place).unwrap();
+        staged.write(b"abc").unwrap();
+        assert!(!place.exists());
+        let written = staged.commit().unwrap();
+        assert_eq!(written.size, 3);
+        assert_eq!(written.blake3, blake3::hash(b"abc").to_hex().to_string());
+        assert_eq!(&*map(&place).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut staged = Staged::create(&folder.path().join("a.bin")).unwrap();
+        staged.write(b"abc").unwrap();
+        drop(staged);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn missing_files_and_folders_are_input_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(map(folder.path()), Err(Error::Input { .. })));
+        assert!(matches!(
+            map(&folder.path().join("no")),
+            Err(Error::Input { .. })
+        ));
+    }
+}

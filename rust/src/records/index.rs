@@ -1,0 +1,94 @@
+//! The offset table kept in the cache: reused while the files are unchanged, rebuilt on the slightest doubt.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::fields::Kind;
+use super::layout::Layout;
+use super::scan::Repairs;
+use super::source::Origin;
+use super::table::{ROW_BYTES, Table};
+use crate::error::{Error, Result};
+use crate::files::{self, Staged};
+use crate::fingerprint;
+use crate::progress::Progress;
+
+/// First bytes of an index.
+const MAGIC: &[u8; 8] = b"UMRINDX1";
+/// Magic and header length.
+const PREFIX: usize = 12;
+/// Changes whenever the same bytes would be read as other records.
+pub const READER_VERSION: u32 = 1;
+
+/// The JSON in front of the table.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the reader that made the table.
+    pub version: u32,
+    /// Passages or queries.
+    pub kind: Kind,
+    /// The files, in order.
+    pub files: Vec<Origin>,
+    /// Their formats.
+    pub layouts: Vec<Layout>,
+    /// Number of records.
+    pub rows: usize,
+    /// Fingerprint of kind, reader and content.
+    pub fingerprint: String,
+    /// What was mended.
+    pub repairs: Repairs,
+    /// BLAKE3-256 of the table.
+    pub table: String,
+}
+
+/// Writes header and table beside `path` and renames them into place.
+pub fn save(path: &Path, header: &Header, body: &[u8]) -> Result<()> {
+    let mut json = serde_json::to_vec(header).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    // The table starts at a multiple of eight bytes; JSON ends with as many spaces as that takes.
+    json.resize((PREFIX + json.len()).next_multiple_of(8) - PREFIX, b' ');
+    let mut file = Staged::create(path)?;
+    file.write(MAGIC)?;
+    file.write(&(json.len() as u32).to_le_bytes())?;
+    file.write(&json)?;
+    file.write(body)?;
+    file.commit().map(|_| ())
+}
+
+/// The kept table, when it was made by this reader from exactly these files and is whole.
+pub fn load(
+    path: &Path,
+    kind: Kind,
+    files: &[Origin],
+    progress: &Progress,
+) -> Result<Option<(Header, Table)>> {
+    if fs::metadata(path).map(|meta| meta.len()).unwrap_or(0) < PREFIX as u64 {
+        return Ok(None);
+    }
+    let bytes = files::map(path)?;
+    let Some((header, skip)) = read_header(&bytes) else {
+        return Ok(None);
+    };
+    let known = header.version == READER_VERSION && header.kind == kind && header.files == files;
+    if !known || bytes.len() != skip + header.rows.saturating_mul(ROW_BYTES) {
+        return Ok(None);
+    }
+    let mut hasher = blake3::Hasher::new();
+    fingerprint::update(&mut hasher, &bytes[skip..], progress)?;
+    if hasher.finalize().to_hex().as_str() != header.table {
+        return Ok(None);
+    }
+    let rows = header.rows;
+    Ok(Table::new(bytes, skip, rows).map(|table| (header, table)))
+}
+
+fn read_header(bytes: &[u8]) -> Option<(Header, usize)> {
+    let mut length = [0u8; 4];
+    length.copy_from_slice(bytes.strip_prefix(MAGIC)?.get(..4)?);
+    let skip = PREFIX.checked_add(u32::from_le_bytes(length) as usize)?;
+    let header = serde_json::from_slice(bytes.get(PREFIX..skip)?).ok()?;
+    Some((header, skip))
+}

@@ -1,0 +1,126 @@
+//! Records: passages or queries that stay in their files, found by row through a table of offsets.
+
+pub mod fields;
+mod index;
+mod jsonl;
+mod layout;
+mod open;
+mod scan;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tsv;
+mod unpack;
+
+pub use fields::{Fields, Kind};
+pub use scan::Repairs;
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::fingerprint::{Key, id_hash, passage_key, query_key};
+use source::Source;
+use table::Table;
+
+/// All records of a collection. Rows count from 0 over all files in the order given.
+#[derive(Debug)]
+pub struct Records {
+    kind: Kind,
+    sources: Vec<Source>,
+    /// Offset of each source's first byte in the concatenation of all, and behind the last one its end.
+    bases: Vec<u64>,
+    table: Table,
+    fingerprint: String,
+    repairs: Repairs,
+}
+
+impl Records {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.table.rows()
+    }
+
+    /// Whether there are none; never true of opened files.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Passages or queries.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// BLAKE3-256 in hexadecimal of kind, reader version and content; independent of paths and times.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What was mended while reading.
+    pub fn repairs(&self) -> Repairs {
+        self.repairs
+    }
+
+    /// The record in a row; a row beyond the end is a [`Error::Shape`].
+    pub fn get(&self, row: u32) -> Result<Fields<'_>> {
+        let (source, start, end) = self.span(row)?;
+        let fields = source.layout.parse(self.kind, &source.bytes[start..end]);
+        let mut fields = fields.map_err(|flaw| source.error(start, flaw))?;
+        fields.lang = trimmed(fields.lang);
+        Ok(fields)
+    }
+
+    /// The content key of a row, under which scores are kept.
+    pub fn key(&self, row: u32) -> Result<Key> {
+        let fields = self.get(row)?;
+        Ok(match self.kind {
+            Kind::Passages => passage_key(&fields.title, &fields.text),
+            Kind::Queries => query_key(&fields.text),
+        })
+    }
+
+    /// The row of an id, if there is one.
+    pub fn find(&self, id: &str) -> Result<Option<u32>> {
+        for row in self.table.with_hash(id_hash(id)) {
+            if self.get(row)?.id == id {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The path (as given) and line (from 1) at which a row's record starts.
+    pub fn locate(&self, row: u32) -> Result<(&str, u64)> {
+        let (source, start, _) = self.span(row)?;
+        Ok((&source.name, source.line(start)))
+    }
+
+    /// The source of a row and the bytes of its record in it.
+    fn span(&self, row: u32) -> Result<(&Source, usize, usize)> {
+        let row = row as usize;
+        if row >= self.len() {
+            let message = format!("row {row}: there are only {} {}", self.len(), self.kind);
+            return Err(Error::shape(message));
+        }
+        let start = self.table.start(row);
+        let file = self.bases.partition_point(|base| *base <= start) - 1;
+        let (base, limit) = (self.bases[file], self.bases[file + 1]);
+        let next = if row + 1 < self.len() {
+            self.table.start(row + 1)
+        } else {
+            limit
+        };
+        Ok((
+            &self.sources[file],
+            (start - base) as usize,
+            (next.min(limit) - base) as usize,
+        ))
+    }
+}
+
+fn trimmed(lang: Cow<'_, str>) -> Cow<'_, str> {
+    match lang {
+        Cow::Borrowed(lang) => Cow::Borrowed(lang.trim()),
+        Cow::Owned(lang) => Cow::Owned(lang.trim().to_owned()),
+    }
+}

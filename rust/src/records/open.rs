@@ -1,0 +1,197 @@
+//! Opening records: from files through the cached table, or from texts in memory.
+
+use std::path::Path;
+
+use super::Records;
+use super::fields::Kind;
+use super::index::{self, Header, READER_VERSION};
+use super::scan::Scan;
+use super::source::{Origin, Source};
+use super::table::{self, Table};
+use crate::error::{Error, Result};
+use crate::files::{self, Bytes};
+use crate::fingerprint;
+use crate::progress::Progress;
+
+impl Records {
+    /// Opens files of passages or queries. `cache` keeps unpacked copies and the offset table; counts rows.
+    pub fn open(paths: &[String], kind: Kind, cache: &Path, progress: &Progress) -> Result<Self> {
+        if paths.is_empty() {
+            return Err(Error::input(
+                format!("no files of {kind}"),
+                "name at least one file",
+            ));
+        }
+        let locate = |name: &String| Origin::locate(name, cache, progress);
+        let origins = paths.iter().map(locate).collect::<Result<Vec<_>>>()?;
+        let kept = cache.join(format!("{kind}.index"));
+        if let Some((header, table)) = index::load(&kept, kind, &origins, progress)? {
+            progress.add(table.rows());
+            return reopen(header, table);
+        }
+        let mut sources = Vec::with_capacity(origins.len());
+        for origin in &origins {
+            sources.push(Source::detect(
+                &origin.name,
+                files::map(&origin.content)?,
+                kind,
+            )?);
+        }
+        let records = build(kind, sources, progress)?;
+        index::save(&kept, &records.header(origins), records.table.body())?;
+        Ok(records)
+    }
+
+    /// Queries in memory, for questions that were typed. The three lists have equal lengths.
+    pub fn from_texts(ids: &[String], texts: &[String], langs: &[String]) -> Result<Self> {
+        if texts.len() != ids.len() || langs.len() != ids.len() {
+            let (a, b, c) = (ids.len(), texts.len(), langs.len());
+            return Err(Error::shape(format!(
+                "{a} ids, {b} texts and {c} languages"
+            )));
+        }
+        let mut lines = Vec::new();
+        for ((id, text), lang) in ids.iter().zip(texts).zip(langs) {
+            let line = serde_json::json!({ "id": id, "question": text, "lang": lang });
+            lines.extend_from_slice(line.to_string().as_bytes());
+            lines.push(b'\n');
+        }
+        let source = Source::detect("typed.jsonl", Bytes::Owned(lines), Kind::Queries)?;
+        build(Kind::Queries, vec![source], &Progress::default()).map_err(without_place)
+    }
+
+    fn header(&self, files: Vec<Origin>) -> Header {
+        let table = blake3::Hasher::new()
+            .update_rayon(self.table.body())
+            .finalize();
+        Header {
+            version: READER_VERSION,
+            kind: self.kind,
+            files,
+            layouts: self
+                .sources
+                .iter()
+                .map(|source| source.layout.clone())
+                .collect(),
+            rows: self.len(),
+            fingerprint: self.fingerprint.clone(),
+            repairs: self.repairs,
+            table: table.to_hex().to_string(),
+        }
+    }
+}
+
+/// Texts in memory have no file and no line that would help anybody.
+fn without_place(error: Error) -> Error {
+    match error {
+        Error::Format { message, hint, .. } => Error::Input { message, hint },
+        other => other,
+    }
+}
+
+fn reopen(header: Header, table: Table) -> Result<Records> {
+    let pairs = header.files.iter().zip(header.layouts);
+    let sources = pairs
+        .map(|(origin, layout)| Source::reopen(origin, layout))
+        .collect::<Result<Vec<_>>>()?;
+    let bases = bases(&sources);
+    let (kind, fingerprint, repairs) = (header.kind, header.fingerprint, header.repairs);
+    Ok(Records {
+        kind,
+        sources,
+        bases,
+        table,
+        fingerprint,
+        repairs,
+    })
+}
+
+/// Reads everything once and checks it.
+fn build(kind: Kind, found: Vec<(Source, usize)>, progress: &Progress) -> Result<Records> {
+    let (sources, froms): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let bases = bases(&sources);
+    let mut scan = Scan::default();
+    for ((source, from), base) in sources.iter().zip(froms).zip(&bases) {
+        scan.file(kind, source, from, *base, progress)?;
+    }
+    let ids = scan.sorted_ids();
+    let body = table::encode(&scan.starts, &ids);
+    let fingerprint = content_fingerprint(kind, &sources, progress)?;
+    let Some(table) = Table::new(Bytes::Owned(body), 0, scan.starts.len()) else {
+        return Err(Error::Internal {
+            message: "the offset table has a wrong size".into(),
+        });
+    };
+    let records = Records {
+        kind,
+        sources,
+        bases,
+        table,
+        fingerprint,
+        repairs: scan.repairs,
+    };
+    refuse_duplicates(&records, &ids)?;
+    Ok(records)
+}
+
+fn bases(sources: &[Source]) -> Vec<u64> {
+    let mut bases = vec![0];
+    let mut end = 0;
+    for source in sources {
+        end += source.bytes.len() as u64;
+        bases.push(end);
+    }
+    bases
+}
+
+fn content_fingerprint(kind: Kind, sources: &[Source], progress: &Progress) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
+    for source in sources {
+        hasher.update(&(source.bytes.len() as u64).to_le_bytes());
+        fingerprint::update(&mut hasher, &source.bytes, progress)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Two records must not share an id; equal hashes alone prove nothing, so the ids themselves are compared.
+fn refuse_duplicates(records: &Records, ids: &[(u64, u32)]) -> Result<()> {
+    let mut first_repeat: Option<(u32, u32)> = None;
+    for run in ids
+        .chunk_by(|left, right| left.0 == right.0)
+        .filter(|run| run.len() > 1)
+    {
+        if let Some(pair) = repeat_in(records, run)?
+            && first_repeat.is_none_or(|known| pair.1 < known.1)
+        {
+            first_repeat = Some(pair);
+        }
+    }
+    let Some((first, second)) = first_repeat else {
+        return Ok(());
+    };
+    let (path, line) = records.locate(first)?;
+    let (again, again_line) = records.locate(second)?;
+    let message = format!(
+        "id {:?} was used before, at {path}:{line}",
+        records.get(second)?.id
+    );
+    Err(Error::format(
+        again,
+        again_line,
+        message,
+        "ids must be unique over all files",
+    ))
+}
+
+/// The first two rows of a run of equal hashes that truly share an id.
+fn repeat_in(records: &Records, run: &[(u64, u32)]) -> Result<Option<(u32, u32)>> {
+    for (at, (_, second)) in run.iter().enumerate().skip(1) {
+        for (_, first) in &run[..at] {
+            if records.get(*first)?.id == records.get(*second)?.id {
+                return Ok(Some((*first, *second)));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,118 @@
+//! One input file as it is mapped: its name, its bytes, its layout, and errors placed at a line of it.
+
+use std::path::{Path, PathBuf};
+
+use memchr::memchr_iter;
+use serde::{Deserialize, Serialize};
+
+use super::fields::{Flaw, Kind};
+use super::layout::Layout;
+use super::unpack;
+use crate::error::{Error, Result};
+use crate::files::{self, Bytes, Stamp};
+use crate::progress::Progress;
+
+/// What the index keeps about a file: when all of it is unchanged, the offsets still hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The path as the user gave it.
+    pub name: String,
+    /// The file that is mapped: the same, or its unpacked copy.
+    pub content: PathBuf,
+    /// Stamp of the mapped file.
+    pub stamp: Stamp,
+}
+
+impl Origin {
+    /// Finds (and unpacks where needed) the file behind `name`.
+    pub fn locate(name: &str, cache: &Path, progress: &Progress) -> Result<Self> {
+        let content = unpack::unpacked(Path::new(name), cache, progress)?;
+        let stamp = Stamp::of(&content)?;
+        let content = std::path::absolute(&content).map_err(|error| Error::io(name, error))?;
+        Ok(Self {
+            name: name.to_owned(),
+            content,
+            stamp,
+        })
+    }
+}
+
+/// A mapped file and the way to read it.
+#[derive(Debug)]
+pub struct Source {
+    /// The path as the user gave it.
+    pub name: String,
+    /// The content.
+    pub bytes: Bytes,
+    /// The format.
+    pub layout: Layout,
+}
+
+impl Source {
+    /// Decides the layout of `bytes`; returns also where its records start.
+    pub fn detect(name: &str, bytes: Bytes, kind: Kind) -> Result<(Self, usize)> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(empty(name, kind));
+        }
+        match Layout::detect(name, kind, &bytes) {
+            Ok((layout, from)) => Ok((
+                Self {
+                    name: name.to_owned(),
+                    bytes,
+                    layout,
+                },
+                from,
+            )),
+            Err((offset, flaw)) => Err(place(name, &bytes, offset, flaw)),
+        }
+    }
+
+    /// Maps the file behind `origin`, whose layout is known.
+    pub fn reopen(origin: &Origin, layout: Layout) -> Result<Self> {
+        let bytes = files::map(&origin.content)?;
+        Ok(Self {
+            name: origin.name.clone(),
+            bytes,
+            layout,
+        })
+    }
+
+    /// The error for a flaw in the record at `offset`.
+    pub fn error(&self, offset: usize, flaw: Flaw) -> Error {
+        place(&self.name, &self.bytes, offset, flaw)
+    }
+
+    /// The line, from 1, on which the byte at `offset` stands.
+    pub fn line(&self, offset: usize) -> u64 {
+        line_of(&self.bytes, offset)
+    }
+}
+
+/// The error for a file without records.
+pub fn empty(name: &str, kind: Kind) -> Error {
+    Error::input(
+        format!("{name}: no {kind} in it"),
+        "check that the file was written to its end",
+    )
+}
+
+fn line_of(bytes: &[u8], offset: usize) -> u64 {
+    memchr_iter(b'\n', &bytes[..offset.min(bytes.len())]).count() as u64 + 1
+}
+
+fn place(name: &str, bytes: &[u8], record: usize, flaw: Flaw) -> Error {
+    match flaw {
+        Flaw::Utf8 { offset } => {
+            let at = record + offset;
+            let value = bytes.get(at).copied().unwrap_or_default();
+            let message = format!("byte {at} of the file (0x{value:02x}) is not valid UTF-8");
+            Error::format(
+                name,
+                line_of(bytes, at),
+                message,
+                "convert the file to UTF-8",
+            )
+        }
+        Flaw::Other { message, hint } => Error::format(name, line_of(bytes, record), message, hint),
+    }
+}

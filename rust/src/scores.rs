@@ -1,0 +1,236 @@
+//! Score segments: append-only files of (query key, passage key, score), each record with its own checksum.
+//!
+//! A process that is killed leaves at worst a torn last record, which readers notice and drop.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::fingerprint::Key;
+
+/// First bytes of a segment.
+pub const MAGIC: &[u8; 8] = b"UMRSCOR1";
+/// Bytes of the header: magic, u32 version 1, u32 record size, zeros.
+pub const HEADER: usize = 32;
+/// Bytes of a record: query key 16, passage key 16, score f32, CRC-32 of the 36 bytes before it.
+pub const RECORD: usize = 40;
+
+const VERSION: u32 = 1;
+
+/// The header of every segment.
+pub fn header() -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&(RECORD as u32).to_le_bytes());
+    bytes
+}
+
+/// A pair of content keys: query, passage.
+pub type Pair = (Key, Key);
+
+/// The 40 bytes of a record.
+pub fn encode(pair: Pair, score: f32) -> [u8; RECORD] {
+    let mut bytes = [0; RECORD];
+    let words = [pair.0[0], pair.0[1], pair.1[0], pair.1[1]];
+    for (target, word) in bytes.chunks_exact_mut(8).zip(words) {
+        target.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes[32..36].copy_from_slice(&score.to_le_bytes());
+    let check = crc32fast::hash(&bytes[..36]);
+    bytes[36..].copy_from_slice(&check.to_le_bytes());
+    bytes
+}
+
+/// The pair and score of a record, or `None` when its checksum does not hold.
+pub fn decode(bytes: &[u8; RECORD]) -> Option<(Pair, f32)> {
+    let (words, _) = bytes.as_chunks::<4>();
+    if u32::from_le_bytes(words[9]) != crc32fast::hash(&bytes[..36]) {
+        return None;
+    }
+    let (keys, _) = bytes.as_chunks::<8>();
+    let key = |at: usize| {
+        [
+            u64::from_le_bytes(keys[at]),
+            u64::from_le_bytes(keys[at + 1]),
+        ]
+    };
+    Some(((key(0), key(2)), f32::from_le_bytes(words[8])))
+}
+
+/// The intact records of a segment and whether something torn follows them.
+pub struct Segment<'a> {
+    records: &'a [[u8; RECORD]],
+    tail: bool,
+}
+
+impl<'a> Segment<'a> {
+    /// Reads the header. A file cut inside its header is torn and holds nothing; other first bytes are an error.
+    pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        let expected = header();
+        if bytes.len() < HEADER && expected.starts_with(bytes) {
+            return Ok(Self {
+                records: &[],
+                tail: true,
+            });
+        }
+        if !bytes.starts_with(&expected) {
+            let message = "not a score segment: expected UMRSCOR1 and version 1 at its start";
+            return Err(Error::format(
+                path,
+                None,
+                message,
+                "remove it from the scores folder",
+            ));
+        }
+        let (records, rest) = bytes[HEADER..].as_chunks::<RECORD>();
+        Ok(Self {
+            records,
+            tail: !rest.is_empty(),
+        })
+    }
+
+    /// Calls `visit` for every intact record; returns their number and whether the segment is torn.
+    pub fn each(&self, mut visit: impl FnMut(Pair, f32) -> Result<()>) -> Result<(u64, bool)> {
+        for (at, bytes) in self.records.iter().enumerate() {
+            let Some((pair, score)) = decode(bytes) else {
+                return Ok((at as u64, true));
+            };
+            visit(pair, score)?;
+        }
+        Ok((self.records.len() as u64, self.tail))
+    }
+}
+
+/// A segment open for appending.
+#[derive(Debug)]
+pub struct ScoreLog {
+    path: PathBuf,
+    file: Option<File>,
+    size: u64,
+}
+
+impl ScoreLog {
+    /// Starts a new segment; one that exists is never opened again.
+    pub fn create(path: &Path) -> Result<Self> {
+        let made = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = made.map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => {
+                let message = "exists already; a segment is written by one process only";
+                Error::storage(path, message, "give the new segment another name")
+            }
+            _ => Error::io(path, source),
+        })?;
+        let mut log = Self {
+            path: path.to_path_buf(),
+            file: Some(file),
+            size: 0,
+        };
+        log.write(&header())?;
+        Ok(log)
+    }
+
+    /// Appends scores of pairs, all or none, and returns once the device has them. All scores must be finite.
+    pub fn append(&mut self, queries: &[Key], passages: &[Key], scores: &[f32]) -> Result<()> {
+        if queries.len() != scores.len() || passages.len() != scores.len() {
+            let (q, p, s) = (queries.len(), passages.len(), scores.len());
+            let message = format!("{q} query keys, {p} passage keys and {s} scores");
+            return Err(Error::shape(message));
+        }
+        if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
+            let message = format!("score {at} is {}", scores[at]);
+            return Err(Error::not_finite(
+                message,
+                "score again in bf16 or fp32 rather than fp16",
+            ));
+        }
+        let pairs = queries.iter().zip(passages).zip(scores);
+        let bytes: Vec<u8> = pairs
+            .flat_map(|((q, p), score)| encode((*q, *p), *score))
+            .collect();
+        self.write(&bytes)
+    }
+
+    /// Closes the file; appending afterwards is an error, closing again is not.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(Error::shape(format!(
+                "{}: the score log is closed",
+                self.path.display()
+            )));
+        };
+        if let Err(source) = file.write_all(bytes).and_then(|()| file.sync_data()) {
+            // Without this, records appended later would stand behind a torn one and be lost.
+            let _ = file.set_len(self.size);
+            let _ = file.seek(SeekFrom::Start(self.size));
+            return Err(Error::io(&self.path, source));
+        }
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_tail_of_any_length_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scores");
+        let mut log = ScoreLog::create(&path).unwrap();
+        log.append(&[[1, 2], [3, 4]], &[[5, 6], [7, 8]], &[-1.5, -2.5])
+            .unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(whole.len(), HEADER + 2 * RECORD);
+        for length in 0..=whole.len() {
+            let segment = Segment::parse(&path, &whole[..length]).unwrap();
+            let (records, torn) = segment.each(|_, _| Ok(())).unwrap();
+            let kept = length.saturating_sub(HEADER);
+            assert_eq!(records, (kept / RECORD) as u64);
+            assert_eq!(torn, length < HEADER || kept % RECORD != 0, "{length}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_stops_the_segment() {
+        let record = encode(([1, 2], [3, 4]), 0.5);
+        assert_eq!(decode(&record), Some((([1, 2], [3, 4]), 0.5)));
+        for at in 0..RECORD {
+            let mut broken = record;
+            broken[at] ^= 1;
+            assert_eq!(decode(&broken), None);
+        }
+    }
+
+    #[test]
+    fn what_must_be_refused_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scores");
+        let mut log = ScoreLog::create(&path).unwrap();
+        assert!(matches!(
+            ScoreLog::create(&path),
+            Err(Error::Storage { .. })
+        ));
+        let refused = log.append(&[[0, 0]], &[[0, 0]], &[f32::NAN]);
+        assert!(matches!(refused, Err(Error::NotFinite { .. })));
+        assert!(matches!(
+            log.append(&[[0, 0]], &[], &[]),
+            Err(Error::Shape { .. })
+        ));
+        log.close();
+        assert!(matches!(
+            log.append(&[], &[], &[]),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            Segment::parse(&path, b"something else"),
+            Err(Error::Format { .. })
+        ));
+    }
+}

@@ -1,0 +1,125 @@
+//! Tokenising a collection once, in parallel and in order, with bounded memory.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::encode::{Encoder, TokenOptions};
+use super::store::{
+    FORMAT, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
+};
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::progress::Progress;
+use crate::records::Records;
+
+/// Rows tokenised between two writes.
+const CHUNK: u32 = 4096;
+
+impl TokenStore {
+    /// Tokenises `records` into `folder`, or opens what is there when it was made from exactly the same.
+    /// A store of anything else is a [`Error::Mismatch`]. Counts rows.
+    pub fn build(
+        records: &Records,
+        tokenizer: &Path,
+        folder: &Path,
+        options: &TokenOptions,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let (encoder, tokenizer_digest) = Encoder::load(tokenizer, options)?;
+        let fingerprint = fingerprint(records, &tokenizer_digest, options)?;
+        if let Some(found) = read_manifest(folder)? {
+            refuse_other(folder, &found.fingerprint, &fingerprint)?;
+            progress.add(found.rows);
+            return Self::open(folder);
+        }
+        let mut tokens = Staged::create(&folder.join(TOKENS))?;
+        let mut offsets = Staged::create(&folder.join(OFFSETS))?;
+        let total = write_rows(records, &encoder, &mut tokens, &mut offsets, progress)?;
+        let manifest = Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            rows: records.len(),
+            tokens: total,
+            fingerprint,
+            records: records.fingerprint().into(),
+            tokenizer: tokenizer_digest,
+            options: options.clone(),
+            tokens_file: tokens.commit()?,
+            offsets_file: offsets.commit()?,
+        };
+        let mut file = Staged::create(&folder.join(MANIFEST))?;
+        file.write(&serde_json::to_vec_pretty(&manifest).map_err(internal)?)?;
+        file.commit()?;
+        Self::open(folder)
+    }
+}
+
+fn internal(error: serde_json::Error) -> Error {
+    Error::Internal {
+        message: error.to_string(),
+    }
+}
+
+fn fingerprint(records: &Records, tokenizer: &str, options: &TokenOptions) -> Result<String> {
+    let options = serde_json::to_string(options).map_err(internal)?;
+    let source = format!(
+        "{FORMAT} {VERSION}\n{}\n{tokenizer}\n{options}",
+        records.fingerprint()
+    );
+    Ok(crate::fingerprint::of_text(&source))
+}
+
+fn refuse_other(folder: &Path, found: &str, wanted: &str) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    let message = format!(
+        "holds the tokens of other records, another tokenizer or other options ({}, expected {})",
+        &found[..found.len().min(16)],
+        &wanted[..16]
+    );
+    Err(Error::mismatch(
+        folder,
+        message,
+        "use another folder, or remove this one",
+    ))
+}
+
+/// Writes all rows in order; returns the number of tokens.
+fn write_rows(
+    records: &Records,
+    encoder: &Encoder,
+    tokens: &mut Staged,
+    offsets: &mut Staged,
+    progress: &Progress,
+) -> Result<u64> {
+    let mut total = 0u64;
+    offsets.write(&total.to_le_bytes())?;
+    let rows = records.len() as u32;
+    for first in (0..rows).step_by(CHUNK as usize) {
+        let last = rows.min(first.saturating_add(CHUNK));
+        for ids in encode_rows(records, encoder, first..last, progress)? {
+            total += ids.len() as u64;
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            tokens.write(&bytes)?;
+            offsets.write(&total.to_le_bytes())?;
+        }
+    }
+    Ok(total)
+}
+
+fn encode_rows(
+    records: &Records,
+    encoder: &Encoder,
+    rows: std::ops::Range<u32>,
+    progress: &Progress,
+) -> Result<Vec<Vec<u32>>> {
+    let one = |row| {
+        progress.poll()?;
+        let ids = encoder.ids(&records.get(row)?)?;
+        progress.add(1);
+        Ok(ids)
+    };
+    rows.into_par_iter().map(one).collect()
+}

@@ -1,0 +1,243 @@
+//! The k best of a stream under one total order: score descending, then row ascending.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+
+use crate::error::{Error, Result};
+
+/// Row number that stands for "no candidate" in padded lists.
+pub const PADDING: u32 = u32::MAX;
+
+/// Score and row folded into one integer that grows with goodness: a higher score, or the same score in a lower row.
+fn goodness(score: f32, row: u32) -> u64 {
+    // Adding zero turns -0.0 into 0.0, which the integer order would tell apart.
+    let bits = (score + 0.0).to_bits();
+    let ordered = if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
+    u64::from(ordered) << 32 | u64::from(!row)
+}
+
+/// The score and the row that were folded.
+fn unfold(goodness: u64) -> (f32, u32) {
+    let ordered = (goodness >> 32) as u32;
+    let bits = if ordered >> 31 == 1 {
+        ordered & !(1 << 31)
+    } else {
+        !ordered
+    };
+    (f32::from_bits(bits), !(goodness as u32))
+}
+
+/// A bounded heap. Rows must be distinct and scores must not be NaN.
+#[derive(Clone, Debug)]
+pub struct TopK {
+    k: usize,
+    /// What a newcomer must exceed once the heap is full.
+    floor: u64,
+    heap: BinaryHeap<Reverse<u64>>,
+}
+
+impl TopK {
+    /// An empty heap for the `k` best, `k` at least 1.
+    pub fn new(k: usize) -> Self {
+        Self {
+            k,
+            floor: 0,
+            heap: BinaryHeap::with_capacity(k),
+        }
+    }
+
+    /// Offers one row.
+    #[inline]
+    pub fn push(&mut self, score: f32, row: u32) {
+        let candidate = goodness(score, row);
+        if candidate > self.floor {
+            self.insert(candidate);
+        }
+    }
+
+    /// Offers everything that another heap kept.
+    pub fn absorb(&mut self, other: Self) {
+        for Reverse(candidate) in other.heap {
+            if candidate > self.floor {
+                self.insert(candidate);
+            }
+        }
+    }
+
+    fn insert(&mut self, candidate: u64) {
+        if self.heap.len() == self.k {
+            if let Some(mut worst) = self.heap.peek_mut() {
+                *worst = Reverse(candidate);
+            }
+        } else {
+            self.heap.push(Reverse(candidate));
+        }
+        if self.heap.len() == self.k {
+            self.floor = self.heap.peek().map_or(0, |worst| worst.0);
+        }
+    }
+
+    /// The kept rows with their scores, best first.
+    pub fn into_sorted(self) -> Vec<(f32, u32)> {
+        self.heap
+            .into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(kept)| unfold(kept))
+            .collect()
+    }
+}
+
+/// Ranked lists of equal width for Q queries.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranked {
+    /// Passage rows [Q, width], best first; [`PADDING`] where a list is shorter.
+    pub rows: Vec<u32>,
+    /// Scores [Q, width]; minus infinity where a list is shorter.
+    pub scores: Vec<f32>,
+    /// Entries a query.
+    pub width: usize,
+}
+
+impl Ranked {
+    /// Lists of any length side by side, as wide as the longest.
+    pub fn from_lists(lists: Vec<Vec<(f32, u32)>>) -> Self {
+        let width = lists.iter().map(Vec::len).max().unwrap_or(0);
+        let mut ranked = Self {
+            width,
+            ..Self::default()
+        };
+        for list in lists {
+            let missing = width - list.len();
+            ranked.rows.extend(list.iter().map(|(_, row)| *row));
+            ranked.scores.extend(list.iter().map(|(score, _)| *score));
+            ranked.rows.extend(std::iter::repeat_n(PADDING, missing));
+            ranked
+                .scores
+                .extend(std::iter::repeat_n(f32::NEG_INFINITY, missing));
+        }
+        ranked
+    }
+}
+
+/// Merges `parts` lists of `width` entries for each of `queries` queries, laid out [parts, queries, width], into the
+/// `k` best. A row that occurs twice keeps its best score, once.
+pub fn merge_topk(rows: &[u32], scores: &[f32], shape: [usize; 3], k: usize) -> Result<Ranked> {
+    let [parts, queries, width] = shape;
+    if k == 0 {
+        return Err(Error::shape("k: expected at least 1, got 0"));
+    }
+    let cells = parts * queries * width;
+    if rows.len() != cells || scores.len() != cells {
+        let message = format!(
+            "{} rows and {} scores for {shape:?}",
+            rows.len(),
+            scores.len()
+        );
+        return Err(Error::shape(message));
+    }
+    let one = |query: usize| {
+        let places = (0..parts).flat_map(|part| {
+            let from = (part * queries + query) * width;
+            from..from + width
+        });
+        best_of(places.map(|at| (scores[at], rows[at])), query, k)
+    };
+    Ok(Ranked::from_lists(
+        (0..queries).map(one).collect::<Result<_>>()?,
+    ))
+}
+
+fn best_of(
+    entries: impl Iterator<Item = (f32, u32)>,
+    query: usize,
+    k: usize,
+) -> Result<Vec<(f32, u32)>> {
+    let mut all = Vec::new();
+    for (score, row) in entries.filter(|(_, row)| *row != PADDING) {
+        if !score.is_finite() {
+            let message = format!("query {query}, passage row {row}: the score is {score}");
+            return Err(Error::not_finite(
+                message,
+                "search again with finite embeddings",
+            ));
+        }
+        all.push(goodness(score, row));
+    }
+    all.sort_unstable_by_key(|entry| Reverse(*entry));
+    let mut seen = HashSet::with_capacity(k);
+    let fresh = all
+        .into_iter()
+        .map(unfold)
+        .filter(|(_, row)| seen.insert(*row));
+    Ok(fresh.take(k).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The order in words: score down, then row up.
+    fn sorted(mut entries: Vec<(f32, u32)>) -> Vec<(f32, u32)> {
+        entries.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap().then(a.1.cmp(&b.1)));
+        entries
+    }
+
+    #[test]
+    fn negative_zero_ties_with_zero() {
+        let mut heap = TopK::new(2);
+        heap.push(0.0, 5);
+        heap.push(-0.0, 3);
+        assert_eq!(heap.into_sorted(), [(0.0, 3), (0.0, 5)]);
+    }
+
+    #[test]
+    fn short_lists_are_padded() {
+        let rows = [1, PADDING, 1, PADDING, PADDING, PADDING, 3, 1];
+        let scores = [1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 4.0, 1.5];
+        let merged = merge_topk(&rows, &scores, [2, 2, 2], 5).unwrap();
+        assert_eq!(merged.width, 2);
+        assert_eq!(merged.rows, [1, PADDING, 3, 1]);
+        assert_eq!(merged.scores, [1.0, f32::NEG_INFINITY, 4.0, 2.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_heap_equals_a_full_sort(scores in prop::collection::vec(-4i8..4, 1..60), k in 1usize..20) {
+            let entries: Vec<_> = scores.iter().enumerate()
+                .map(|(row, score)| (f32::from(*score), row as u32)).collect();
+            let mut heap = TopK::new(k);
+            entries.iter().rev().for_each(|(score, row)| heap.push(*score, *row));
+            let mut expected = sorted(entries);
+            expected.truncate(k);
+            prop_assert_eq!(heap.into_sorted(), expected);
+        }
+
+        #[test]
+        fn merging_equals_sorting_the_concatenation(
+            cells in prop::collection::vec((0u32..12, -3i8..3), 24), k in 1usize..10,
+        ) {
+            let rows: Vec<_> = cells.iter().map(|(row, _)| *row).collect();
+            let scores: Vec<_> = cells.iter().map(|(_, score)| f32::from(*score)).collect();
+            let merged = merge_topk(&rows, &scores, [3, 2, 4], k).unwrap();
+            for query in 0..2 {
+                let mut best = std::collections::BTreeMap::new();
+                for part in 0..3 {
+                    for at in (part * 2 + query) * 4..(part * 2 + query) * 4 + 4 {
+                        let entry = best.entry(rows[at]).or_insert(scores[at]);
+                        *entry = entry.max(scores[at]);
+                    }
+                }
+                let expected = sorted(best.into_iter().map(|(row, score)| (score, row)).collect());
+                let span = query * merged.width..(query + 1) * merged.width;
+                let got: Vec<_> = merged.scores[span.clone()].iter().copied()
+                    .zip(merged.rows[span].iter().copied()).filter(|(_, row)| *row != PADDING).collect();
+                prop_assert_eq!(&got[..], &expected[..k.min(expected.len())]);
+            }
+        }
+    }
+}
