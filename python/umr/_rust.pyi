@@ -47,9 +47,7 @@ class Records:
     """
 
     @staticmethod
-    def open(
-        paths: list[str], kind: Literal["passages", "queries"], cache: str, counter: Counter | None = None
-    ) -> Records:
+    def open(paths: list[str], kind: Literal["passages", "queries"], cache: str, counter: Counter | None = None) -> Records:
         """Open files of passages or queries: TSV or JSONL, gzip or not.
 
         Arguments:
@@ -177,9 +175,7 @@ class ScoreLog:
             StorageError: the file exists already or cannot be written.
         """
 
-    def append(
-        self, query_keys: NDArray[np.uint64], passage_keys: NDArray[np.uint64], scores: NDArray[np.float32]
-    ) -> None:
+    def append(self, query_keys: NDArray[np.uint64], passage_keys: NDArray[np.uint64], scores: NDArray[np.float32]) -> None:
         """Append scores, all or none, and return once the device has them.
 
         Arguments:
@@ -196,9 +192,7 @@ class ScoreLog:
     def close(self) -> None:
         """Close the file; closing again does nothing."""
 
-def plan_batches(
-    lengths: NDArray[np.uint32], budget: int, max_rows: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+def plan_batches(lengths: NDArray[np.uint32], budget: int, max_rows: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Batches of similar lengths.
 
     Arguments:
@@ -241,9 +235,7 @@ def search(
         StorageError: a file is not as long as its rows of d values.
     """
 
-def merge_topk(
-    rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """Merge P partial lists of the same queries.
 
     Arguments:
@@ -283,9 +275,7 @@ def merge_scores(
         InputError: a file is missing.
     """
 
-def sample_candidates(
-    seed: int, step: int, queries: NDArray[np.uint32], counts: NDArray[np.uint32], c: int
-) -> NDArray[np.uint32]:
+def sample_candidates(seed: int, step: int, queries: NDArray[np.uint32], counts: NDArray[np.uint32], c: int) -> NDArray[np.uint32]:
     """Draw positions [B, c] without replacement, decided by seed, step and query alone.
 
     Arguments:

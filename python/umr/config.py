@@ -38,16 +38,23 @@ REQUIRED = dataclasses.MISSING
 class EncoderConfig:
     """A dual encoder as the user names it. What is None is found from the model itself and said, never guessed."""
 
-    model: str = setting(REQUIRED, "Encoder of the queries, and of the passages too unless --passage-encoder is given: a folder, a hub id, or pypi:NAME.")
+    model: str = setting(
+        REQUIRED,
+        "Encoder of the queries, and of the passages too unless --passage-encoder is given: a folder, a hub id, or pypi:NAME.",
+    )
     passage_model: str | None = setting(None, "A second, untied encoder for the passages.")
     pooling: Pooling | None = setting(None, "How token vectors become one: mean, cls or last. [default: what the model was trained with]")
     similarity: Similarity | None = setting(None, "dot or cosine. [default: what the model was trained with]")
     query_prefix: str | None = setting(None, "Put before every query. [default: the model's own]")
     passage_prefix: str | None = setting(None, "Put before every passage. [default: the model's own]")
-    title: Title | None = setting(None, "How a title enters: text (before the text), pair (first segment) or none. [default: the model's own]")
+    title: Title | None = setting(
+        None, "How a title enters: text (before the text), pair (first segment) or none. [default: the model's own]"
+    )
     query_length: int | None = setting(None, "Longest query, in tokens; the rest is cut. [default: the model's limit, at most 512]")
     passage_length: int | None = setting(None, "Longest passage, in tokens; the rest is cut. [default: the model's limit, at most 512]")
-    strip_question_mark: bool = setting(False, "Drop one trailing '?' of a query, in training and retrieval alike (the paper's code: in training only).")
+    strip_question_mark: bool = setting(
+        False, "Drop one trailing '?' of a query, in training and retrieval alike (the paper's code: in training only)."
+    )
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,14 @@ class LabelConfig:
     """The second stage: log p(query | passage, prompt) by a language model (paper, section 3.2)."""
 
     lm: str = setting(REQUIRED, "Language model: a folder, a hub id, a .gguf file or pypi:NAME; causal or encoder-decoder.")
-    template: str | None = setting(None, "Prompt with {title}, {text} and {language}. [default: the paper's for encoder-decoders, the README's for causal models]")
-    target: str | None = setting(None, "What is scored, with {query}. [default: 'Question: {query}' for encoder-decoders, ' {query}' for causal models]")
+    template: str | None = setting(
+        None,
+        "Prompt with {title}, {text} and {language}. [default: the paper's for encoder-decoders, the README's for causal models]",
+    )
+    target: str | None = setting(
+        None,
+        "What is scored, with {query}. [default: 'Question: {query}' for encoder-decoders, ' {query}' for causal models]",
+    )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target tokens.")
     source_length: int = setting(512, "Longest prompt with its passage, in tokens; only the passage is ever cut. The paper: 512.")
     precision: Precision = setting("auto", "fp32, bf16, or auto (the faster one here, measured and said).")
@@ -97,9 +110,14 @@ class TrainConfig:
     weight_decay: float = setting(0.0, "Weight decay of AdamW, on weight matrices only.")
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0; then it falls linearly to 0.")
     clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.")
-    student_temperature: float | None = setting(None, "Similarities are divided by it. [default: 1 for dot as in the paper, 0.02 for cosine]")
+    student_temperature: float | None = setting(
+        None, "Similarities are divided by it. [default: 1 for dot as in the paper, 0.02 for cosine]"
+    )
     negatives: Negatives = setting("in-batch", "in-batch: softmax over all passages of the batch; own: over the query's own alone.")
-    duplicates: Duplicates = setting("merge", "merge: a passage counts once a batch, with its label wherever it has one; keep: as in the paper's code.")
+    duplicates: Duplicates = setting(
+        "merge",
+        "merge: a passage counts once a batch, with its label wherever it has one; keep: as in the paper's code.",
+    )
     freeze: Freeze = setting("none", "Leave the passage encoder or the query encoder as it is; the other one is trained.")
     untie: bool = setting(False, "Train two encoders started from the same weights, as the paper does.")
     dropout: bool = setting(True, "Use the model's own dropout while training.")

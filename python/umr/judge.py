@@ -40,7 +40,12 @@ class TestSet:
 
 
 def read_test_set(
-    workspace: Workspace, qrels: Path, queries: Sequence[str] = (), passages: Sequence[str] = (), lang: str | None = None, reporter: Reporter | None = None
+    workspace: Workspace,
+    qrels: Path,
+    queries: Sequence[str] = (),
+    passages: Sequence[str] = (),
+    lang: str | None = None,
+    reporter: Reporter | None = None,
 ) -> TestSet:
     """Open judged queries.
 
@@ -63,10 +68,16 @@ def read_test_set(
 def _check(test: TestSet, path: Path) -> None:
     judged = set(test.qrels.grades)
     if not judged & set(test.queries.ids()):
-        raise InputError(f"{path}: none of its {len(judged):,} query ids is among the {len(test.queries):,} queries", "name the judged queries with --queries")
+        raise InputError(
+            f"{path}: none of its {len(judged):,} query ids is among the {len(test.queries):,} queries",
+            "name the judged queries with --queries",
+        )
     wanted = sorted({p for grades in test.qrels.grades.values() for p, grade in grades.items() if grade > 0})
     if wanted and (test.passages.find(wanted) < 0).all():
-        raise InputError(f"{path}: none of its relevant passage ids is in the corpus (the first is {wanted[0]!r})", "name the judged passages with --passages")
+        raise InputError(
+            f"{path}: none of its relevant passage ids is in the corpus (the first is {wanted[0]!r})",
+            "name the judged passages with --passages",
+        )
 
 
 def judge(
@@ -105,5 +116,3 @@ def first_and_newest(workspace: Workspace) -> tuple[int, int | None]:
     """The encoder that the work began with and the newest one, None where nothing is trained yet."""
     known = encoders(workspace)
     return known[0], known[-1] if len(known) > 1 else None
-
-

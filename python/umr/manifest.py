@@ -32,9 +32,15 @@ def read_manifest(path: Path, kind: str) -> dict[str, Any]:
     """
     value = read_json(path)
     if value.get("kind") != kind or not isinstance(value.get("made_from"), dict):
-        raise FormatError(f"{path}: expected the manifest of {kind!r}, found {value.get('kind')!r}", "remove the file and run the stage again")
+        raise FormatError(
+            f"{path}: expected the manifest of {kind!r}, found {value.get('kind')!r}",
+            "remove the file and run the stage again",
+        )
     if value.get("format") != FORMAT:
-        raise FormatError(f"{path}: format version {value.get('format')!r}, this umr reads version {FORMAT}", "use the version of umr that wrote it")
+        raise FormatError(
+            f"{path}: format version {value.get('format')!r}, this umr reads version {FORMAT}",
+            "use the version of umr that wrote it",
+        )
     return value
 
 

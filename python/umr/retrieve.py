@@ -55,7 +55,10 @@ def choose(workspace: Workspace, number: int | None) -> int:
     """
     known = encoders(workspace)
     if number is not None and number not in known:
-        raise UsageError(f"there is no encoder for round {number}", f"encoders: {', '.join(map(str, known))} (0 is the one the work began with)")
+        raise UsageError(
+            f"there is no encoder for round {number}",
+            f"encoders: {', '.join(map(str, known))} (0 is the one the work began with)",
+        )
     return known[-1] if number is None else number
 
 
@@ -67,7 +70,13 @@ def mined_config(workspace: Workspace, k: int, device: str = "auto") -> MineConf
 
 
 def retrieve(
-    workspace: Workspace, queries: Queries, passages: Records, number: int, k: int, device: str = "auto", reporter: Reporter | None = None
+    workspace: Workspace,
+    queries: Queries,
+    passages: Records,
+    number: int,
+    k: int,
+    device: str = "auto",
+    reporter: Reporter | None = None,
 ) -> Candidates:
     """The top passages of queries.
 
@@ -110,7 +119,13 @@ def open_test_set(
 
 
 def search(
-    workspace: Workspace, question: str, k: int = 5, lang: str | None = None, number: int | None = None, device: str = "auto", reporter: Reporter | None = None
+    workspace: Workspace,
+    question: str,
+    k: int = 5,
+    lang: str | None = None,
+    number: int | None = None,
+    device: str = "auto",
+    reporter: Reporter | None = None,
 ) -> list[Hit]:
     """The top passages of one typed question.
 

@@ -65,7 +65,12 @@ def read_config(path: Path) -> RunConfig:
     beside = path.parent
     tables = {
         name: from_mapping(kind, value.get(name, {}), f"{path} [{name}]")  # type: ignore[type-var]
-        for name, kind in (("encoder", EncoderConfig), ("mine", MineConfig), ("label", LabelConfig), ("train", TrainConfig))
+        for name, kind in (
+            ("encoder", EncoderConfig),
+            ("mine", MineConfig),
+            ("label", LabelConfig),
+            ("train", TrainConfig),
+        )
     }
     return RunConfig(
         work=beside / value["work"],

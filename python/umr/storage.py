@@ -19,8 +19,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def storage_error(error: OSError, path: Path) -> UmrError:
     """The error a user should see for a failed read or write of `path`."""
     if error.errno in FULL:
-        return StorageError(f"no space left on the device while writing {path}",
-            "free some space and run it again: finished work is kept")
+        return StorageError(
+            f"no space left on the device while writing {path}",
+            "free some space and run it again: finished work is kept",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"no permission to write {path}", "choose a folder that you may write to")
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):

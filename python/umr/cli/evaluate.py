@@ -29,7 +29,12 @@ def evaluate(
     passages: Passages = None,
     lang: Lang = None,
     round: Annotated[
-        int | None, typer.Option("--round", help="Measure this encoder alone: 0 is the first one, r the one trained in round r-1.", show_default=False)
+        int | None,
+        typer.Option(
+            "--round",
+            help="Measure this encoder alone: 0 is the first one, r the one trained in round r-1.",
+            show_default=False,
+        ),
     ] = None,
     metrics: Annotated[str, typer.Option(help="Measures, separated by commas: R@k, Success@k, MRR, nDCG@k, AP, ...")] = METRICS,
     top_k: Annotated[int, typer.Option(min=1, help="Passages retrieved for every query.")] = 100,
@@ -56,7 +61,10 @@ def evaluate(
 def _single(evaluation: Evaluation, number: int | None) -> Result:
     from umr.evaluate import evaluation_table
 
-    return Result({"round": number, **json.loads(evaluation.to_json())}, [evaluation_table(evaluation, f"encoder of round {number}")])
+    return Result(
+        {"round": number, **json.loads(evaluation.to_json())},
+        [evaluation_table(evaluation, f"encoder of round {number}")],
+    )
 
 
 def compared(before: Evaluation, after: Evaluation, newest: int) -> Result:
@@ -64,7 +72,12 @@ def compared(before: Evaluation, after: Evaluation, newest: int) -> Result:
     from umr.evaluate import compare, comparison_table
 
     found = [compare(before, after, metric=name) for name in before.metrics]
-    data: dict[str, Any] = {"before": json.loads(before.to_json()), "after": json.loads(after.to_json()), "comparisons": [asdict(c) for c in found], "rounds": [0, newest]}
+    data: dict[str, Any] = {
+        "before": json.loads(before.to_json()),
+        "after": json.loads(after.to_json()),
+        "comparisons": [asdict(c) for c in found],
+        "rounds": [0, newest],
+    }
     return Result(data, [comparison_table(found, f"encoder of round 0 -> encoder of round {newest}")])
 
 

@@ -25,8 +25,16 @@ def label(work: Work, config: LabelConfig | None, reporter: Reporter, round: Rou
     workspace = open_workspace(work, reporter)
     place = round_for(workspace.layout, "label", round)
     labels = stage(workspace, config, place.number, reporter, force)
-    data = {"round": place.number, "pairs": int(labels.scores.size), "mean_score": float(labels.scores.mean()), "labels": str(place.labels)}
-    return Result(data, [f"round {place.number}: {labels.scores.size:,} labelled pairs in {place.labels} (mean {labels.scores.mean():.3f} nats)"])
+    data = {
+        "round": place.number,
+        "pairs": int(labels.scores.size),
+        "mean_score": float(labels.scores.mean()),
+        "labels": str(place.labels),
+    }
+    return Result(
+        data,
+        [f"round {place.number}: {labels.scores.size:,} labelled pairs in {place.labels} (mean {labels.scores.mean():.3f} nats)"],
+    )
 
 
 command = make_command(label)

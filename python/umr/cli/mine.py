@@ -41,8 +41,16 @@ def mine(
         workspace = open_workspace(work, reporter)
     found = stage(workspace, config, round, reporter, force)
     place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)
-    data = {"round": place.number, "queries": len(found.rows), "top_k": found.rows.shape[1], "candidates": str(place.candidates)}
-    return Result(data, [f"round {place.number}: {found.rows.shape[1]} candidates for each of {len(found.rows):,} queries in {place.candidates}"])
+    data = {
+        "round": place.number,
+        "queries": len(found.rows),
+        "top_k": found.rows.shape[1],
+        "candidates": str(place.candidates),
+    }
+    return Result(
+        data,
+        [f"round {place.number}: {found.rows.shape[1]} candidates for each of {len(found.rows):,} queries in {place.candidates}"],
+    )
 
 
 command = make_command(mine)

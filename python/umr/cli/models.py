@@ -22,7 +22,10 @@ def models(reporter: Reporter) -> Result:
     table = Table("name", "kind", "about", "installed by pip install")
     for name in PYPI_MODELS:
         table.add_row(name, *ABOUT[name])
-    data = {"cache": str(cache_folder()), "models": [{"name": n, "kind": ABOUT[n][0], "about": ABOUT[n][1]} for n in PYPI_MODELS]}
+    data = {
+        "cache": str(cache_folder()),
+        "models": [{"name": n, "kind": ABOUT[n][0], "about": ABOUT[n][1]} for n in PYPI_MODELS],
+    }
     return Result(data, [table, "Any hub id or local folder works as well.", f"Converted models are kept in {cache_folder()}"])
 
 

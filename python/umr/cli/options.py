@@ -15,7 +15,12 @@ from umr.cli.reporter import RichReporter
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import UsageError
 
-PANELS: Mapping[type, str] = {EncoderConfig: "Encoder", MineConfig: "Mining", LabelConfig: "Labelling", TrainConfig: "Training"}
+PANELS: Mapping[type, str] = {
+    EncoderConfig: "Encoder",
+    MineConfig: "Mining",
+    LabelConfig: "Labelling",
+    TrainConfig: "Training",
+}
 NAMES: Mapping[tuple[type, str], str] = {
     (EncoderConfig, "model"): "--encoder",
     (EncoderConfig, "passage_model"): "--passage-encoder",
@@ -66,7 +71,10 @@ def _make(kind: type, values: Mapping[str, Any]) -> Any:
         return kind(**values)
     given = [f for f in dataclasses.fields(kind) if f not in missing and values[f.name] != f.default]
     if given:
-        raise UsageError(f"{_flag_of(kind, given[0].name)} needs {_flag_of(kind, missing[0].name)}", f"add {_flag_of(kind, missing[0].name)} NAME")
+        raise UsageError(
+            f"{_flag_of(kind, given[0].name)} needs {_flag_of(kind, missing[0].name)}",
+            f"add {_flag_of(kind, missing[0].name)} NAME",
+        )
     return None
 
 
@@ -88,8 +96,14 @@ def _option(kind: type, field: dataclasses.Field[Any], hint: Any) -> inspect.Par
     required = field.default is dataclasses.MISSING
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
-    info = typer.Option(flag, help=field.metadata["help"], rich_help_panel=PANELS[kind], show_default=field.default is not None and not required)
-    annotation = Annotated[hint | None if required else hint, info]
+    info = typer.Option(
+        flag,
+        help=field.metadata["help"],
+        rich_help_panel=PANELS[kind],
+        show_default=field.default is not None and not required,
+    )
+    shown: Any = hint | None if required else hint
+    annotation = Annotated[shown, info]
     default = None if required else field.default
     return inspect.Parameter(_key(kind, field.name), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

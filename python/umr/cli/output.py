@@ -46,7 +46,13 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
     except UmrError as error:
         _fail(error.message, error.hint, type(error).__name__, error.exit_code, as_json)
     except KeyboardInterrupt:
-        _fail("interrupted", "run the same command again: it goes on where it stopped", "Interrupted", INTERRUPTED, as_json)
+        _fail(
+            "interrupted",
+            "run the same command again: it goes on where it stopped",
+            "Interrupted",
+            INTERRUPTED,
+            as_json,
+        )
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None
@@ -54,10 +60,22 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
         known = storage_error(error, getattr(error, "filename", None) or "a file")  # type: ignore[arg-type]
         _fail(known.message, known.hint, type(known).__name__, known.exit_code, as_json)
     except MemoryError:
-        _fail("out of memory", "use fewer tokens at once: --batch-tokens, --pack-tokens, --chunk-tokens", "MemoryError", 2, as_json)
+        _fail(
+            "out of memory",
+            "use fewer tokens at once: --batch-tokens, --pack-tokens, --chunk-tokens",
+            "MemoryError",
+            2,
+            as_json,
+        )
     except Exception as error:
         traceback.print_exc()
-        _fail(f"{type(error).__name__}: {error}", "this is a fault of umr: please report it with the lines above", type(error).__name__, 2, as_json)
+        _fail(
+            f"{type(error).__name__}: {error}",
+            "this is a fault of umr: please report it with the lines above",
+            type(error).__name__,
+            2,
+            as_json,
+        )
 
 
 def _show(result: Result, as_json: bool) -> None:

@@ -7,13 +7,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from umr.progress import Bar
 
 
 class _Rate(ProgressColumn):
+    def get_table_column(self) -> Column:
+        return Column(no_wrap=True)
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {task.fields['unit']}" + (f", {speed:,.1f}/s" if speed else ""))
@@ -49,6 +53,13 @@ class RichReporter:
     @contextmanager
     def bar(self, what: str, total: float, unit: str) -> Iterator[Bar]:
         """Show a bar with items a second and the time left."""
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            _Rate(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=self._console, disable=self._quiet, transient=False) as progress:
             yield _Running(progress, progress.add_task(escape(what), total=total, unit=unit))

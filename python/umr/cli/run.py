@@ -14,7 +14,10 @@ from umr.progress import Reporter
 NAME = "run"
 
 
-def run(config: Annotated[Path, typer.Argument(help="A TOML file (docs/formats.md has an example).", show_default=False)], reporter: Reporter) -> Result:
+def run(
+    config: Annotated[Path, typer.Argument(help="A TOML file (docs/formats.md has an example).", show_default=False)],
+    reporter: Reporter,
+) -> Result:
     """Run the rounds of a TOML file in a row; run again, it goes on where it stopped."""
     from umr.rounds import read_config
     from umr.rounds import run as loop

@@ -25,7 +25,10 @@ def search(
     reporter: Reporter,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Passages shown.")] = 5,
     lang: Lang = None,
-    round: Annotated[int | None, typer.Option("--round", help="Search with the encoder of this round. [default: the newest]", show_default=False)] = None,
+    round: Annotated[
+        int | None,
+        typer.Option("--round", help="Search with the encoder of this round. [default: the newest]", show_default=False),
+    ] = None,
     device: Device = "auto",
 ) -> Result:
     """Show the top passages of a question."""

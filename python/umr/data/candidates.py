@@ -36,7 +36,10 @@ class Candidates:
         """Write one Parquet row a (query, passage), in order of query and rank."""
         flat = self.rows.reshape(-1)
         columns = long_columns(self.query_ids, self.langs, self.rows.shape[1])
-        write_columns(path, columns | {"passage_id": passages.ids(flat), "passage_row": flat, "retriever_score": self.scores.reshape(-1)})
+        write_columns(
+            path,
+            columns | {"passage_id": passages.ids(flat), "passage_row": flat, "retriever_score": self.scores.reshape(-1)},
+        )
 
     def run(self, passages: Records) -> dict[str, list[tuple[str, float]]]:
         """The candidates as a run: query id -> [(passage id, score)], best first."""

@@ -80,10 +80,14 @@ class Embeddings:
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise FormatError(f"{path}: not a whole NumPy file ({error})", "remove this shard and run the stage again: it alone is made anew") from error
+            raise FormatError(
+                f"{path}: not a whole NumPy file ({error})",
+                "remove this shard and run the stage again: it alone is made anew",
+            ) from error
         if values.shape != (end - first, self.dimensions) or values.dtype != DTYPES[self.dtype]:
             raise FormatError(
-                f"{path}: holds {values.dtype} {values.shape}, expected {self.dtype} {(end - first, self.dimensions)}", "remove this shard and run the stage again"
+                f"{path}: holds {values.dtype} {values.shape}, expected {self.dtype} {(end - first, self.dimensions)}",
+                "remove this shard and run the stage again",
             )
         return values  # type: ignore[no-any-return]
 

@@ -31,7 +31,8 @@ def normalise(scores: Floats, temperature: float) -> Floats:
     """
     scaled = scores.astype(np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
-    return (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))).astype(np.float32)
+    labels: Floats = (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))).astype(np.float32)
+    return labels
 
 
 @dataclass(frozen=True)
@@ -70,5 +71,8 @@ def read_labels(path: Path) -> Labels:
     scores, labels = (table[name].astype(np.float32).reshape(shape) for name in ("score", "label"))
     if not np.isfinite(scores).all():
         row = int(np.argwhere(~np.isfinite(scores))[0][0])
-        raise FormatError(f"{path}: a score of query {candidates.query_ids[row]!r} is not finite", "run `umr label` again with --force")
+        raise FormatError(
+            f"{path}: a score of query {candidates.query_ids[row]!r} is not finite",
+            "run `umr label` again with --force",
+        )
     return Labels(candidates, scores, labels)

@@ -85,10 +85,7 @@ def typed_query(text: str, lang: str | None) -> Queries:
 
 
 def _languages(records: Records, lang: str | None, reporter: Reporter) -> list[str]:
-    if lang:
-        langs = [lang] * len(records)
-    else:
-        langs = _identified(records, reporter)
+    langs = [lang] * len(records) if lang else _identified(records, reporter)
     for code, count in Counter(langs).items():
         if not is_known(code):
             reporter.warn(f"unknown language {code!r} ({count:,} queries): the code itself goes into the prompt")
@@ -103,5 +100,7 @@ def _identified(records: Records, reporter: Reporter) -> list[str]:
         for row, code in zip(missing, identify(texts), strict=True):
             langs[row] = code
         found = Counter(langs[row] for row in missing).most_common(8)
-        reporter.say(f"{len(missing):,} queries carry no language; identified: {', '.join(f'{c} {n:,}' for c, n in found)} (--lang sets one)")
+        reporter.say(
+            f"{len(missing):,} queries carry no language; identified: {', '.join(f'{c} {n:,}' for c, n in found)} (--lang sets one)"
+        )
     return langs

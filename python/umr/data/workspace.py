@@ -45,12 +45,20 @@ class Workspace:
             return self.encoder
         before = self.layout.round(number - 1)
         if not before.trained.exists():
-            raise InputError(f"round {number} needs the encoder trained in round {number - 1}, which is not there", f"run `umr train {self.layout.folder} --round {number - 1}`")
+            raise InputError(
+                f"round {number} needs the encoder trained in round {number - 1}, which is not there",
+                f"run `umr train {self.layout.folder} --round {number - 1}`",
+            )
         return EncoderConfig(model=str(before.encoder))
 
 
 def create_workspace(
-    folder: Path, passages: Sequence[str], queries: Sequence[str], encoder: EncoderConfig, lang: str | None, reporter: Reporter | None = None
+    folder: Path,
+    passages: Sequence[str],
+    queries: Sequence[str],
+    encoder: EncoderConfig,
+    lang: str | None,
+    reporter: Reporter | None = None,
 ) -> Workspace:
     """Open a work folder for these inputs, making it when it is new.
 
@@ -85,13 +93,19 @@ def open_workspace(folder: Path, reporter: Reporter | None = None) -> Workspace:
     """
     layout = WorkLayout(folder)
     if not layout.manifest.exists():
-        raise InputError(f"{folder} is not a work folder: it has no work.json", "begin with `umr mine WORK --passages P --queries Q --encoder M`")
+        raise InputError(
+            f"{folder} is not a work folder: it has no work.json",
+            "begin with `umr mine WORK --passages P --queries Q --encoder M`",
+        )
     value = read_manifest(layout.manifest, "work")
     encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
     workspace = _open(layout, value, encoder, reporter or Silent())
     if _fingerprints(workspace) != value["made_from"]:
         changed = [k for k, v in _fingerprints(workspace).items() if value["made_from"].get(k) != v]
-        raise MismatchError(f"{layout.manifest}: the {' and '.join(changed)} have changed since the work began", "restore the files, or begin in a new work folder")
+        raise MismatchError(
+            f"{layout.manifest}: the {' and '.join(changed)} have changed since the work began",
+            "restore the files, or begin in a new work folder",
+        )
     return workspace
 
 
@@ -112,7 +126,8 @@ def _refuse_other(layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderCo
     for key, value in wanted.items():
         if found.get(key) != value:
             raise MismatchError(
-                f"{layout.folder} works with other {key}: {found.get(key)!r}, asked for {value!r}", "use a new work folder, or leave the option out to go on"
+                f"{layout.folder} works with other {key}: {found.get(key)!r}, asked for {value!r}",
+                "use a new work folder, or leave the option out to go on",
             )
 
 
@@ -134,9 +149,15 @@ def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout
         if stage == "mine" and rounds and rounds[-1].stage == "train":
             number += 1
     if number < 0 or number > len(rounds):
-        raise UsageError(f"there is no round {number} in {layout.folder}", f"rounds so far: {', '.join(str(r.number) for r in rounds) or 'none'}")
+        raise UsageError(
+            f"there is no round {number} in {layout.folder}",
+            f"rounds so far: {', '.join(str(r.number) for r in rounds) or 'none'}",
+        )
     chosen = layout.round(number)
     needed = {"mine": "", "label": "mine", "train": "label"}[stage]
     if needed and not {"mine": chosen.mined, "label": chosen.labelled}[needed].exists():
-        raise InputError(f"round {number} of {layout.folder} has not been through `umr {needed}`", f"run `umr {needed} {layout.folder}` first")
+        raise InputError(
+            f"round {number} of {layout.folder} has not been through `umr {needed}`",
+            f"run `umr {needed} {layout.folder}` first",
+        )
     return chosen

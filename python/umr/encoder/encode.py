@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
     from umr._rust import TokenStore, fingerprint
 
     s = encoder.settings
-    options = {
+    options: dict[str, Any] = {
         "prefix": s.query_prefix if side == "query" else s.passage_prefix,
         "title": "none" if side == "query" else s.title,
         "max_length": s.query_length if side == "query" else s.passage_length,
@@ -79,7 +80,8 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
     tokens = token_store(records, tower, side, layout, reporter)
     precision = settle_precision(config.precision, tower.device, reporter)
     made_from = {
-        "weights": tower.fingerprint, "tokens": tokens.fingerprint, "pooling": tower.settings.pooling, "similarity": tower.settings.similarity,
+        "weights": tower.fingerprint, "tokens": tokens.fingerprint,
+        "pooling": tower.settings.pooling, "similarity": tower.settings.similarity,
         "precision": precision, "dtype": config.store, "shard_rows": config.shard_rows,
     }  # fmt: skip
     folder = layout.embeddings / fingerprint("\n".join(f"{k}={v}" for k, v in made_from.items()))[:16]
@@ -96,7 +98,14 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
 
 
 def _encode_shard(
-    store: Embeddings, shard: int, records: Records, tokens: TokenStore, tower: Encoder, config: MineConfig, precision: Precision, bar: Bar
+    store: Embeddings,
+    shard: int,
+    records: Records,
+    tokens: TokenStore,
+    tower: Encoder,
+    config: MineConfig,
+    precision: Precision,
+    bar: Bar,
 ) -> None:
     first, end = store.span(shard)
     if store.finished(shard):
@@ -107,13 +116,21 @@ def _encode_shard(
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         name = records.ids(rows[bad[:1]])[0]
-        raise ScoreError(f"the vector of {name!r} (row {rows[bad[0]]}) is not finite, {len(bad)} such rows in shard {shard}", "try --precision fp32")
+        raise ScoreError(
+            f"the vector of {name!r} (row {rows[bad[0]]}) is not finite, {len(bad)} such rows in shard {shard}",
+            "try --precision fp32",
+        )
     store.write(shard, vectors)
 
 
 @torch.inference_mode()
 def encode_rows(
-    tower: Encoder, tokens: TokenStore, rows: NDArray[np.uint32], budget: int, precision: Precision = "fp32", bar: Bar | None = None
+    tower: Encoder,
+    tokens: TokenStore,
+    rows: NDArray[np.uint32],
+    budget: int,
+    precision: Precision = "fp32",
+    bar: Bar | None = None,
 ) -> NDArray[np.float32]:
     """Encode some rows in length-bucketed batches.
 
@@ -130,9 +147,9 @@ def encode_rows(
     """
     from umr._rust import plan_batches
 
-    order, bounds = plan_batches(tokens.lengths()[rows], budget, MAX_ROWS)
+    order, bounds = plan_batches(tokens.lengths(rows), budget, MAX_ROWS)
     vectors = np.empty((len(rows), tower.dimensions), dtype=np.float32)
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds):
         places = order[start:end]
         ids, mask = tokens.gather(rows[places], tower.pad)
         with autocast(precision, tower.device):
@@ -145,4 +162,8 @@ def encode_rows(
 
 def encoder_identity(encoder: DualEncoder) -> dict[str, object]:
     """What decides an encoder's vectors, for manifests."""
-    return {"query_weights": encoder.query.fingerprint, "passage_weights": encoder.passage.fingerprint, "settings": asdict(encoder.query.settings)}
+    return {
+        "query_weights": encoder.query.fingerprint,
+        "passage_weights": encoder.passage.fingerprint,
+        "settings": asdict(encoder.query.settings),
+    }

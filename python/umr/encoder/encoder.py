@@ -118,9 +118,15 @@ def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", repo
     if other is None:
         return DualEncoder(query, query, source)
     passage, _ = _load_tower(config, other, device, reporter)
-    for what, a, b in (("dimensions", query.dimensions, passage.dimensions), ("similarity", query.settings.similarity, passage.settings.similarity)):
+    for what, a, b in (
+        ("dimensions", query.dimensions, passage.dimensions),
+        ("similarity", query.settings.similarity, passage.settings.similarity),
+    ):
         if a != b:
-            raise MismatchError(f"the two encoders differ in {what}: {name} has {a}, {other} has {b}", "give two encoders that were trained together")
+            raise MismatchError(
+                f"the two encoders differ in {what}: {name} has {a}, {other} has {b}",
+                "give two encoders that were trained together",
+            )
     return DualEncoder(query, passage, source)
 
 
@@ -131,7 +137,10 @@ def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, re
     settings, source = resolve_settings(config, name, folder)
     tokenizer = load(str(folder), AutoTokenizer.from_pretrained)
     if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"{name} has no fast tokenizer", "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)")
+        raise ModelError(
+            f"{name} has no fast tokenizer",
+            "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)",
+        )
     model = _load_model(str(folder)).to(device).eval()
     return Encoder(model, tokenizer, settings, weights_fingerprint(folder)), source
 
@@ -145,7 +154,10 @@ def _load_model(folder: str) -> Any:
         whole = load(folder, getattr(transformers, architecture).from_pretrained, dtype=torch.float32)
         return (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
     if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"{folder} is an encoder-decoder, not an encoder", "give a BERT-like encoder such as pypi:multilingual-e5-small")
+        raise ModelError(
+            f"{folder} is an encoder-decoder, not an encoder",
+            "give a BERT-like encoder such as pypi:multilingual-e5-small",
+        )
     return load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32)
 
 

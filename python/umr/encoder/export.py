@@ -38,7 +38,7 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
 def _save_tower(encoder: Encoder, folder: Path) -> None:
     folder.mkdir(parents=True)
     with quietly():
-        encoder.model.save_pretrained(folder)  # type: ignore[operator, union-attr]
+        encoder.model.save_pretrained(folder)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(folder)
     for name, value in _sentence_transformers_files(encoder).items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -49,7 +49,12 @@ def _sentence_transformers_files(encoder: Encoder) -> dict[str, Any]:
     s = encoder.settings
     kinds = ["Transformer", "Pooling"] + (["Normalize"] if s.similarity == "cosine" else [])
     modules = [
-        {"idx": i, "name": str(i), "path": "" if i == 0 else f"{i}_{kind}", "type": f"sentence_transformers.models.{kind}"}
+        {
+            "idx": i,
+            "name": str(i),
+            "path": "" if i == 0 else f"{i}_{kind}",
+            "type": f"sentence_transformers.models.{kind}",
+        }
         for i, kind in enumerate(kinds)
     ]
     flags = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
@@ -59,7 +64,11 @@ def _sentence_transformers_files(encoder: Encoder) -> dict[str, Any]:
         "modules.json": modules,
         "1_Pooling/config.json": pooling | {"include_prompt": True},
         "sentence_bert_config.json": {"max_seq_length": max(s.query_length, s.passage_length), "do_lower_case": False},
-        "config_sentence_transformers.json": {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": s.similarity},
+        "config_sentence_transformers.json": {
+            "prompts": prompts,
+            "default_prompt_name": None,
+            "similarity_fn_name": s.similarity,
+        },
         FILE: s.to_json(),
     }
     return files

@@ -19,7 +19,16 @@ from umr.storage import read_json
 
 FILE = "umr_encoder.json"
 LIMIT = 512  # tokens: longer passages only on request
-FIELDS = ("pooling", "similarity", "query_prefix", "passage_prefix", "title", "query_length", "passage_length", "strip_question_mark")
+FIELDS = (
+    "pooling",
+    "similarity",
+    "query_prefix",
+    "passage_prefix",
+    "title",
+    "query_length",
+    "passage_length",
+    "strip_question_mark",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,10 @@ def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
         value = read_json(folder / FILE)
         return {key: value[key] for key in FIELDS if key in value}, f"read from {FILE}"
     if (folder / "modules.json").is_file():
-        return {**_family(name, folder)[0], **_sentence_transformers(folder)}, "read from its sentence-transformers files"
+        return {
+            **_family(name, folder)[0],
+            **_sentence_transformers(folder),
+        }, "read from its sentence-transformers files"
     return _family(name, folder)
 
 
@@ -92,7 +104,8 @@ def _defaults(folder: Path) -> dict[str, Any]:
     positions = int(config.get("max_position_embeddings") or LIMIT) - reserved
     limit = min(LIMIT, positions)
     return {
-        "query_prefix": "", "passage_prefix": "", "title": "text", "query_length": limit, "passage_length": limit, "strip_question_mark": False,
+        "query_prefix": "", "passage_prefix": "", "title": "text",
+        "query_length": limit, "passage_length": limit, "strip_question_mark": False,
     }  # fmt: skip
 
 
@@ -101,9 +114,20 @@ def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
     if architectures[0] == "Contriever":
         return {"pooling": "mean", "similarity": "dot", "title": "text"}, "the Contriever family"
     if architectures[0].startswith("DPR"):
-        return {"pooling": "cls", "similarity": "dot", "title": "pair", "query_length": 256, "passage_length": 256}, "the DPR family"
+        return {
+            "pooling": "cls",
+            "similarity": "dot",
+            "title": "pair",
+            "query_length": 256,
+            "passage_length": 256,
+        }, "the DPR family"
     if re.search(r"(^|[-_/:])e5-(small|base|large)(-v2)?$", name.rstrip("/")):
-        return {"pooling": "mean", "similarity": "cosine", "query_prefix": "query: ", "passage_prefix": "passage: "}, "the E5 family"
+        return {
+            "pooling": "mean",
+            "similarity": "cosine",
+            "query_prefix": "query: ",
+            "passage_prefix": "passage: ",
+        }, "the E5 family"
     return {}, ""
 
 

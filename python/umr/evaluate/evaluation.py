@@ -49,10 +49,7 @@ class Evaluation:
     @cached_property
     def per_language(self) -> dict[str, dict[str, float]]:
         """Language -> {metric -> mean over the questions of that language}."""
-        return {
-            language: {name: fmean(self.of(name, language).values()) for name in self.metrics}
-            for language in self.counts
-        }
+        return {language: {name: fmean(self.of(name, language).values()) for name in self.metrics} for language in self.counts}
 
     @cached_property
     def macro(self) -> dict[str, float]:

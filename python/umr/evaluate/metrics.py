@@ -85,9 +85,7 @@ def _check(qrels: Qrels, languages: Mapping[str, str], measures: Mapping[str, ob
         raise InputError("no judgment to measure against", "give the judgments of these questions")
     strangers = [query for query in qrels.grades if query not in languages]
     if strangers:
-        what = (
-            f"{len(strangers)} of {len(qrels)} judged questions are not among the questions, the first {strangers[0]!r}"
-        )
+        what = f"{len(strangers)} of {len(qrels)} judged questions are not among the questions, the first {strangers[0]!r}"
         raise InputError(what, "give the judgments that belong to these questions; leaving some out would hide them")
 
 

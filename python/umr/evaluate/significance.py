@@ -105,9 +105,7 @@ def compare(
     _check(before, after, metric, resamples, confidence)
     draws = {lang: _draws(_changes(before, after, metric, lang), lang, resamples, seed) for lang in before.counts}
     rows = {
-        lang: Difference(
-            n, before.per_language[lang][metric], after.per_language[lang][metric], *_ends(draws[lang], confidence)
-        )
+        lang: Difference(n, before.per_language[lang][metric], after.per_language[lang][metric], *_ends(draws[lang], confidence))
         for lang, n in before.counts.items()
     }
     ends = _ends(np.mean(list(draws.values()), axis=0), confidence)

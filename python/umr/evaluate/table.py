@@ -51,9 +51,7 @@ def comparison_table(comparisons: Sequence[Comparison], title: str | None = None
     """
     confidences = {comparison.confidence for comparison in comparisons}
     if len(confidences) != 1:
-        raise UsageError(
-            f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one"
-        )
+        raise UsageError(f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one")
     interval = f"{100 * confidences.pop():.10g} % interval"
     note = "* the interval leaves out 0 (paired bootstrap over questions, within each language)"
     table = _table(title, note, "language", "questions", "metric", "before", "after", "change", interval)

@@ -43,7 +43,13 @@ class Pairs:
     passage_keys: NDArray[np.uint64]
 
 
-def label(workspace: Workspace, config: LabelConfig, number: int | None = None, reporter: Reporter | None = None, force: bool = False) -> Labels:
+def label(
+    workspace: Workspace,
+    config: LabelConfig,
+    number: int | None = None,
+    reporter: Reporter | None = None,
+    force: bool = False,
+) -> Labels:
     """Label the candidates of a round; scores that any store already holds are never computed again.
 
     Arguments:
@@ -63,7 +69,13 @@ def label(workspace: Workspace, config: LabelConfig, number: int | None = None, 
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "pack_tokens", "store")}
     if place.labelled.exists() and not force:
         found = read_manifest(place.labelled, "label")["made_from"]
-        require_same(place.labelled, f"round {place.number} was labelled", found, made_from, "leave the options as they were, or redo the round with --force")
+        require_same(
+            place.labelled,
+            f"round {place.number} was labelled",
+            found,
+            made_from,
+            "leave the options as they were, or redo the round with --force",
+        )
         reporter.say(f"round {place.number} is labelled already: {place.labels}")
         return read_labels(place.labels)
     return _label(workspace, place, config, made_from, reporter)
@@ -85,7 +97,12 @@ def _label(workspace: Workspace, place: RoundLayout, config: LabelConfig, made_f
     scores, stats = store.lookup(pairs.query_keys, pairs.passage_keys)
     labels = _labels(pairs.candidates, scores, config.temperature)
     labels.write(place.labels, workspace.passages)
-    write_manifest(place.labelled, "label", made_from, {"scores": identity, "store": str(store.folder), "pairs": len(scores), **stats})
+    write_manifest(
+        place.labelled,
+        "label",
+        made_from,
+        {"scores": identity, "store": str(store.folder), "pairs": len(scores), **stats},
+    )
     return labels
 
 
@@ -121,7 +138,14 @@ def _pairs(workspace: Workspace, candidates: Candidates) -> Pairs:
 
 
 def _score_missing(
-    workspace: Workspace, pairs: Pairs, store: ScoreStore, files: LanguageModelFiles, prompt: Prompt, config: LabelConfig, identity: dict[str, Any], reporter: Reporter
+    workspace: Workspace,
+    pairs: Pairs,
+    store: ScoreStore,
+    files: LanguageModelFiles,
+    prompt: Prompt,
+    config: LabelConfig,
+    identity: dict[str, Any],
+    reporter: Reporter,
 ) -> None:
     from umr.label.grouping import groups_of, unique_missing
 
@@ -131,13 +155,23 @@ def _score_missing(
     if not len(missing):
         return
     rows = pairs.candidates.rows.reshape(-1)[missing]
-    reporter.say(f"scoring {len(missing):,} pairs of {len(np.unique(rows)):,} passages: each passage serves {len(missing) / len(np.unique(rows)):.1f} queries")
+    reporter.say(
+        f"scoring {len(missing):,} pairs of {len(np.unique(rows)):,} passages: "
+        f"each passage serves {len(missing) / len(np.unique(rows)):.1f} queries"
+    )
     groups = groups_of(workspace, missing, pairs.candidates)
     scorer = _scorer(files, prompt, config, identity, list(islice(groups_of(workspace, missing, pairs.candidates), 2)), reporter)
     _run(workspace, scorer, groups, len(missing), pairs, store, reporter)
 
 
-def _scorer(files: LanguageModelFiles, prompt: Prompt, config: LabelConfig, identity: dict[str, Any], sample: list[Group], reporter: Reporter) -> Scorer:
+def _scorer(
+    files: LanguageModelFiles,
+    prompt: Prompt,
+    config: LabelConfig,
+    identity: dict[str, Any],
+    sample: list[Group],
+    reporter: Reporter,
+) -> Scorer:
     from umr.label.causal import CausalScorer
     from umr.label.seq2seq import EncoderDecoderScorer
     from umr.models.device import pick_device
@@ -153,7 +187,15 @@ def _scorer(files: LanguageModelFiles, prompt: Prompt, config: LabelConfig, iden
     return scorer
 
 
-def _run(workspace: Workspace, scorer: Scorer, groups: Iterator[Group], total: int, pairs: Pairs, store: ScoreStore, reporter: Reporter) -> None:
+def _run(
+    workspace: Workspace,
+    scorer: Scorer,
+    groups: Iterator[Group],
+    total: int,
+    pairs: Pairs,
+    store: ScoreStore,
+    reporter: Reporter,
+) -> None:
     with reporter.bar("labelling", total, "pairs") as bar, store.appending() as log:
         for numbers, scores in scorer.score(groups):
             bad = np.flatnonzero(~np.isfinite(scores))
@@ -167,5 +209,6 @@ def _not_finite(workspace: Workspace, candidates: Candidates, pair: int, value: 
     query, place = divmod(pair, candidates.rows.shape[1])
     passage = workspace.passages.ids(candidates.rows[query, place : place + 1])[0]
     return ScoreError(
-        f"the score of query {candidates.query_ids[query]!r} and passage {passage!r} is {value}", "T5 models overflow in fp16: use --precision fp32 or bf16"
+        f"the score of query {candidates.query_ids[query]!r} and passage {passage!r} is {value}",
+        "T5 models overflow in fp16: use --precision fp32 or bf16",
     )

@@ -19,7 +19,10 @@ from umr.label.work import Group, Question, Scored
 from umr.models.lm import LanguageModel
 from umr.progress import Reporter
 
-TOLERANCE = {"fp32": 1e-3, "bf16": 0.15}  # nats a token: larger differences mean that the model does not take block masks
+TOLERANCE = {
+    "fp32": 1e-3,
+    "bf16": 0.15,
+}  # nats a token: larger differences mean that the model does not take block masks
 
 
 class CausalScorer:
@@ -35,7 +38,14 @@ class CausalScorer:
     """
 
     def __init__(self, lm: LanguageModel, prompt: Prompt, limit: int, reduction: Reduction, budget: int, share: bool = True) -> None:
-        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = lm, prompt, limit, reduction, budget, share
+        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = (
+            lm,
+            prompt,
+            limit,
+            reduction,
+            budget,
+            share,
+        )
         self._kinds = set(getattr(lm.model.config, "layer_types", None) or ["full_attention"])
         self._window = getattr(lm.model.config, "sliding_window", None)
         self._keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
@@ -74,7 +84,10 @@ class CausalScorer:
         target = target_ids(self.prompt, self.lm.tokenizer, question.text, special=False)
         limit = self.limit if self.lm.context is None else min(self.limit, self.lm.context - len(target))
         if limit < 1 or not target:
-            raise UsageError(f"the question {question.text[:60]!r} has {len(target)} tokens, the model takes {self.lm.context}", "use a model with a longer context")
+            raise UsageError(
+                f"the question {question.text[:60]!r} has {len(target)} tokens, the model takes {self.lm.context}",
+                "use a model with a longer context",
+            )
         return source_ids(self.prompt, self.lm.tokenizer, group.title, group.text, question.lang, limit), target
 
     @torch.inference_mode()

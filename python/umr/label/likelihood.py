@@ -23,7 +23,7 @@ def token_logp(logits: Tensor, targets: Tensor) -> Tensor:
         [m] float32 nats.
     """
     parts = []
-    for some, ids in zip(logits.split(ROWS), targets.split(ROWS), strict=True):
+    for some, ids in zip(torch.split(logits, ROWS), torch.split(targets, ROWS), strict=True):
         wide = some.float()
         parts.append(wide.gather(1, ids[:, None])[:, 0] - wide.logsumexp(1))
     return torch.cat(parts)

@@ -143,8 +143,13 @@ def pack(trees: Sequence[Tree]) -> Pack:
             ids += branch.ids
             pairs.append(branch.pair)
         tree_of += [number] * tree.tokens
-    arrays = (np.array(values, dtype=np.int64) for values in (ids, positions, tree_of, branch_of, predict, targets, owner))
-    return Pack(*arrays, pairs)
+    return Pack(
+        _array(ids), _array(positions), _array(tree_of), _array(branch_of), _array(predict), _array(targets), _array(owner), pairs
+    )  # fmt: skip
+
+
+def _array(values: Sequence[int]) -> Ints:
+    return np.array(values, dtype=np.int64)
 
 
 def visible(row: Pack, window: int | None = None) -> NDArray[np.bool_]:
@@ -162,4 +167,5 @@ def visible(row: Pack, window: int | None = None) -> NDArray[np.bool_]:
     distance = row.positions[:, None] - row.positions[None, :]
     causal = np.tril(np.ones((len(row.ids), len(row.ids)), dtype=bool))
     near = distance < window if window else np.True_
-    return same_tree & lineage & causal & near
+    seen: NDArray[np.bool_] = same_tree & lineage & causal & near
+    return seen

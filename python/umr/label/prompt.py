@@ -14,7 +14,10 @@ from umr.errors import UsageError
 from umr.languages import language_name
 
 CAUSAL = ("Passage: {text}\n\nQuestion in {language}:", " {query}")
-ENCODER_DECODER = ("Passage:  {title} {text}. Please write a question based on this passage in {language}.", "Question: {query}")
+ENCODER_DECODER = (
+    "Passage:  {title} {text}. Please write a question based on this passage in {language}.",
+    "Question: {query}",
+)
 FIELDS = {"source": {"title", "text", "language"}, "target": {"query"}}
 
 
@@ -74,7 +77,10 @@ def source_ids(prompt: Prompt, tokenizer: Any, title: str, text: str, lang: str,
     while len(ids) > limit:
         keep -= max(1, len(ids) - limit)
         if keep < 0:
-            raise UsageError(f"the prompt alone has more than {limit} tokens in {language_name(lang)}", "raise --source-length, or shorten the template")
+            raise UsageError(
+                f"the prompt alone has more than {limit} tokens in {language_name(lang)}",
+                "raise --source-length, or shorten the template",
+            )
         cut = offsets[keep - 1][1] if keep else 0
         ids = tokenizer(prompt.fill(title, text[:cut], lang)).input_ids
     return list(ids)

@@ -42,7 +42,14 @@ class EncoderDecoderScorer:
     """
 
     def __init__(self, lm: LanguageModel, prompt: Prompt, limit: int, reduction: Reduction, budget: int, share: bool = True) -> None:
-        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = lm, prompt, limit, reduction, budget, share
+        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = (
+            lm,
+            prompt,
+            limit,
+            reduction,
+            budget,
+            share,
+        )
 
     def score(self, groups: Iterable[Group]) -> Iterator[Scored]:
         """Scores, a group of one passage at a time."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from umr.config import MineConfig
 from umr.data.candidates import Candidates, read_candidates
@@ -13,7 +15,13 @@ from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
 
 
-def mine(workspace: Workspace, config: MineConfig, number: int | None = None, reporter: Reporter | None = None, force: bool = False) -> Candidates:
+def mine(
+    workspace: Workspace,
+    config: MineConfig,
+    number: int | None = None,
+    reporter: Reporter | None = None,
+    force: bool = False,
+) -> Candidates:
     """Mine the candidates of a round; a finished round is read, a killed one continues.
 
     Arguments:
@@ -32,23 +40,37 @@ def mine(workspace: Workspace, config: MineConfig, number: int | None = None, re
     """
     reporter = reporter or Silent()
     place = round_for(workspace.layout, "mine", number)
-    made_from = {"top_k": config.top_k, "precision": config.precision, "store": config.store, "encoder": asdict(workspace.encoder_of(place.number))}
+    made_from: dict[str, Any] = {
+        "top_k": config.top_k,
+        "precision": config.precision,
+        "store": config.store,
+        "encoder": asdict(workspace.encoder_of(place.number)),
+    }
     if place.mined.exists() and not force:
         found = read_manifest(place.mined, "mine")["made_from"]
-        require_same(place.mined, f"round {place.number} was mined", found, made_from, "leave the options as they were, or redo the round with --force")
+        require_same(
+            place.mined,
+            f"round {place.number} was mined",
+            found,
+            made_from,
+            "leave the options as they were, or redo the round with --force",
+        )
         reporter.say(f"round {place.number} is mined already: {place.candidates}")
         return read_candidates(place.candidates)
     return _mine(workspace, place, config, made_from, reporter)
 
 
-def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: dict[str, object], reporter: Reporter) -> Candidates:
-    from umr.encoder.encoder import load_encoder
+def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
     from umr.encoder.encode import encode, encoder_identity
+    from umr.encoder.encoder import load_encoder
     from umr.mine.search import top_k
     from umr.models.device import pick_device
 
     if config.top_k > len(workspace.passages):
-        raise InputError(f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages", f"use --top-k {len(workspace.passages)} or less")
+        raise InputError(
+            f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages",
+            f"use --top-k {len(workspace.passages)} or less",
+        )
     clear_round(place)
     encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     reporter.say(f"round {place.number}: {encoder.query.settings.describe()} ({encoder.source})")

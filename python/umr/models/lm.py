@@ -70,10 +70,16 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModelFiles:
 
     folder = local_folder(resolve(name, reporter))
     config = load(str(folder), AutoConfig.from_pretrained)
-    known = (modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+    known = (
+        modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
     architecture = (config.architectures or [""])[0]
     if not any(config.model_type in names for names in known) or architecture.endswith(("MaskedLM", "BertModel", "RobertaModel")):
-        raise ModelError(f"{name} is a {config.model_type} ({architecture}), not a language model that scores text", "give a causal or encoder-decoder language model to --lm")
+        raise ModelError(
+            f"{name} is a {config.model_type} ({architecture}), not a language model that scores text",
+            "give a causal or encoder-decoder language model to --lm",
+        )
     return LanguageModelFiles(name, str(folder), bool(config.is_encoder_decoder), weights_fingerprint(folder))
 
 
@@ -96,4 +102,11 @@ def load_lm(files: LanguageModelFiles, precision: Precision, device: torch.devic
     loader = AutoModelForSeq2SeqLM if files.encoder_decoder else AutoModelForCausalLM
     model = load(files.folder, loader.from_pretrained, dtype=DTYPES[precision]).to(device).eval()
     context = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
-    return LanguageModel(model, tokenizer, files.encoder_decoder, files.fingerprint, precision, None if files.encoder_decoder else context)
+    return LanguageModel(
+        model,
+        tokenizer,
+        files.encoder_decoder,
+        files.fingerprint,
+        precision,
+        None if files.encoder_decoder else context,
+    )

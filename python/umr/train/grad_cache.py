@@ -44,7 +44,11 @@ def encode_chunk(tower: Encoder, chunk: Chunk, precision: Precision) -> Tensor:
 
 
 def cached_backward(
-    towers: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor], precision: Precision
+    towers: Sequence[Encoder],
+    chunks: Sequence[Sequence[Chunk]],
+    sizes: Sequence[int],
+    loss: Callable[[list[Tensor]], Tensor],
+    precision: Precision,
 ) -> Tensor:
     """Add the gradients of the loss to the towers' weights, chunk by chunk.
 
@@ -58,7 +62,10 @@ def cached_backward(
     Returns:
         the loss, detached.
     """
-    cached = [encode_all(tower, parts, size, precision).requires_grad_(bool(parts)) for tower, parts, size in zip(towers, chunks, sizes, strict=True)]
+    cached = [
+        encode_all(tower, parts, size, precision).requires_grad_(bool(parts))
+        for tower, parts, size in zip(towers, chunks, sizes, strict=True)
+    ]
     value = loss(cached)
     value.backward()  # type: ignore[no-untyped-call]
     for tower, parts, vectors in zip(towers, chunks, cached, strict=True):

@@ -49,7 +49,14 @@ def run(towers: Towers, labels: Labels, config: TrainConfig, made_from: Mapping[
 
 class _Training:
     def __init__(
-        self, towers: Towers, labels: Labels, config: TrainConfig, split: Split, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
+        self,
+        towers: Towers,
+        labels: Labels,
+        config: TrainConfig,
+        split: Split,
+        made_from: Mapping[str, Any],
+        folder: Path,
+        reporter: Reporter,
     ) -> None:
         self.towers, self.labels, self.config, self.split = towers, labels, config, split
         self.made_from, self.folder, self.reporter = made_from, folder, reporter
@@ -79,7 +86,9 @@ class _Training:
 
     def _announce(self, history: History) -> None:
         held = f", {len(self.split.held_out):,} held out" if len(self.split.held_out) else ""
-        self.reporter.say(f"{len(self.split.training):,} queries{held}; {self.total:,} steps; similarities divided by {self.objective.temperature:g}")
+        self.reporter.say(
+            f"{len(self.split.training):,} queries{held}; {self.total:,} steps; similarities divided by {self.objective.temperature:g}"
+        )
         if history.steps:
             self.reporter.say(f"going on from step {history.steps:,}")
         elif len(self.split.held_out):
@@ -106,7 +115,10 @@ class _Training:
         loss = accumulate(self.towers, batch, self.objective, step)
         if not math.isfinite(loss):
             names = ", ".join(self.labels.candidates.query_ids[q] for q in batch.queries[:4])
-            raise ScoreError(f"the loss of step {step} is {loss} (queries {names}, ...)", "lower --learning-rate, or use --precision fp32")
+            raise ScoreError(
+                f"the loss of step {step} is {loss} (queries {names}, ...)",
+                "lower --learning-rate, or use --precision fp32",
+            )
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         self.optimiser.step()
@@ -150,4 +162,4 @@ def _optimiser(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)

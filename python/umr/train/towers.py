@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,9 @@ from torch import Tensor
 from umr.config import MineConfig, TrainConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
+from umr.encoder.encode import MAX_ROWS, encode, token_store
 from umr.encoder.encoder import DualEncoder, Encoder, Side
 from umr.layout import RoundLayout
-from umr.encoder.encode import MAX_ROWS, encode, token_store
 from umr.progress import Reporter
 from umr.train.grad_cache import Chunk
 
@@ -52,13 +53,18 @@ class TrainingSide:
 
         if self.frozen is not None:
             return []
-        order, bounds = plan_batches(self.tokens.lengths()[rows], budget, MAX_ROWS)
-        return [self._chunk(rows, order[a:b], seed + i) for i, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))]
+        order, bounds = plan_batches(self.tokens.lengths(rows), budget, MAX_ROWS)
+        return [self._chunk(rows, order[a:b], seed + i) for i, (a, b) in enumerate(pairwise(bounds))]
 
     def _chunk(self, rows: Rows, places: Rows, seed: int) -> Chunk:
         ids, mask = self.tokens.gather(rows[places], self.tower.pad)
         device = self.tower.device
-        return Chunk(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), torch.from_numpy(places.astype(np.int64)).to(device), seed)
+        return Chunk(
+            torch.from_numpy(ids).to(device),
+            torch.from_numpy(mask).to(device),
+            torch.from_numpy(places.astype(np.int64)).to(device),
+            seed,
+        )
 
     def fixed(self, rows: Rows) -> Tensor | None:
         """The stored vectors of a frozen side: [m, d], or None."""
@@ -81,7 +87,14 @@ class Towers:
         return {name: side.tower for name, side in sides.items() if side.frozen is None}
 
 
-def prepare(workspace: Workspace, place: RoundLayout, encoder: DualEncoder, config: TrainConfig, mined: MineConfig, reporter: Reporter) -> Towers:
+def prepare(
+    workspace: Workspace,
+    place: RoundLayout,
+    encoder: DualEncoder,
+    config: TrainConfig,
+    mined: MineConfig,
+    reporter: Reporter,
+) -> Towers:
     """Both sides ready for training.
 
     Arguments:
@@ -103,5 +116,6 @@ def prepare(workspace: Workspace, place: RoundLayout, encoder: DualEncoder, conf
         frozen = encode(records[name], encoder, name, layout, mined, reporter) if name == frozen_side else None
         return TrainingSide(encoder.tower(name), tokens, frozen)
 
-    reporter.say(f"training {'both sides' if not frozen_side else 'the ' + ('query' if frozen_side == 'passage' else 'passage') + ' side'} of {place.folder.name}")
+    what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
+    reporter.say(f"training {what} of {place.folder.name}")
     return Towers(encoder, side("query"), side("passage"))

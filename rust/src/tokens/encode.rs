@@ -102,7 +102,7 @@ impl Encoder {
     fn encode(&self, first: &str, second: Option<&str>) -> tokenizers::Result<Vec<u32>> {
         let bare = |text: &str| self.tokenizer.encode_fast(text, false);
         let pair: Option<Encoding> = second.map(bare).transpose()?;
-        let cut = truncation(self.options.max_length - self.added(pair.is_some()));
+        let cut = truncation(self.room(pair.is_some()));
         let (first, pair) = truncate_encodings(bare(first)?, pair, &cut)?;
         let whole = self
             .tokenizer
@@ -110,13 +110,10 @@ impl Encoder {
         Ok(whole.get_ids().to_vec())
     }
 
-    /// Special tokens that the tokenizer will add.
-    fn added(&self, pair: bool) -> usize {
-        if self.options.special {
-            added(&self.tokenizer, pair)
-        } else {
-            0
-        }
+    /// Tokens of text that a row may have.
+    fn room(&self, pair: bool) -> usize {
+        let special = added(&self.tokenizer, pair) * usize::from(self.options.special);
+        self.options.max_length.saturating_sub(special)
     }
 
     /// The text that is encoded, or both texts of a pair.

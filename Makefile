@@ -1,0 +1,51 @@
+# `make` alone prints the targets. All set-up is scripts/setup.sh: repeated in under a second while nothing changed.
+
+# The first shell of a fresh rustup has no cargo on its PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+PYTHON_BIN = .venv/bin/python
+
+.PHONY: help demo test lint bench constraints clean distclean
+.NOTPARALLEL:
+
+help: ## Print the targets
+	@echo "make TARGET, with"
+	@sed -n 's/^\([a-z]*\): ## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r name what; do printf '  %-12s %s\n' "$$name" "$$what"; done
+	@echo "PYTHON=/path/to/python3 chooses the interpreter, TORCH_BACKEND=cpu the small torch without CUDA."
+
+demo: ## Set up, then run the whole loop on the shipped corpus: mine, label, train, search
+	@sh scripts/setup.sh demo
+	.venv/bin/umr demo
+
+test: ## Set up, then run every Rust and Python test
+	@sh scripts/setup.sh dev
+	cargo test --locked
+	$(PYTHON_BIN) -m pytest
+
+lint: ## Set up, then check format, lints, types and the extension's stub
+	@sh scripts/setup.sh dev
+	$(PYTHON_BIN) -m ruff check
+	$(PYTHON_BIN) -m ruff format --check
+	$(PYTHON_BIN) -m mypy --strict
+	$(PYTHON_BIN) -m mypy.stubtest umr._rust
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	PYO3_PYTHON="$(CURDIR)/$(PYTHON_BIN)" cargo clippy --locked --all-targets --features python -- -D warnings
+
+bench: ## Set up, then run every benchmark beside its rival (minutes)
+	@sh scripts/setup.sh dev
+	@for bench in benches/*.py; do \
+	  if [ ! -e "$$bench" ]; then echo "no benchmark in benches/"; exit 0; fi; \
+	  echo "==> $$bench" >&2; $(PYTHON_BIN) "$$bench" || exit 1; \
+	done
+
+constraints: ## Renew constraints.txt after an edit of pyproject.toml (UPGRADE=1: newest versions)
+	@sh scripts/setup.sh constraints
+
+clean: ## Remove what was built and cached; .venv stays
+	rm -rf target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f python/umr/_rust.*.so
+	find python tests benches -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: ## Remove .venv as well
+	@$(MAKE) --no-print-directory clean
+	rm -rf .venv
