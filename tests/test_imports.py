@@ -148,16 +148,14 @@ def test_help_takes_no_torch() -> None:
 
 def test_every_public_name_resolves() -> None:
     assert set(umr.__all__) <= set(dir(umr))
-    for name in umr.__all__:
-        assert getattr(umr, name) is not None
+    assert [name for name in umr.__all__ if not callable(getattr(umr, name))] == []
     assert umr.__version__
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         umr.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("first", ["RunConfig", "search", "read_test_set", "train"])
-def test_public_names_stay_what_they_are_whatever_is_used_first(first: str) -> None:
-    """`umr.mine` is a folder and a function: loading the folder on the way must not hide the function."""
-    script = f"import umr; umr.{first}\nassert [n for n in umr.__all__ if not callable(getattr(umr, n))] == [], [n for n in umr.__all__ if not callable(getattr(umr, n))]"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_a_verb_is_a_function_even_when_its_folder_was_loaded_on_the_way() -> None:
+    """`umr.mine` is a folder and a function: `umr.RunConfig` loads the folder, which must not hide the function."""
+    script = "import umr; umr.RunConfig; print([n for n in ('mine', 'label', 'train', 'run') if not callable(getattr(umr, n))])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

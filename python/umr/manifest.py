@@ -24,6 +24,31 @@ def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents
     write_json(path, {"format": FORMAT, "kind": kind, "made_from": dict(made_from), **contents})
 
 
+def checksums(*files: Path) -> dict[str, str]:
+    """Name -> digest of the files that a manifest speaks for."""
+    from umr._rust import fingerprint_files
+
+    return {file.name: fingerprint_files([str(file)]) for file in files}
+
+
+def require_whole(path: Path, manifest: Mapping[str, Any], hint: str) -> None:
+    """Refuse files that are not the ones their manifest was written for.
+
+    Arguments:
+        path: the manifest, beside its files.
+        manifest: its content, with `files`.
+        hint: what the user can do.
+
+    Raises:
+        MismatchError: a file is gone or has changed since.
+    """
+    for name, digest in manifest.get("files", {}).items():
+        file = path.with_name(name)
+        if not file.exists() or checksums(file)[name] != digest:
+            what = "has changed since it was written" if file.exists() else "is gone"
+            raise MismatchError(f"{file} {what}, so {path.name} does not speak for it", hint)
+
+
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:
     """Read a manifest and check that it is one of `kind` in this format version.
 

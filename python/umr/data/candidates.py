@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
+from umr.layout import RoundLayout
+from umr.manifest import read_manifest, require_whole
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -74,3 +76,14 @@ def read_candidates(path: Path) -> Candidates:
         table["passage_row"].astype(np.uint32).reshape(-1, k),
         table["retriever_score"].astype(np.float32).reshape(-1, k),
     )
+
+
+def candidates_of(place: RoundLayout) -> Candidates:
+    """The candidates of a mined round.
+
+    Raises:
+        MismatchError: the file is not the one that was mined.
+        FormatError: it is damaged.
+    """
+    require_whole(place.mined, read_manifest(place.mined, "mine"), "mine the round again with --force")
+    return read_candidates(place.candidates)

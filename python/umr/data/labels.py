@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from umr.data.candidates import Candidates, long_columns, read_candidates
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
+from umr.layout import RoundLayout
+from umr.manifest import read_manifest, require_whole
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -76,3 +78,14 @@ def read_labels(path: Path) -> Labels:
             "run `umr label` again with --force",
         )
     return Labels(candidates, scores, labels)
+
+
+def labels_of(place: RoundLayout) -> Labels:
+    """The labels of a labelled round.
+
+    Raises:
+        MismatchError: the file is not the one that labelling wrote.
+        FormatError: it is damaged.
+    """
+    require_whole(place.labelled, read_manifest(place.labelled, "label"), "label the round again with --force: scores are kept")
+    return read_labels(place.labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from umr.data.corpus import expand, open_passages
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.layout import RoundLayout, WorkLayout
-from umr.manifest import read_manifest, write_manifest
+from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def create_workspace(
         InputError: a file is missing or cannot be used.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout = reporter or Silent(), WorkLayout(folder)
+    reporter, layout, encoder = reporter or Silent(), WorkLayout(folder), _absolute(encoder)
     inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
-    if layout.manifest.exists():
+    if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
         _refuse_other(layout, inputs, encoder)
         return open_workspace(folder, reporter)
     workspace = _open(layout, inputs, encoder, reporter)
@@ -109,7 +109,7 @@ def open_workspace(folder: Path, reporter: Reporter | None = None) -> Workspace:
     return workspace
 
 
-def _open(layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
+def _open(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
     queries = open_queries(expand(inputs["queries"], "queries"), layout.corpus, inputs["lang"], reporter)
     passages = open_passages(expand(inputs["passages"], "passages"), layout.corpus, reporter)
     reporter.say(f"{len(passages):,} passages, {len(queries):,} queries in {len(set(queries.langs))} languages")
@@ -120,15 +120,20 @@ def _fingerprints(workspace: Workspace) -> dict[str, str]:
     return {"passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint}
 
 
-def _refuse_other(layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderConfig) -> None:
+def _refuse_other(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig) -> None:
     found = read_manifest(layout.manifest, "work")
-    wanted = {**inputs, "encoder": asdict(encoder)}
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise MismatchError(
-                f"{layout.folder} works with other {key}: {found.get(key)!r}, asked for {value!r}",
-                "use a new work folder, or leave the option out to go on",
-            )
+    wanted = {**inputs, **asdict(encoder)}
+    hint = "use a new work folder, or leave these options out to go on"
+    require_same(layout.manifest, "the work began", {**found, **found["encoder"]}, wanted, hint)
+
+
+def _absolute(encoder: EncoderConfig) -> EncoderConfig:
+    """The same encoder with local folders as absolute paths, so that a later call may come from another folder."""
+    names = {name: getattr(encoder, name) for name in ("model", "passage_model")}
+    local: dict[str, Any] = {
+        name: str(Path(value).expanduser().absolute()) for name, value in names.items() if value and Path(value).expanduser().exists()
+    }
+    return replace(encoder, **local)
 
 
 def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ from umr.encoder.pooling import pool
 from umr.encoder.settings import EncoderSettings, resolve_settings
 from umr.errors import MismatchError, ModelError
 from umr.models import resolve
-from umr.models.loading import load, local_folder, weights_fingerprint
+from umr.models.loading import load, local_folder
 from umr.progress import Reporter, Silent
 
 Side = Literal["query", "passage"]
+UNRELATED = ("architectures", "dtype", "torch_dtype", "transformers_version", "tokenizer_class")  # in config.json, but no part of a vector
 
 
 class Encoder(nn.Module):
@@ -141,8 +144,26 @@ def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, re
             f"{name} has no fast tokenizer",
             "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)",
         )
-    model = _load_model(str(folder)).to(device).eval()
-    return Encoder(model, tokenizer, settings, weights_fingerprint(folder)), source
+    model = _load_model(str(folder)).eval()
+    fingerprint = weights_fingerprint(model)
+    return Encoder(model.to(device), tokenizer, settings, fingerprint), source
+
+
+def weights_fingerprint(model: Any) -> str:
+    """A fingerprint of a model's tensors and of the configuration that decides what they compute.
+
+    It is the same before and after saving, whatever the files look like: a frozen tower keeps its embeddings.
+
+    Arguments:
+        model: a transformers model in float32, on the CPU.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy())
+    config = {key: value for key, value in model.config.to_dict().items() if key not in UNRELATED and not key.startswith("_")}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def _load_model(folder: str) -> Any:

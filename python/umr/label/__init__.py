@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import LabelConfig
-from umr.data.candidates import Candidates, read_candidates
-from umr.data.labels import Labels, normalise, read_labels
+from umr.data.candidates import Candidates, candidates_of
+from umr.data.labels import Labels, labels_of, normalise
 from umr.data.scores import ScoreStore, open_scores
 from umr.data.workspace import Workspace, round_for
 from umr.errors import ScoreError
 from umr.layout import RoundLayout
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def label(
             "leave the options as they were, or redo the round with --force",
         )
         reporter.say(f"round {place.number} is labelled already: {place.labels}")
-        return read_labels(place.labels)
+        return labels_of(place)
     return _label(workspace, place, config, made_from, reporter)
 
 
@@ -92,7 +92,7 @@ def _label(workspace: Workspace, place: RoundLayout, config: LabelConfig, made_f
         "source_length": config.source_length, "precision": precision,
     }  # fmt: skip
     store = open_scores(Path(config.store) if config.store else workspace.layout.scores, identity)
-    pairs = _pairs(workspace, read_candidates(place.candidates))
+    pairs = _pairs(workspace, candidates_of(place))
     _score_missing(workspace, pairs, store, files, prompt, config, identity, reporter)
     scores, stats = store.lookup(pairs.query_keys, pairs.passage_keys)
     labels = _labels(pairs.candidates, scores, config.temperature)
@@ -101,7 +101,7 @@ def _label(workspace: Workspace, place: RoundLayout, config: LabelConfig, made_f
         place.labelled,
         "label",
         made_from,
-        {"scores": identity, "store": str(store.folder), "pairs": len(scores), **stats},
+        {"files": checksums(place.labels), "scores": identity, "store": str(store.folder), "pairs": len(scores), **stats},
     )
     return labels
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from umr.config import MineConfig
-from umr.data.candidates import Candidates, read_candidates
+from umr.data.candidates import Candidates, candidates_of
 from umr.data.workspace import Workspace, round_for
 from umr.errors import InputError
 from umr.layout import RoundLayout
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
 
 
@@ -56,7 +56,7 @@ def mine(
             "leave the options as they were, or redo the round with --force",
         )
         reporter.say(f"round {place.number} is mined already: {place.candidates}")
-        return read_candidates(place.candidates)
+        return candidates_of(place)
     return _mine(workspace, place, config, made_from, reporter)
 
 
@@ -80,7 +80,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     candidates = Candidates(workspace.queries.ids(), workspace.queries.langs, rows, scores)
     candidates.write(place.candidates, workspace.passages)
     contents = {
-        "config": asdict(config), "queries": len(rows), "passages": passages.rows, **encoder_identity(encoder),
+        "config": asdict(config), "files": checksums(place.candidates), "queries": len(rows), "passages": passages.rows, **encoder_identity(encoder),
         "passage_embeddings": passages.folder.name, "query_embeddings": queries.folder.name,
     }  # fmt: skip
     write_manifest(place.mined, "mine", made_from, contents)

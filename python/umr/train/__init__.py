@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig, TrainConfig
-from umr.data.labels import read_labels
+from umr.data.labels import labels_of
 from umr.data.workspace import Workspace, round_for
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_same, write_manifest
@@ -79,7 +79,7 @@ def _train(
     place.trained.unlink(missing_ok=True)
     encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
-    history = run(towers, read_labels(place.labels), config, made_from, place.training, reporter)
+    history = run(towers, labels_of(place), config, made_from, place.training, reporter)
     save_encoder(towers.encoder, place.encoder)
     write_manifest(place.trained, "train", made_from, _contents(history))
     shutil.rmtree(place.training, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""The prompts to the letter (shared/reference.md), user templates, and what is cut where it is too long."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference import likelihood as twin
+from umr.errors import UsageError
+from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt, source_ids, target_ids
+
+PAPER, OURS = Prompt(*ENCODER_DECODER), Prompt(*CAUSAL)
+
+
+def test_the_papers_prompt_to_the_letter() -> None:
+    filled = PAPER.fill("Rhine", "A river.", "fi")
+    assert filled == "Passage:  Rhine A river.. Please write a question based on this passage in Finnish."
+    assert PAPER.fill("", "A river", "te") == "Passage:   A river. Please write a question based on this passage in Telugu."
+    assert PAPER.fill_target("Missä?") == "Question: Missä?"
+
+
+def test_the_causal_prompt_to_the_letter() -> None:
+    assert OURS.fill("Rhine", "A river.", "de") == "Passage: A river.\n\nQuestion in German:"
+    assert OURS.fill_target("Wo?") == " Wo?"
+
+
+NAMED = {
+    "ar": "Arabic", "bn": "Bengali", "fi": "Finnish", "ja": "Japanese", "ko": "Korean", "ru": "Russian", "te": "Telugu", "en": "English",
+    "es": "Spanish", "km": "Khmer", "ms": "Malay", "tr": "Turkish", "sv": "Swedish", "zh": "Chinese", "de": "German", "el": "Greek",
+    "hi": "Hindi", "ro": "Romanian", "th": "Thai", "vi": "Vietnamese", "sw": "Swahili", "yo": "Yoruba",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "name"), NAMED.items())
+def test_language_names(code: str, name: str) -> None:
+    assert OURS.fill("", "", code) == f"Passage: \n\nQuestion in {name}:"
+
+
+@pytest.mark.parametrize("code", ["xx", "klingon", "?", "q q", "e\u0301", ""])
+def test_an_unknown_code_is_used_as_it_is(code: str) -> None:
+    assert OURS.fill("", "a", code) == f"Passage: a\n\nQuestion in {code}:"
+
+
+def test_braces_in_a_passage_and_a_question_stay() -> None:
+    assert OURS.fill("", "{title} {{x}} {0}", "en") == "Passage: {title} {{x}} {0}\n\nQuestion in English:"
+    assert OURS.fill_target("{query}{") == " {query}{"
+    assert Prompt("{{{text}}}", "{query}").fill("", "a", "en") == "{a}"
+
+
+BAD = ["", "no field", "{title}", "{text} {query}", "{text} {", "{text} }", "{text} {}", "{text} {0}", "{text} {lang}", "{text.upper}", "{text[0]}", "{text!r}", "{text:>9}", "{text:{language}}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", BAD)
+def test_a_bad_source_template_is_refused(template: str) -> None:
+    with pytest.raises(UsageError, match="the source template") as caught:
+        Prompt(template, "{query}")
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("template", ["", "{text}", "{query} {text}", "{query", "{query!s}", "{query:x}"])
+def test_a_bad_target_template_is_refused(template: str) -> None:
+    with pytest.raises(UsageError, match="the target template"):
+        Prompt("{text}", template)
+
+
+@pytest.fixture(scope="module", params=["unigram", "unigram without <s>", "unigram with </s>", "bytes"])
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    made = {
+        "unigram": tiny.unigram, "unigram without <s>": lambda: tiny.unigram(bos=False),
+        "unigram with </s>": lambda: tiny.unigram(bos=False, eos=True), "bytes": tiny.byte_level,
+    }  # fmt: skip
+    return made[request.param]()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(0, 60), st.sampled_from(sorted(tiny.WORDS)), st.booleans(), st.integers(60, 400))
+def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: int, lang: str, titled: bool, limit: int) -> None:
+    rng = random.Random(seed)
+    text, title = tiny.sentence(rng, lang, words), tiny.sentence(rng, lang, 1) if titled else ""
+    for prompt in (OURS, PAPER):
+        empty = len(tokenizer(twin.source(prompt.source, title, "", lang)).input_ids)
+        room = max(limit, empty)
+        ids = source_ids(prompt, tokenizer, title, text, lang, room)
+        assert len(ids) <= room
+        assert ids == tokenizer(twin.cut_source(tokenizer, prompt.source, title, text, lang, room)).input_ids
+
+
+def test_a_prompt_that_does_not_fit_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(UsageError, match="the prompt alone has more than 8 tokens in German") as caught:
+        source_ids(PAPER, tokenizer, "", "the river", "de", 8)
+    assert "--source-length" in caught.value.hint
+
+
+def test_special_tokens_of_source_and_target() -> None:
+    with_bos, with_eos = tiny.unigram(), tiny.unigram(bos=False, eos=True)
+    assert source_ids(OURS, with_bos, "", "river", "en", 512)[0] == with_bos.bos_token_id
+    assert source_ids(OURS, tiny.unigram(bos=False), "", "river", "en", 512)[0] != with_bos.bos_token_id
+    assert with_bos.bos_token_id not in target_ids(OURS, with_bos, "river?", special=False)
+    assert target_ids(PAPER, with_eos, "river?", special=True)[-1] == with_eos.eos_token_id

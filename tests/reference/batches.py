@@ -1,0 +1,26 @@
+"""A training batch put together with dictionaries: the slow twin of `umr.data.batches.make_batch`."""
+
+from __future__ import annotations
+
+import math
+
+from umr._rust import sample_candidates
+from umr.config import TrainConfig
+from umr.data.labels import Labels
+
+import numpy as np
+
+
+def make_batch(labels: Labels, queries: list[int], config: TrainConfig, step: int) -> tuple[list[int], list[list[float]]]:
+    """Passage rows and labels [B][U] of a batch, one pair at a time."""
+    k = labels.labels.shape[1]
+    count = min(config.passages_per_query, k)
+    rows = np.array(queries, dtype=np.uint32)
+    drawn = sample_candidates(config.seed, step, rows, np.full(len(rows), k, dtype=np.uint32), count).tolist()
+    known = [dict(zip(labels.candidates.rows[q].tolist(), labels.labels[q].tolist(), strict=True)) for q in queries]
+    chosen = [[int(labels.candidates.rows[q][place]) for place in places] for q, places in zip(queries, drawn, strict=True)]
+    if config.duplicates == "merge":
+        passages = sorted({p for mine in chosen for p in mine})
+        return passages, [[known[i].get(p, -math.inf) for p in passages] for i in range(len(queries))]
+    passages = [p for mine in chosen for p in mine]
+    return passages, [[known[i][p] if owner == i else -math.inf for owner, mine in enumerate(chosen) for p in mine] for i in range(len(queries))]
