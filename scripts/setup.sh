@@ -59,13 +59,13 @@ make_venv() {
 }
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
-need_space() { # before the first download only
-  need=${MIN_FREE_GB:-8}
-  if [ "${TORCH_BACKEND:-}" = cpu ]; then need=${MIN_FREE_GB:-3}; fi
+need_space() { # before the first download only: 6.6 GB in .venv, 1 GB in target, 1 GB of converted models
+  need=${MIN_FREE_GB:-9}
+  if [ "${TORCH_BACKEND:-}" = cpu ]; then need=${MIN_FREE_GB:-5}; fi
   have=$(free_kb .)
   [ -n "$have" ] && [ "$have" -lt $((need * 1000000)) ] || return 0
   die "$((have / 1000000)) GB of disk are free here, the first set-up needs about $need GB" \
-    "make room; or TORCH_BACKEND=cpu make ... (torch without CUDA, about 3 GB); or MIN_FREE_GB=0 make ... to try it anyway"
+    "make room; or TORCH_BACKEND=cpu make ... (torch without CUDA, about 5 GB); or MIN_FREE_GB=0 make ... to try it anyway"
 }
 
 blame() { # a download failed: say whether disk or network is the likelier cause; $1 what failed
@@ -76,6 +76,10 @@ blame() { # a download failed: say whether disk or network is the likelier cause
     fi
   done
   if printf 'pip\n' | UV_HTTP_TIMEOUT=15 UV_HTTP_RETRIES=0 uv pip compile -q --no-cache - >/dev/null 2>&1; then
+    if [ -n "${backend:-}" ]; then
+      die "$1, although the package index answers" "TORCH_BACKEND=$backend takes torch from PyTorch's own index: \
+is that reachable, does it hold torch $(pinned torch) for $backend? Without TORCH_BACKEND torch comes from PyPI"
+    fi
     die "$1, although the package index answers; the reason stands above" \
       "run it again (what is done is kept); after an edit of pyproject.toml: make constraints"
   fi

@@ -62,6 +62,9 @@ def read_test_set(
     other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter or Silent())
     found = TestSet(other_queries or workspace.queries, other_passages or workspace.passages, read_qrels(qrels))
     _check(found, qrels)
+    absent = len(set(found.qrels.grades) - set(found.queries.ids()))
+    if absent and reporter:
+        reporter.say(f"{absent:,} judged queries are not among the {len(found.queries):,} queries: left out")
     return found
 
 

@@ -1,17 +1,13 @@
-"""Makes the slow twins of `tests/reference` importable, and a small pair of evaluations."""
+"""Small evaluations to compare."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from umr.evaluate import Evaluation
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def _made_up(hits: dict[str, list[float]], metric: str = "R@1") -> Evaluation:

@@ -132,8 +132,7 @@ def test_json_gives_the_evaluation_back(task: Task) -> None:
         '{"format": "umr-evaluation", "version": 1}',
         '{"format": "umr-evaluation", "version": 1, "per_query": {"MRR": {"q": 1}}, "languages": {}, "missing": 0, '
         '"unjudged": 0, "hopeless": 0}',
-        '{"format": "umr-evaluation", "version": 1, "per_query": 3, "languages": {}, "missing": 0, "unjudged": 0, '
-        '"hopeless": 0}',
+        '{"format": "umr-evaluation", "version": 1, "per_query": 3, "languages": {}, "missing": 0, "unjudged": 0, "hopeless": 0}',
     ],
 )
 def test_other_json_is_refused(text: str) -> None:

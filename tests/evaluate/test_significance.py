@@ -120,8 +120,6 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(made_up: MakeUp
             "th": (rng.random(90) < 0.5).astype(float).tolist(),
         }
         before = {language: [0.0] * len(row) for language, row in after.items()}
-        macro = compare(
-            made_up(before), made_up(after), metric="R@1", resamples=500, seed=seed, confidence=confidence
-        ).macro
+        macro = compare(made_up(before), made_up(after), metric="R@1", resamples=500, seed=seed, confidence=confidence).macro
         covered += macro.low <= 0.4 <= macro.high
     assert abs(covered / 200 - confidence) < 0.07  # three standard errors at 0.8 are 0.085

@@ -19,7 +19,7 @@ from umr.label.work import Group, Question
 
 Loader = Callable[..., Any]
 NATS = 1e-4
-BUDGETS = (1, 48, 100, 5000)
+BUDGETS = (1, 90, 5000)  # every branch alone; trunks beyond it and trunks side by side; all in one row
 
 
 def groups(seed: int = 0) -> list[Group]:

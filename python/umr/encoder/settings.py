@@ -18,6 +18,7 @@ from umr.errors import InputError
 from umr.storage import read_json
 
 FILE = "umr_encoder.json"
+RUN = ("Transformer", "Pooling", "Normalize")  # sentence-transformers modules whose work umr does itself
 LIMIT = 512  # tokens: longer passages only on request
 FIELDS = (
     "pooling",
@@ -71,7 +72,7 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
         InputError: pooling or similarity is not known; the hint names the options that say it.
     """
     found, source = known_settings(name, folder)
-    chosen = {key: getattr(config, key) for key in FIELDS if getattr(config, key) not in (None, False)}
+    chosen = {key: value for key in FIELDS if (value := getattr(config, key)) is not None and value is not False}
     merged = {**_defaults(folder), **found, **chosen}
     unknown = [key for key in ("pooling", "similarity") if key not in merged]
     if unknown:
@@ -81,7 +82,16 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
         )
     if chosen and found:
         source += f"; set by you: {', '.join(chosen)}"
+    _check_lengths(name, folder, merged)
     return EncoderSettings(**{key: merged[key] for key in FIELDS}), source if found else "set by you"
+
+
+def _check_lengths(name: str, folder: Path, chosen: Mapping[str, Any]) -> None:
+    limit = _positions(folder)
+    for key in ("query_length", "passage_length"):
+        if limit and chosen[key] > limit:
+            option = "--" + key.replace("_", "-")
+            raise InputError(f"{option} is {chosen[key]}, but {name!r} has positions for {limit} tokens", f"use {option} {limit} or less")
 
 
 def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
@@ -98,15 +108,20 @@ def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _defaults(folder: Path) -> dict[str, Any]:
-    config = _json(folder / "config.json")
-    # RoBERTa's positions begin after the padding index, so two of them cannot be used.
-    reserved = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
-    positions = int(config.get("max_position_embeddings") or LIMIT) - reserved
-    limit = min(LIMIT, positions)
+    limit = min(LIMIT, _positions(folder) or LIMIT)
     return {
         "query_prefix": "", "passage_prefix": "", "title": "text",
         "query_length": limit, "passage_length": limit, "strip_question_mark": False,
     }  # fmt: skip
+
+
+def _positions(folder: Path) -> int | None:
+    """Tokens that the model has positions for, None where it does not say."""
+    config = _json(folder / "config.json")
+    # RoBERTa's positions begin after the padding index, so two of them cannot be used.
+    reserved = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    positions = config.get("max_position_embeddings")
+    return int(positions) - reserved if positions else None
 
 
 def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
@@ -140,6 +155,10 @@ def _sentence_transformers(folder: Path) -> dict[str, Any]:
             found |= _pooling(_json(folder / module["path"] / "config.json"))
         if kind == "Normalize":
             found["similarity"] = "cosine"
+        if kind not in RUN:
+            raise InputError(
+                f"{folder} has a module {kind!r} after its pooling, which umr does not run", f"give an encoder of {', '.join(RUN)} alone"
+            )
     settings = _json(folder / "config_sentence_transformers.json")
     if "similarity" not in found and settings.get("similarity_fn_name") in ("dot", "cosine"):
         found["similarity"] = settings["similarity_fn_name"]
@@ -153,12 +172,14 @@ def _sentence_transformers(folder: Path) -> dict[str, Any]:
 
 
 def _pooling(config: Mapping[str, Any]) -> dict[str, Any]:
-    modes: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
-    if config.get("pooling_mode") in modes:
-        return {"pooling": modes[config["pooling_mode"]]}
-    flags = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
-    active = [flags[key] for key, value in config.items() if value is True and key in flags]
-    return {"pooling": active[0]} if len(active) == 1 else {}
+    """The pooling of both layouts: `pooling_mode_*` booleans (to 5.3), or `pooling_mode` (from 5.4), a name or a list of names."""
+    modes: dict[str, Pooling] = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"}
+    named = config.get(
+        "pooling_mode",
+        [key.removeprefix("pooling_mode_") for key, value in config.items() if value is True and key.startswith("pooling_mode_")],
+    )
+    active = [named] if isinstance(named, str) else named
+    return {"pooling": modes[active[0]]} if len(active) == 1 and active[0] in modes else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -48,10 +48,11 @@ class Prompt:
 
 def _check(what: str, template: str, needed: str) -> None:
     try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
         raise UsageError(f"the {what} template {template!r} is not well formed: {error}", "write a literal brace twice: {{") from error
-    if needed not in names or names - FIELDS[what]:
+    names = {name for _, name, _, _ in fields}
+    if needed not in names or names - FIELDS[what] or any(form or conversion for _, _, form, conversion in fields):
         allowed = ", ".join("{" + n + "}" for n in sorted(FIELDS[what]))
         raise UsageError(f"the {what} template {template!r} needs {{{needed}}} and may hold {allowed}", "see `umr label --help`")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from umr.config import MineConfig
@@ -44,7 +44,7 @@ def mine(
         "top_k": config.top_k,
         "precision": config.precision,
         "store": config.store,
-        "encoder": asdict(workspace.encoder_of(place.number)),
+        "encoder": _encoder_name(workspace, place.number),
     }
     if place.mined.exists() and not force:
         found = read_manifest(place.mined, "mine")["made_from"]
@@ -60,11 +60,22 @@ def mine(
     return _mine(workspace, place, config, made_from, reporter)
 
 
+def _encoder_name(workspace: Workspace, number: int) -> dict[str, Any]:
+    """The encoder of a round as its manifest names it: what umr trained by its content, so that the work folder may move."""
+    from umr._rust import fingerprint_files
+
+    config = workspace.encoder_of(number)
+    if number == 0:
+        return asdict(config)
+    weights = sorted(str(path) for path in workspace.layout.round(number - 1).encoder.rglob("*.safetensors"))
+    return {"trained_in_round": number - 1, "weights": fingerprint_files(weights)}
+
+
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
     from umr.encoder.encode import encode, encoder_identity
     from umr.encoder.encoder import load_encoder
     from umr.mine.search import top_k
-    from umr.models.device import pick_device
+    from umr.models.device import pick_device, settle_precision
 
     if config.top_k > len(workspace.passages):
         raise InputError(
@@ -72,7 +83,10 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
             f"use --top-k {len(workspace.passages)} or less",
         )
     clear_round(place)
-    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
+    device = pick_device(config.device)
+    # Settled here, once: whoever reads these embeddings later (training, search) must not measure anew.
+    config = replace(config, precision=settle_precision(config.precision, device, reporter))
+    encoder = load_encoder(workspace.encoder_of(place.number), device, reporter)
     reporter.say(f"round {place.number}: {encoder.query.settings.describe()} ({encoder.source})")
     passages = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
     queries = encode(workspace.queries.records, encoder, "query", workspace.layout, config, reporter)
@@ -80,9 +94,14 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     candidates = Candidates(workspace.queries.ids(), workspace.queries.langs, rows, scores)
     candidates.write(place.candidates, workspace.passages)
     contents = {
-        "config": asdict(config), "files": checksums(place.candidates), "queries": len(rows), "passages": passages.rows, **encoder_identity(encoder),
-        "passage_embeddings": passages.folder.name, "query_embeddings": queries.folder.name,
-    }  # fmt: skip
+        "config": asdict(config),
+        "files": checksums(place.candidates),
+        "queries": len(rows),
+        "passages": passages.rows,
+        **encoder_identity(encoder),
+        "passage_embeddings": passages.folder.name,
+        "query_embeddings": queries.folder.name,
+    }
     write_manifest(place.mined, "mine", made_from, contents)
     return candidates
 

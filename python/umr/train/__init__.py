@@ -40,9 +40,12 @@ def train(
     Raises:
         MismatchError: the round was trained, or began to be, with another configuration.
     """
+    from umr._rust import fingerprint_files
+
     reporter = reporter or Silent()
     place = round_for(workspace.layout, "train", number)
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
+    made_from["labels"] = fingerprint_files([str(place.labels)])
     if place.trained.exists() and not force:
         found = read_manifest(place.trained, "train")["made_from"]
         require_same(

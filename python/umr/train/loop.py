@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from umr.config import TrainConfig
-from umr.data.batches import Split, batch_at, split_queries, steps_an_epoch
+from umr.config import Precision, TrainConfig
+from umr.data.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.data.labels import Labels
 from umr.errors import InputError, ScoreError
+from umr.manifest import read_manifest, write_manifest
 from umr.models.device import settle_precision
 from umr.progress import Bar, Reporter
 from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
@@ -63,7 +64,7 @@ class _Training:
         self.steps = steps_an_epoch(len(split.training), config.batch_size)
         self.total = config.epochs * self.steps
         similarity = towers.query.tower.settings.similarity
-        precision = settle_precision(config.precision, towers.query.tower.device, reporter)
+        precision = _settled(config, folder, towers.query.tower.device, reporter)
         self.objective = Objective(config, student_temperature(config, similarity), precision)
         self.optimiser = _optimiser(towers, config)
         self.saved = time.monotonic()
@@ -101,8 +102,8 @@ class _Training:
             bar.advance(1)
             if self._is_evaluation(history.steps):
                 self._evaluate(history)
-            due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
-            if (due or stop.is_set()) and history.steps < self.total:
+            due = time.monotonic() - self.saved > CHECKPOINT_SECONDS and history.steps < self.total
+            if due or stop.is_set():
                 save_state(self.folder, self.towers.trained(), self.optimiser, history, self.made_from)
                 self.saved = time.monotonic()
             if stop.is_set():
@@ -113,16 +114,17 @@ class _Training:
             group["lr"] = learning_rate(step, self.total, self.config)
         batch = batch_at(self.labels, self.split.training, self.config, step)
         loss = accumulate(self.towers, batch, self.objective, step)
-        if not math.isfinite(loss):
-            names = ", ".join(self.labels.candidates.query_ids[q] for q in batch.queries[:4])
-            raise ScoreError(
-                f"the loss of step {step} is {loss} (queries {names}, ...)",
-                "lower --learning-rate, or use --precision fp32",
-            )
+        self._require_finite(loss, f"the loss of step {step}", batch.queries)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip).item()
+        self._require_finite(norm, f"the norm of the gradient of step {step}", batch.queries)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _require_finite(self, value: float, what: str, queries: Rows) -> None:
+        if not math.isfinite(value):
+            names = ", ".join(self.labels.candidates.query_ids[q] for q in queries[:4])
+            raise ScoreError(f"{what} is {value} (queries {names}, ...)", "lower --learning-rate, or use --precision fp32")
 
     def _is_evaluation(self, step: int) -> bool:
         if not len(self.split.held_out):
@@ -134,12 +136,25 @@ class _Training:
 
     def _evaluate(self, history: History) -> None:
         loss = self._validate()
+        self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
         history.validation.append((history.steps, loss))
         if loss < history.best_loss:
             history.best_step, history.best_loss = history.steps, loss
             if self.config.keep == "best":
                 save_weights(self.towers.trained(), self.folder / "best.safetensors")
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}" + (" (best)" if history.best_step == history.steps else ""))
+
+
+def _settled(config: TrainConfig, folder: Path, device: torch.device, reporter: Reporter) -> Precision:
+    """The precision of this training: measured once, then kept, so that a resumed run computes as the unbroken one."""
+    if config.precision != "auto":
+        return config.precision
+    plan = folder / "plan.json"
+    if plan.exists():
+        return read_manifest(plan, "training-plan")["precision"]  # type: ignore[no-any-return]
+    precision = settle_precision("auto", device, reporter)
+    write_manifest(plan, "training-plan", {}, {"precision": precision})
+    return precision
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:

@@ -1,0 +1,1 @@
+"""Benchmarks of umr beside its rivals; each file runs alone (see its docstring)."""

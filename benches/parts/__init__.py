@@ -1,0 +1,1 @@
+"""Parts of the benchmarks: inputs, engines in processes of their own, comparisons."""

@@ -1,0 +1,59 @@
+"""Real inputs: rows of the files under shared/data, and the cache folder of what is made once."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benches.harness import Unavailable, require_file
+
+E5 = "pypi:multilingual-e5-small"
+GEMMA = "pypi:gemma-3-270m"
+
+
+def cache_folder() -> Path:
+    """Where benchmarks keep what is made once: `$UMR_CACHE/benches` or `~/.cache/umr/benches`."""
+    base = os.environ.get("UMR_CACHE")
+    folder = (Path(base) if base else Path.home() / ".cache" / "umr") / "benches"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def passages(corpus: str) -> list[dict[str, str]]:
+    """All passages of a corpus: id, text and title."""
+    path = require_file("data", corpus, "passages.tsv.gz")
+    csv.field_size_limit(1 << 24)
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
+
+
+def queries(corpus: str) -> Iterator[dict[str, Any]]:
+    """All queries of a corpus: id, question and lang; answers are dropped."""
+    path = require_file("data", corpus, "queries.jsonl.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as handle:
+        for line in handle:
+            row = json.loads(line)
+            yield {"id": row["id"], "question": row["question"], "lang": row["lang"]}
+
+
+def sample(rows: list[dict[str, Any]], count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """A random sample in random order, the same one every time.
+
+    Raises:
+        Unavailable: there are not so many.
+    """
+    if count > len(rows):
+        raise Unavailable(f"{count:,} rows are asked for, there are {len(rows):,}")
+    return random.Random(seed).sample(rows, count)
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows, one JSON object a line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path

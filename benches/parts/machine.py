@@ -1,0 +1,128 @@
+"""The machine under the figures: its name and flags, the peak of its matrix product, the memory of a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benches.harness import REPOSITORY, Unavailable
+
+FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
+POLL = 0.005  # seconds between two looks at a child's memory
+TAIL = 1500  # characters of a failed child's talk that are shown
+
+
+def hardware(threads: int) -> str:
+    """One line: processor, what it can, threads, memory, versions."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    flags = set((found.get("flags") or found.get("Features") or "").split())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    family = f"family {found.get('cpu family', '?')} model {found.get('model', '?')}"
+    return (
+        f"{found.get('model name', platform.processor() or platform.machine())} ({family}), "
+        f"{' '.join(f for f in FLAGS if f in flags)}; {threads} of {os.cpu_count()} threads, {memory:.0f} GiB, Python {platform.python_version()}"
+    )
+
+
+@dataclass
+class Peaks:
+    """GFLOP/s (int8: Gop/s) of a square matrix product; the best of all looks."""
+
+    f32: float = 0.0
+    bf16: float = 0.0
+    int8: float = 0.0
+
+    def look(self, size: int, threads: int) -> None:
+        """Measure, best of three products each, and keep what is faster than before."""
+        import torch
+
+        torch.set_num_threads(threads)
+        for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+            a = torch.randn(size, size).to(dtype)
+            setattr(self, name, max(getattr(self, name), _rate(lambda a=a: a @ a, size)))
+        b = torch.randint(-127, 127, (size, size), dtype=torch.int8)
+        self.int8 = max(self.int8, _rate(lambda: torch._int_mm(b, b), size))
+
+    @property
+    def faster(self) -> str:
+        """fp32 or bf16, whichever multiplies faster here."""
+        return "bf16" if self.bf16 > self.f32 else "fp32"
+
+    def of(self, precision: str) -> float:
+        """The peak of a precision."""
+        return self.bf16 if precision == "bf16" else self.f32
+
+    def __str__(self) -> str:
+        return f"f32 {self.f32:,.0f}, bf16 {self.bf16:,.0f} GFLOP/s, int8 {self.int8:,.0f} Gop/s"
+
+
+def _rate(product: Callable[[], Any], size: int) -> float:
+    product()
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        product()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A child that ended well: the JSON object on its last line, and its peak anonymous memory (RssAnon) in MiB."""
+
+    value: dict[str, Any]
+    anonymous: float
+
+
+def child(command: Sequence[str], environment: dict[str, str] | None = None) -> Finished:
+    """Run a program of its own and watch its memory: mapped files do not count, whatever else it holds does.
+
+    Arguments:
+        command: arguments of this Python; the last line that it prints is a JSON object.
+        environment: added to ours.
+
+    Raises:
+        Unavailable: it ended with exit code 2, which says that something is missing.
+        RuntimeError: it failed.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as talk:
+        process = subprocess.Popen(
+            [sys.executable, *command], stdout=out, stderr=talk, cwd=REPOSITORY, env=os.environ | (environment or {})
+        )  # fmt: skip
+        try:
+            anonymous = _watch(process)
+        finally:
+            process.kill()
+            process.wait()
+        out.seek(0)
+        talk.seek(0)
+        if process.returncode:
+            message = f"{' '.join(command[:3])} ended with {process.returncode}: {talk.read()[-TAIL:].strip()}"
+            raise Unavailable(message) if process.returncode == 2 else RuntimeError(message)
+        return Finished(json.loads(out.read().strip().splitlines()[-1]), anonymous / 1024)
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    status, most = Path(f"/proc/{process.pid}/status"), 0
+    while process.poll() is None:
+        most = max(most, _anonymous(status))
+        time.sleep(POLL)
+    return most
+
+
+def _anonymous(status: Path) -> int:
+    try:
+        text = status.read_text(encoding="ascii", errors="replace")
+    except OSError:  # it has just ended
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon:")), 0)

@@ -1,0 +1,137 @@
+"""Vectors to search in, as raw files: random unit vectors, and real e5 embeddings repeated with noise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benches.harness import say
+from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl
+
+Floats = NDArray[np.float32]
+BASE = 20_000  # real passages that are encoded
+TOKENS = 64  # of each: the first ones are enough for real vectors and spare an hour
+NOISE = 0.1  # length of what is added to a repeated vector of length 1
+BLOCK = 50_000  # rows made at once
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Files of one kind of data.
+
+    Arguments:
+        kind: random or real.
+        stored: what umr searches, of `dtype`.
+        wide: the same values in f32, for the rivals.
+        queries: f32.
+        count, dimensions: of the passages.
+        dtype: f32 or f16.
+    """
+
+    kind: str
+    stored: Path
+    wide: Path
+    queries: Path
+    count: int
+    dimensions: int
+    dtype: str
+
+    def asked(self) -> Floats:
+        """The queries [Q, d]."""
+        return np.fromfile(self.queries, dtype=np.float32).reshape(-1, self.dimensions)
+
+    def passages(self) -> Floats:
+        """The passages [n, d], mapped."""
+        return np.memmap(self.wide, dtype=np.float32, mode="r", shape=(self.count, self.dimensions))
+
+
+def _unit(values: Floats) -> Floats:
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def make_random(folder: Path, count: int, dimensions: int, asked: int, dtype: str) -> Vectors:
+    """Random unit vectors: the hard case for screening, scores are close together."""
+    rng = np.random.default_rng(0)
+
+    def block(start: int, end: int) -> Floats:
+        return _unit(rng.standard_normal((end - start, dimensions), dtype=np.float32))
+
+    return _write(folder, "random", block, block(0, asked), count, dtype)
+
+
+def make_real(folder: Path, count: int, asked: int, dtype: str) -> Vectors:
+    """Embeddings of real passages and questions (e5-small, 384 dimensions); further copies carry a little noise."""
+    base, questions = embeddings(min(BASE, count), asked)
+    rng = np.random.default_rng(1)
+
+    def block(start: int, end: int) -> Floats:
+        rows = np.arange(start, end)
+        noise = _unit(rng.standard_normal((end - start, base.shape[1]), dtype=np.float32)) * np.float32(NOISE)
+        return _unit(base[rows % len(base)] + noise * (rows >= len(base))[:, None].astype(np.float32))
+
+    return _write(folder, "real", block, questions, count, dtype)
+
+
+def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], asked: Floats, count: int, dtype: str) -> Vectors:
+    wide, stored, queries_file = folder / f"{kind}.f32", folder / f"{kind}.{dtype}", folder / f"{kind}.queries"
+    asked.astype(np.float32).tofile(queries_file)
+    with wide.open("wb") as full, (folder / f"{kind}.f16").open("wb") as half:
+        for start in range(0, count, BLOCK):
+            values = block(start, min(count, start + BLOCK))
+            if dtype == "f16":
+                short = values.astype(np.float16)
+                short.tofile(half)
+                values = short.astype(np.float32)
+            values.tofile(full)
+    return Vectors(kind, stored, wide, queries_file, count, asked.shape[1], dtype)
+
+
+def embeddings(count: int, asked: int) -> tuple[Floats, Floats]:
+    """Vectors of `count` passages and `asked` questions of train-mix, encoded once by umr and kept."""
+    from umr._rust import fingerprint_files
+
+    from benches.harness import require_file, require_model
+
+    made_from = [require_file("data", "train-mix", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
+    made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
+    key = fingerprint_files([str(p) for p in made_from])[:12]
+    path = cache_folder() / f"e5-{key}-{count}-{asked}-{TOKENS}.npz"
+    if not path.exists():
+        found = _encode(count, asked)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
+            np.savez(handle, passages=found[0], queries=found[1])
+        Path(handle.name).rename(path)
+    with np.load(path) as kept:
+        return kept["passages"], kept["queries"]
+
+
+def _encode(count: int, asked: int) -> tuple[Floats, Floats]:
+    from umr._rust import Records
+    from umr.cli.reporter import RichReporter
+    from umr.config import EncoderConfig
+    from umr.encoder.encode import encode_rows, token_store
+    from umr.encoder.encoder import load_encoder
+    from umr.layout import WorkLayout
+    from umr.models.device import settle_precision
+
+    say(f"encoding {count:,} real passages once (5 to 10 minutes on 2 cores for 20,000), kept in {cache_folder()}")
+    reporter = RichReporter()
+    encoder = load_encoder(EncoderConfig(E5, passage_length=TOKENS, query_length=TOKENS), "cpu", reporter)
+    precision = settle_precision("auto", encoder.query.device, reporter)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
+        layout = WorkLayout(Path(name))
+        texts = [{"id": p["id"], "title": p["title"], "text": p["text"]} for p in sample(passages("train-mix"), count)]
+        chosen = {"passage": texts, "query": sample(list(queries("train-mix")), asked)}
+        for side, rows in chosen.items():
+            path = write_jsonl(Path(name) / f"{side}.jsonl", rows)
+            records = Records.open([str(path)], "passages" if side == "passage" else "queries", str(layout.corpus))
+            tokens = token_store(records, encoder.query, "passage" if side == "passage" else "query", layout, reporter)
+            with reporter.bar(f"encoding {side} texts", len(records), "texts") as bar:
+                found.append(encode_rows(encoder.query, tokens, np.arange(len(records), dtype=np.uint32), 16384, precision, bar))
+    return found[0], found[1]

@@ -1,0 +1,259 @@
+"""The labelling stage: what is scored, what is never scored twice, what is kept when it breaks, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+import umr.label as stage
+from reference import labels as slow
+from reference import likelihood as twin
+from umr.config import LabelConfig
+from umr.data.candidates import read_candidates
+from umr.data.labels import read_labels
+from umr.errors import InputError, MismatchError, ScoreError
+from umr.label.work import Group, Scored
+from umr.manifest import read_manifest
+
+Pair = tuple[str, str, str, str]  # title, text, question, language
+
+
+class Counting:
+    """A scorer that counts: a score that is a function of the pair's content, three pairs at a time."""
+
+    def __init__(self) -> None:
+        self.scored: list[Pair] = []
+        self.made = 0
+        self.stop_after: int | None = None
+        self.spoil: str | None = None
+        self.value = float("nan")
+
+    def __call__(self, *_: Any) -> Counting:
+        self.made += 1
+        return self
+
+    def score(self, groups: Iterable[Group]) -> Iterator[Scored]:
+        pairs = [(q.pair, (g.title, g.text, q.text, q.lang)) for g in groups for q in g.questions]
+        for start in range(0, len(pairs), 3):
+            some = pairs[start : start + 3]
+            if self.stop_after is not None and len(self.scored) + len(some) > self.stop_after:
+                raise KeyboardInterrupt
+            self.scored += [content for _, content in some]
+            yield [number for number, _ in some], np.array([self.of(content) for _, content in some], dtype=np.float32)
+
+    def of(self, pair: Pair) -> float:
+        return self.value if pair[2] == self.spoil else -(hash(pair) % 1000) / 300
+
+
+@pytest.fixture
+def scorer(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    counting = Counting()
+    monkeypatch.setattr(stage, "_scorer", counting)
+    return counting
+
+
+@pytest.fixture
+def config(lm_folder: Callable[..., Path]) -> LabelConfig:
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Any:
+    made = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
+    tiny.mined(made, k=4)
+    return made
+
+
+def contents(work: Any, candidates: Any) -> list[Pair]:
+    """All pairs of a round, slowly."""
+    texts, found = work.queries.texts(), []
+    for q, row in enumerate(candidates.rows):
+        for title, text in work.passages.texts(row):
+            found.append((title, text, texts[q], work.queries.langs[q]))
+    return found
+
+
+def test_every_pair_is_scored_once_and_labelled(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    made = stage.label(work, config)
+    pairs = contents(work, made.candidates)
+    assert sorted(scorer.scored) == sorted(pairs)
+    expected = np.array([scorer.of(p) for p in pairs], dtype=np.float32).reshape(made.scores.shape)
+    assert (made.scores == expected).all()
+    assert np.allclose(made.labels, slow.labels(expected.tolist(), 0.1), atol=1e-5)
+    kept = read_labels(work.layout.round(0).labels)
+    assert (kept.scores == made.scores).all()
+    assert (kept.labels == made.labels).all()
+
+
+def test_the_real_scorer_stands_behind_the_stage(work: Any, config: LabelConfig, lm: Callable[..., Any]) -> None:
+    model = lm("llama")
+    made = stage.label(work, replace(config, temperature=0.5))
+    expected = [
+        twin.causal(model.model, model.tokenizer, twin.source(twin.CAUSAL, title, text, lang), f" {query}")
+        for title, text, query, lang in contents(work, made.candidates)
+    ]
+    assert np.abs(made.scores.reshape(-1) - expected).max() <= 1e-4
+    assert np.abs(made.labels - slow.labels(np.reshape(expected, made.scores.shape).tolist(), 0.5)).max() <= 1e-3
+
+
+def test_a_labelled_round_does_nothing_and_force_scores_nothing_again(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    first = stage.label(work, config)
+    content = work.layout.round(0).labels.read_bytes()
+    again = stage.label(work, config)
+    forced = stage.label(work, config, force=True)
+    assert scorer.made == 1
+    assert (first.labels == again.labels).all()
+    assert (first.labels == forced.labels).all()
+    assert work.layout.round(0).labels.read_bytes() == content
+
+
+def test_another_temperature_is_refused_then_made_without_scoring(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    stage.label(work, config)
+    with pytest.raises(MismatchError, match="temperature is 0.1, asked for 1.0"):
+        stage.label(work, replace(config, temperature=1.0))
+    made = stage.label(work, replace(config, temperature=1.0), force=True)
+    assert np.allclose(made.labels, slow.labels(made.scores.tolist(), 1.0), atol=1e-5)
+    assert scorer.made == 1
+
+
+def test_the_next_round_scores_new_pairs_alone(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    before = stage.label(work, config)
+    known = set(contents(work, before.candidates))
+    scorer.scored.clear()
+    after = stage.label(work, config, 1) if tiny.mined(work, k=6, number=1, seed=5) else None
+    wanted = set(contents(work, after.candidates))  # type: ignore[union-attr]
+    assert wanted & known
+    assert sorted(scorer.scored) == sorted(wanted - known)
+
+
+def test_another_work_folder_at_the_same_store_scores_nothing(work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path) -> None:
+    """Ids and row numbers differ there; the content is the same."""
+    config = replace(config, store=str(tmp_path / "store"))
+    first = stage.label(work, config)
+    source = tmp_path / "corpus"
+    header, *rows = (source / "passages.tsv").read_text(encoding="utf-8").splitlines()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "passages.tsv").write_text("\n".join([header, *("x" + row for row in reversed(rows))]) + "\n", encoding="utf-8")
+    (other / "queries.jsonl").write_text((source / "queries.jsonl").read_text(encoding="utf-8").replace('"id": "q', '"id": "other-'), encoding="utf-8")
+    there = tiny.workspace(tmp_path / "work2", tiny.TinyCorpus(other / "passages.tsv", other / "queries.jsonl"))
+    candidates = tiny.mined(there, k=4)
+    moved = replace(candidates, rows=(len(rows) - 1 - first.candidates.rows).astype(np.uint32))
+    moved.write(there.layout.round(0).candidates, there.passages)
+    second = stage.label(there, config)
+    assert scorer.made == 1
+    assert second.candidates.query_ids[0] == "other-0"
+    assert (second.scores == first.scores).all()
+
+
+def test_an_interrupted_labelling_keeps_what_is_finished(work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path) -> None:
+    scorer.stop_after = 14
+    with pytest.raises(KeyboardInterrupt):
+        stage.label(work, config)
+    place = work.layout.round(0)
+    assert not place.labelled.exists()
+    assert not place.labels.exists()
+    done = list(scorer.scored)
+    assert len(done) == 12
+    scorer.stop_after = None
+    stage.label(work, config)
+    assert len(scorer.scored) == len(set(scorer.scored)) == 32
+    assert scorer.scored[:12] == done
+    unbroken = tiny.workspace(tmp_path / "unbroken", tiny.TinyCorpus(tmp_path / "corpus" / "passages.tsv", tmp_path / "corpus" / "queries.jsonl"))
+    tiny.mined(unbroken, k=4)
+    stage.label(unbroken, config)
+    assert unbroken.layout.round(0).labels.read_bytes() == place.labels.read_bytes()
+
+
+@pytest.mark.parametrize("cut", [1, 30, 210])
+def test_a_torn_segment_loses_its_torn_pairs_alone(work: Any, config: LabelConfig, scorer: Counting, cut: int) -> None:
+    first = stage.label(work, config)
+    (segment,) = work.layout.scores.glob("*/*.scores")
+    segment.write_bytes(segment.read_bytes()[:-cut])
+    scorer.scored.clear()
+    again = stage.label(work, config, force=True)
+    assert 0 < len(scorer.scored) < 32
+    assert len(set(scorer.scored)) == len(scorer.scored)
+    assert (again.scores == first.scores).all()
+    assert read_manifest(work.layout.round(0).labelled, "label")["torn"] == 1
+    scorer.made = 0
+    stage.label(work, config, force=True)
+    assert scorer.made == 0
+
+
+def test_equal_contents_are_scored_once_and_languages_apart(tmp_path: Path, config: LabelConfig, scorer: Counting) -> None:
+    (tmp_path / "p.tsv").write_text("id\ttext\ttitle\na\tthe river\t\nb\tthe river\t\nc\tthe river\tRhine\n", encoding="utf-8")
+    lines = [("1", "where?", "en"), ("2", "where?", "en"), ("3", "where?", "de")]
+    (tmp_path / "q.jsonl").write_text("".join(f'{{"id": "{i}", "question": "{t}", "lang": "{c}"}}\n' for i, t, c in lines), encoding="utf-8")
+    work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.jsonl"))
+    tiny.mined(work, k=3)
+    made = stage.label(work, config)
+    assert sorted(scorer.scored) == sorted({(t, "the river", "where?", c) for t in ("", "Rhine") for c in ("en", "de")})
+    assert np.isfinite(made.scores).all()
+
+
+CHANGES = [
+    {"precision": "bf16"}, {"template": "{title} {text} {language}"}, {"target": "{query}!"}, {"reduction": "sum"}, {"source_length": 100},
+    {"lm": "another"}, {"lm": "another tokenizer"}, {"lm": "mt5"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: "-".join(map(str, next(iter(c.items())))))
+def test_what_decides_a_score_decides_the_store(work: Any, config: LabelConfig, scorer: Counting, lm_folder: Callable[..., Path], change: dict[str, Any]) -> None:
+    folders = {"another": ("llama", {"seed": 1}), "another tokenizer": ("llama", {"bos": False}), "mt5": ("mt5", {})}
+    if "lm" in change:
+        name, options = folders[change["lm"]]
+        change = {"lm": str(lm_folder(name, **options))}
+    stage.label(work, config)
+    with pytest.raises(MismatchError, match=f"{next(iter(change))} is "):
+        stage.label(work, replace(config, **change))
+    stage.label(work, replace(config, **change), force=True)
+    assert len(scorer.scored) == 64
+    assert len(list(work.layout.scores.iterdir())) == 2
+    stage.label(work, config, force=True)
+    assert len(scorer.scored) == 64
+
+
+@pytest.mark.parametrize("change", [{"pack_tokens": 7}, {"device": "cpu"}])
+def test_what_decides_the_speed_alone_is_no_other_labelling(work: Any, config: LabelConfig, scorer: Counting, change: dict[str, Any]) -> None:
+    stage.label(work, config)
+    stage.label(work, replace(config, **change))
+    stage.label(work, replace(config, **change), force=True)
+    assert scorer.made == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_not_finite_names_its_pair_and_keeps_the_others(work: Any, config: LabelConfig, scorer: Counting, value: float) -> None:
+    candidates = read_candidates(work.layout.round(0).candidates)
+    last = int(np.argmax(candidates.rows.max(axis=1)))  # its best passage comes last of all groups
+    scorer.spoil, scorer.value = work.queries.texts()[last], value
+    with pytest.raises(ScoreError) as caught:
+        stage.label(work, config)
+    named = [p for p in work.passages.ids(candidates.rows[last]) if f"passage {p!r} " in caught.value.message]
+    assert f"query 'q{last}' " in caught.value.message
+    assert len(named) == 1
+    assert "fp16" in caught.value.hint
+    assert not work.layout.round(0).labelled.exists()
+    done = [p for p in scorer.scored if p[2] != scorer.spoil]
+    scorer.spoil = None
+    scorer.scored.clear()
+    stage.label(work, config)
+    assert len(scorer.scored) >= 4
+    assert len(set(scorer.scored) & set(done)) <= 2  # those of the broken forward pass
+
+
+def test_a_round_that_was_not_mined_is_refused(tmp_path: Path, config: LabelConfig) -> None:
+    work = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
+    with pytest.raises(InputError, match="has not been through `umr mine`"):
+        stage.label(work, config)
+
+
+def test_a_store_that_is_a_file_is_refused(work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a file, expected a folder of score stores"):
+        stage.label(work, replace(config, store=str(tmp_path / "corpus" / "passages.tsv")))

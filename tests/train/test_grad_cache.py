@@ -1,0 +1,111 @@
+"""Cached gradients against one plain backward: tied and untied, with and without dropout, whatever the chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from reference import grad_cache as twin
+from train.rig import encoder_config
+from umr.encoder.encoder import Encoder, load_encoder
+from umr.train.distillation import distillation_loss
+from umr.train.grad_cache import Chunk, cached_backward, encode_all, encode_chunk
+
+LENGTHS = ([7, 3, 12, 5], [9, 2, 4, 4, 13, 6, 8])
+"""Tokens of four queries and seven passages."""
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Encoder]:
+    folder = tmp_path_factory.mktemp("towers")
+    models = (tiny.encoder(folder / str(seed), seed=seed) for seed in (1, 2))
+    first, second = (load_encoder(encoder_config(m, similarity="dot")).query for m in models)
+    return first, second
+
+
+def chunks_of(lengths: Sequence[int], size: int, seed: int) -> list[Chunk]:
+    """Chunks of at most `size` texts of random tokens, the longest first as the plan has them, right-padded."""
+    rng = np.random.default_rng(sum(lengths))
+    texts = [torch.from_numpy(rng.integers(5, 100, n)) for n in lengths]
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    chunks = []
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        ids = torch.nn.utils.rnn.pad_sequence([texts[i] for i in places], batch_first=True)
+        mask = torch.tensor([[int(j < lengths[i]) for j in range(ids.shape[1])] for i in places])
+        chunks.append(Chunk(ids, mask, torch.tensor(places), seed + start))
+    return chunks
+
+
+def loss(vectors: list[Tensor]) -> Tensor:
+    labels = torch.linspace(-3, 0, 28).reshape(4, 7).masked_fill(torch.arange(28).reshape(4, 7) % 3 == 0, float("-inf"))
+    return distillation_loss(vectors[0] @ vectors[1].T, labels, 1.0, "in-batch")
+
+
+def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool) -> tuple[float, Tensor]:
+    """The loss, and all gradients as one vector."""
+    for tower in pair:
+        tower.zero_grad(set_to_none=True)
+    sizes = [len(lengths) for lengths in LENGTHS]
+    value = cached_backward(pair, chunks, sizes, loss, "fp32").item() if cached else twin.backward(pair, chunks, sizes, loss)
+    weights = {id(p): p for tower in pair for p in tower.parameters() if p.grad is not None}
+    return value, torch.cat([p.grad.flatten().double() for p in weights.values() if p.grad is not None])
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("dropout", [False, True], ids=["no-dropout", "dropout"])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_cached_gradients_are_the_plain_ones(towers: tuple[Encoder, Encoder], tied: bool, dropout: bool, size: int) -> None:
+    pair = [towers[0], towers[0 if tied else 1]]
+    for tower in pair:
+        tower.train(dropout)
+    chunks = [chunks_of(lengths, size, seed) for lengths, seed in zip(LENGTHS, (10, 1000), strict=True)]
+    value, found = gradients(pair, chunks, cached=True)
+    expected_value, expected = gradients(pair, chunks, cached=False)
+    assert value == pytest.approx(expected_value, rel=1e-6)
+    assert relative(found, expected) < 1e-6
+    if not dropout:  # then the chunks change nothing either
+        whole = [chunks_of(lengths, 7, 0) for lengths in LENGTHS]
+        assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-6
+
+
+def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(towers: tuple[Encoder, Encoder]) -> None:
+    tower = towers[0].train(True)
+    chunk, other = chunks_of([5, 6], 2, 3)[0], chunks_of([5, 6], 2, 4)[0]
+    first = encode_chunk(tower, chunk, "fp32")
+    assert torch.equal(first, encode_chunk(tower, chunk, "fp32"))
+    assert not torch.equal(first, encode_chunk(tower, other, "fp32"))
+
+
+def test_a_frozen_side_gets_no_gradient(towers: tuple[Encoder, Encoder]) -> None:
+    pair = [t.train(False) for t in towers]
+    queries, passages = (chunks_of(lengths, 4, 0) for lengths in LENGTHS)
+    fixed = encode_all(pair[1], passages, 7, "fp32")
+    for tower in pair:
+        tower.zero_grad(set_to_none=True)
+    frozen = partial(lambda vectors, held: loss([vectors[0], held]), held=fixed)
+    value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32")
+    found = {name: p.grad.clone() for name, p in pair[0].named_parameters() if p.grad is not None}
+    assert all(p.grad is None for p in pair[1].parameters())
+    assert value.item() == pytest.approx(gradients(pair, [queries, passages], cached=False)[0], rel=1e-6)
+    for name, parameter in pair[0].named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_rows_come_back_in_the_batchs_order(towers: tuple[Encoder, Encoder]) -> None:
+    tower = towers[0].train(False)
+    together = encode_all(tower, chunks_of(LENGTHS[1], 3, 0), 7, "fp32")
+    alone = encode_all(tower, chunks_of(LENGTHS[1], 1, 0), 7, "fp32")
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
