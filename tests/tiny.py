@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,16 +264,42 @@ def workspace(folder: Path, corpus: TinyCorpus, model: str = "no/encoder", lang:
     return create_workspace(folder, [str(corpus.passages)], [str(corpus.queries)], encoder_config, lang)
 
 
-def mined(work: Any, k: int = 4, number: int = 0, seed: int = 0) -> Any:
-    """Pretend that a round was mined: k random candidates a query, with falling scores. Returns the Candidates."""
+def mined(work: Any, k: int = 4, number: int = 0, seed: int = 0, rows: Any = None) -> Any:
+    """Pretend that a round was mined: `rows` [Q, k], or k random candidates a query, with falling scores. Returns the Candidates."""
     from umr.data.candidates import Candidates
-    from umr.manifest import write_manifest
+    from umr.manifest import checksums, write_manifest
 
     rng = np.random.default_rng(seed)
-    rows = np.stack([rng.permutation(len(work.passages))[:k] for _ in range(len(work.queries))]).astype(np.uint32)
+    if rows is None:
+        rows = np.stack([rng.permutation(len(work.passages))[:k] for _ in range(len(work.queries))])
+    rows = np.ascontiguousarray(rows, dtype=np.uint32)
     scores = -np.sort(-rng.random(rows.shape).astype(np.float32), axis=1)
     candidates = Candidates(work.queries.ids(), list(work.queries.langs), rows, scores)
     place = work.layout.round(number)
     candidates.write(place.candidates, work.passages)
-    write_manifest(place.mined, "mine", {}, {"queries": len(candidates.query_ids), "top_k": k})
+    write_manifest(place.mined, "mine", {}, {"files": checksums(place.candidates), "queries": len(rows), "top_k": rows.shape[1]})
     return candidates
+
+
+class Talk:
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def say(self, message: str) -> None:
+        """Keep a line of talk."""
+        self.said.append(message)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning."""
+        self.warned.append(message)
+
+    @contextmanager
+    def bar(self, what: str, total: float, unit: str) -> Iterator[Any]:
+        """A bar that nobody sees."""
+        from umr.progress import Silent
+
+        with Silent().bar(what, total, unit) as bar:
+            yield bar

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig, from_mapping
+from umr.config import EncoderConfig, LabelConfig, MineConfig, StoredPrecision, TrainConfig, from_mapping
 from umr.data.workspace import Workspace, create_workspace
 from umr.errors import FormatError, UsageError
 from umr.label import label
@@ -21,7 +21,10 @@ from umr.storage import storage_error
 from umr.train import train
 
 TABLES = {"encoder", "mine", "label", "train"}
+MODELS = ("model", "passage_model", "lm")  # keys whose values may be paths
+STORED = get_args(StoredPrecision)  # [mine] store is a precision, [label] store a folder
 KEYS = {"work": str, "passages": list, "queries": list, "rounds": int, "lang": str}
+NAMED = {str: "a string", list: "a list of strings", int: "a whole number"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def read_config(path: Path) -> RunConfig:
     _check(path, value)
     beside = path.parent
     tables = {
-        name: from_mapping(kind, value.get(name, {}), f"{path} [{name}]")  # type: ignore[type-var]
+        name: from_mapping(kind, _beside(beside, value.get(name, {})), f"{path} [{name}]")  # type: ignore[type-var]
         for name, kind in (
             ("encoder", EncoderConfig),
             ("mine", MineConfig),
@@ -82,15 +85,30 @@ def read_config(path: Path) -> RunConfig:
     )
 
 
+def _beside(folder: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with its relative paths taken from `folder`; a model that is no folder or file there stays the name that it is."""
+    found = dict(table)
+    for key, value in table.items():
+        is_model = key.replace("-", "_") in MODELS and isinstance(value, str) and value and (folder / value).exists()
+        if is_model or (key == "store" and isinstance(value, str) and value not in STORED):
+            found[key] = str(folder / value)
+    return found
+
+
 def _check(path: Path, value: Mapping[str, Any]) -> None:
     unknown = [key for key in value if key not in KEYS and key not in TABLES]
     if unknown:
         raise UsageError(f"{path}: unknown key {unknown[0]!r}", f"known: {', '.join([*KEYS, *sorted(TABLES)])}")
     for key, kind in KEYS.items():
         if key in value and type(value[key]) is not kind:
-            raise UsageError(f"{path}: {key} is {value[key]!r}, expected {kind.__name__}")
+            raise UsageError(f"{path}: {key} is {value[key]!r}, expected {NAMED[kind]}")
+        if kind is list and not all(isinstance(item, str) and item for item in value.get(key, [])):
+            raise UsageError(f"{path}: {key} is {value[key]!r}, expected {NAMED[kind]}")
         if key not in value and key in ("work", "passages", "queries"):
             raise UsageError(f"{path}: missing key {key!r}", f"add {key} = ...")
+    for table in sorted(TABLES & value.keys()):
+        if not isinstance(value[table], dict):
+            raise UsageError(f"{path}: {table} is {value[table]!r}, expected a table", f"write [{table}] on a line of its own, its keys below")
     if value.get("rounds", 1) < 1:
         raise UsageError(f"{path}: rounds is {value['rounds']}, expected at least 1")
 

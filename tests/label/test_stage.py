@@ -126,8 +126,8 @@ def test_the_next_round_scores_new_pairs_alone(work: Any, config: LabelConfig, s
     before = stage.label(work, config)
     known = set(contents(work, before.candidates))
     scorer.scored.clear()
-    after = stage.label(work, config, 1) if tiny.mined(work, k=6, number=1, seed=5) else None
-    wanted = set(contents(work, after.candidates))  # type: ignore[union-attr]
+    tiny.mined(work, k=6, number=1, seed=5)
+    wanted = set(contents(work, stage.label(work, config, 1).candidates))
     assert wanted & known
     assert sorted(scorer.scored) == sorted(wanted - known)
 
@@ -143,9 +143,7 @@ def test_another_work_folder_at_the_same_store_scores_nothing(work: Any, config:
     (other / "passages.tsv").write_text("\n".join([header, *("x" + row for row in reversed(rows))]) + "\n", encoding="utf-8")
     (other / "queries.jsonl").write_text((source / "queries.jsonl").read_text(encoding="utf-8").replace('"id": "q', '"id": "other-'), encoding="utf-8")
     there = tiny.workspace(tmp_path / "work2", tiny.TinyCorpus(other / "passages.tsv", other / "queries.jsonl"))
-    candidates = tiny.mined(there, k=4)
-    moved = replace(candidates, rows=(len(rows) - 1 - first.candidates.rows).astype(np.uint32))
-    moved.write(there.layout.round(0).candidates, there.passages)
+    tiny.mined(there, rows=len(rows) - 1 - first.candidates.rows.astype(np.int64))
     second = stage.label(there, config)
     assert scorer.made == 1
     assert second.candidates.query_ids[0] == "other-0"
@@ -226,6 +224,15 @@ def test_what_decides_the_speed_alone_is_no_other_labelling(work: Any, config: L
     stage.label(work, replace(config, **change))
     stage.label(work, replace(config, **change), force=True)
     assert scorer.made == 1
+
+
+def test_candidates_that_were_changed_are_refused(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    place = work.layout.round(0)
+    content = place.candidates.read_bytes()
+    place.candidates.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(MismatchError, match=r"candidates.parquet has changed since it was written"):
+        stage.label(work, config)
+    assert not scorer.made
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

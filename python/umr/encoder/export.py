@@ -29,23 +29,26 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
     """
     with beside(folder) as temporary:
         if encoder.tied:
-            _save_tower(encoder.query, temporary)
+            settings = encoder.query.settings
+            _save_tower(encoder.query, temporary, max(settings.query_length, settings.passage_length))
         else:
             for side in ("query", "passage"):
-                _save_tower(encoder.tower(side), temporary / side)
+                tower = encoder.tower(side)
+                length = tower.settings.query_length if side == "query" else tower.settings.passage_length
+                _save_tower(tower, temporary / side, length)
 
 
-def _save_tower(encoder: Encoder, folder: Path) -> None:
+def _save_tower(encoder: Encoder, folder: Path, length: int) -> None:
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(folder)
-    for name, value in _sentence_transformers_files(encoder).items():
+    for name, value in _sentence_transformers_files(encoder, length).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _sentence_transformers_files(encoder: Encoder) -> dict[str, Any]:
+def _sentence_transformers_files(encoder: Encoder, length: int) -> dict[str, Any]:
     s = encoder.settings
     kinds = ["Transformer", "Pooling"] + (["Normalize"] if s.similarity == "cosine" else [])
     modules = [
@@ -63,7 +66,7 @@ def _sentence_transformers_files(encoder: Encoder) -> dict[str, Any]:
     files: dict[str, Any] = {
         "modules.json": modules,
         "1_Pooling/config.json": pooling | {"include_prompt": True},
-        "sentence_bert_config.json": {"max_seq_length": max(s.query_length, s.passage_length), "do_lower_case": False},
+        "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},
         "config_sentence_transformers.json": {
             "prompts": prompts,
             "default_prompt_name": None,

@@ -82,16 +82,18 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
         )
     if chosen and found:
         source += f"; set by you: {', '.join(chosen)}"
-    _check_lengths(name, folder, merged)
+    merged = _within(name, folder, merged, chosen)
     return EncoderSettings(**{key: merged[key] for key in FIELDS}), source if found else "set by you"
 
 
-def _check_lengths(name: str, folder: Path, chosen: Mapping[str, Any]) -> None:
+def _within(name: str, folder: Path, merged: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with lengths that the model has positions for; one that the user chose is refused, not cut."""
     limit = _positions(folder)
-    for key in ("query_length", "passage_length"):
-        if limit and chosen[key] > limit:
-            option = "--" + key.replace("_", "-")
-            raise InputError(f"{option} is {chosen[key]}, but {name!r} has positions for {limit} tokens", f"use {option} {limit} or less")
+    lengths = {key: merged[key] for key in ("query_length", "passage_length") if limit and merged[key] > limit}
+    for key in lengths.keys() & chosen.keys():
+        option = "--" + key.replace("_", "-")
+        raise InputError(f"{option} is {merged[key]}, but {name!r} has positions for {limit} tokens", f"use {option} {limit} or less")
+    return {**merged, **dict.fromkeys(lengths, limit)}
 
 
 def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:

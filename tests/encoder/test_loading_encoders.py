@@ -1,0 +1,100 @@
+"""Encoders that are found, and those that are refused; pooling by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from train.rig import encoder_config
+from umr.config import EncoderConfig
+from umr.encoder.encoder import load_encoder
+from umr.encoder.export import save_encoder
+from umr.encoder.pooling import pool
+from umr.errors import MismatchError, ModelError
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
+
+
+def test_pooling_looks_at_tokens_never_at_padding() -> None:
+    hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [99.0, 99.0]], [[1.0, 1.0], [2.0, 2.0], [6.0, 3.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert pool(hidden, mask, "mean").tolist() == [[2.0, 4.0], [3.0, 2.0]]
+    assert pool(hidden, mask, "cls").tolist() == [[1.0, 2.0], [1.0, 1.0]]
+    assert pool(hidden, mask, "last").tolist() == [[3.0, 6.0], [6.0, 3.0]]
+
+
+def test_padding_changes_no_vector(bert: Path) -> None:
+    poolings: tuple[Any, ...] = ("mean", "cls", "last")
+    for pooling in poolings:
+        tower = load_encoder(encoder_config(bert, pooling=pooling)).query
+        ids = torch.tensor([[2, 9, 12, 3]])
+        padded, mask = torch.nn.functional.pad(ids, (0, 5)), torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0, 0]])
+        with torch.inference_mode():
+            torch.testing.assert_close(tower(padded, mask), tower(ids, torch.ones_like(ids)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./none", "pypi:nonsense", "justaname"])
+def test_a_model_that_does_not_exist(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_encoder(encoder_config(name))
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_hub_that_cannot_be_reached_is_said() -> None:
+    with pytest.raises(ModelError, match="nobody/nothing") as caught:
+        load_encoder(encoder_config("nobody/nothing"))
+    assert "local folder" in caught.value.hint
+
+
+def test_an_encoder_decoder_is_no_encoder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="encoder-decoder"):
+        load_encoder(encoder_config(tiny.t5(tmp_path / "t5")))
+
+
+def test_a_folder_without_weights(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert, tmp_path / "bare")
+    (tmp_path / "bare" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="bare"):
+        load_encoder(encoder_config(tmp_path / "bare"))
+
+
+def test_two_towers_must_fit(bert: Path, tmp_path: Path) -> None:
+    wide = tiny.encoder(tmp_path / "wide", dimensions=64)
+    with pytest.raises(MismatchError, match="dimensions: .*bert has 32, .*wide has 64"):
+        load_encoder(encoder_config(bert, passage_model=str(wide)))
+    for name, similarity in (("dot", "dot"), ("cosine", "cosine")):
+        save_encoder(load_encoder(encoder_config(bert, similarity=similarity)), tmp_path / name)
+    with pytest.raises(MismatchError, match="similarity"):
+        load_encoder(EncoderConfig(model=str(tmp_path / "dot"), passage_model=str(tmp_path / "cosine")))
+
+
+def test_a_dpr_checkpoint_is_its_bert_inside_and_survives_saving(tmp_path: Path) -> None:
+    from transformers import DPRConfig, DPRQuestionEncoder
+
+    tokenizer = tiny.word_piece(64)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
+    torch.manual_seed(3)
+    whole = DPRQuestionEncoder(DPRConfig(vocab_size=len(tokenizer), initializer_range=0.2, **shape)).eval()
+    whole.save_pretrained(tmp_path / "dpr")
+    tokenizer.save_pretrained(tmp_path / "dpr")
+    encoder = load_encoder(EncoderConfig(model=str(tmp_path / "dpr")))
+    assert (encoder.query.settings.pooling, encoder.query.settings.query_length, encoder.source) == ("cls", 64, "the DPR family")
+    ids, mask = torch.tensor([[2, 9, 12, 3, 0]]), torch.tensor([[1, 1, 1, 1, 0]])
+    with torch.inference_mode():
+        expected = whole(input_ids=ids, attention_mask=mask).pooler_output
+        torch.testing.assert_close(encoder.query(ids, mask), expected, rtol=1e-5, atol=1e-6)
+        save_encoder(encoder, tmp_path / "saved")
+        again = load_encoder(EncoderConfig(model=str(tmp_path / "saved")))
+        torch.testing.assert_close(again.query(ids, mask), expected, rtol=1e-5, atol=1e-6)
+    assert again.query.settings == encoder.query.settings
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"] != ["DPRQuestionEncoder"]
