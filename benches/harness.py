@@ -31,11 +31,11 @@ SHARED = REPOSITORY.parent / "shared"
 REPEATS = 3
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Something that the benchmark needs is not here: nothing can be decided (exit 2)."""
 
 
-class Differs(Exception):
+class DiffersError(Exception):
     """Two results that must be equal are not (exit 1)."""
 
 
@@ -166,10 +166,10 @@ def _run(args: argparse.Namespace, report: Report, body: Callable[[argparse.Name
 
         report.fact("hardware", hardware(args.threads))
         body(args, report)
-    except Unavailable as error:
+    except UnavailableError as error:
         report.problem = f"cannot decide: {error}"
         return 2
-    except Differs as error:
+    except DiffersError as error:
         report.problem = f"results differ: {error}"
         return 1
     except Exception as error:
@@ -184,23 +184,23 @@ def require_release() -> None:
     try:
         from umr._rust import build_info
     except ImportError as error:
-        raise Unavailable(f"umr is not installed here ({error}); run `make test` and use .venv/bin/python") from error
+        raise UnavailableError(f"umr is not installed here ({error}); run `make test` and use .venv/bin/python") from error
     profile = build_info()["profile"]
     if profile != "release":
-        raise Unavailable(f"the extension is a {profile} build, its times mean nothing; run `make test` for the release build")
+        raise UnavailableError(f"the extension is a {profile} build, its times mean nothing; run `make test` for the release build")
 
 
 def require_package(module: str, package: str) -> None:
     """Refuse to go on without a rival."""
     if find_spec(module) is None:
-        raise Unavailable(f"the rival {package} is not installed; run `make test`, which installs the dev extra")
+        raise UnavailableError(f"the rival {package} is not installed; run `make test`, which installs the dev extra")
 
 
 def require_file(*parts: str) -> Path:
     """A file beside the repository, under shared/."""
     path = SHARED.joinpath(*parts)
     if not path.is_file():
-        raise Unavailable(f"{path} is not there; the benchmark needs it")
+        raise UnavailableError(f"{path} is not there; the benchmark needs it")
     return path
 
 
@@ -212,7 +212,7 @@ def require_model(name: str) -> str:
     try:
         return resolve(name)
     except UmrError as error:
-        raise Unavailable(f"the model {name} is not here: {error.message} ({error.hint})") from error
+        raise UnavailableError(f"the model {name} is not here: {error.message} ({error.hint})") from error
 
 
 @contextmanager
@@ -270,7 +270,9 @@ def _verdict(report: Report, code: int, check: bool) -> list[str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _write(path: Path, report: Report, args: argparse.Namespace, code: int) -> None:
@@ -280,4 +282,4 @@ def _write(path: Path, report: Report, args: argparse.Namespace, code: int) -> N
         "bench": report.name, "exit": code, "problem": report.problem, "options": options,
         "facts": report.facts, "rows": report.rows, "targets": targets,
     }  # fmt: skip
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

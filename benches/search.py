@@ -30,7 +30,7 @@ import numpy as np
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import Report, Unavailable, bench, parser, positive, require_package, say
+from benches.harness import Report, UnavailableError, bench, parser, positive, require_package, say
 from benches.parts.agreement import recall, require_same, require_twin
 from benches.parts.engines import Lists, Task
 from benches.parts.machine import Finished, Peaks, child
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
     for module, package in (("faiss", "faiss-cpu"), ("torch", "torch"), ("usearch", "usearch")):
         require_package(module, package)
     if args.k > args.passages:
-        raise Unavailable(f"k is {args.k}, but there are {args.passages} passages")
+        raise UnavailableError(f"k is {args.k}, but there are {args.passages} passages")
     peaks = Peaks()
     peaks.look(args.gemm, args.threads)
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
@@ -116,7 +116,16 @@ def require_ours(data: Vectors, lists: Lists) -> None:
         require_twin(queries[number], passages, lists[0][number], lists[1][number])
 
 
-def show(args: argparse.Namespace, report: Report, data: Vectors, engine: str, found: Finished, ours: Finished, equal: str, share: float = 1.0) -> None:
+def show(
+    args: argparse.Namespace,
+    report: Report,
+    data: Vectors,
+    engine: str,
+    found: Finished,
+    ours: Finished,
+    equal: str,
+    share: float = 1.0,
+) -> None:
     """A row of the table; a part of the questions is scaled up to all of them."""
     seconds = found.value["seconds"] / share
     work = 2 * data.count * data.dimensions * args.queries

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import Differs, Report, bench, parser, positive, require_model, timed
+from benches.harness import DiffersError, Report, bench, parser, positive, require_model, timed
 from benches.parts.inputs import E5, passages, sample, write_jsonl
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def _require_same(store: TokenStore, batches: Batches, rival: list[Any]) -> None
     theirs = np.concatenate([call["input_ids"][call["attention_mask"].astype(bool)] for call in rival])
     lengths = np.concatenate([call["attention_mask"].sum(1) for call in rival])
     if not np.array_equal(np.diff(offsets), lengths) or not np.array_equal(ids, theirs):
-        raise Differs("the token ids are not those of the HF tokenizer")
+        raise DiffersError("the token ids are not those of the HF tokenizer")
     for rows, (padded, mask) in zip(_plan(store), batches, strict=True):
         if not np.array_equal(padded[mask.astype(bool)], store.ragged(rows)[0]):
-            raise Differs("a gathered batch does not hold the ids of its rows")
+            raise DiffersError("a gathered batch does not hold the ids of its rows")
 
 
 def _padding(lengths: NDArray[np.uint32], batches: Iterator[NDArray[np.uint32]]) -> float:

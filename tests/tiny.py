@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 
 WORDS = {
-    "en": "the river city old bridge king built stone water north mountain winter song".split(),
-    "de": "der Fluss Stadt alte Brücke König baute Stein Wasser Norden Gebirge Winter".split(),
-    "ru": "река город старый мост король построил камень вода север гора зима".split(),
-    "ar": "النهر المدينة القديم الجسر الملك بنى الحجر الماء الشمال الجبل".split(),
-    "hi": "नदी शहर पुराना पुल राजा बनाया पत्थर पानी उत्तर पहाड़".split(),
-    "zh": "河流 城市 古老 桥梁 国王 建造 石头 北方 山脉 冬天".split(),
-    "th": "แม่น้ำ เมือง เก่า สะพาน กษัตริย์ สร้าง หิน น้ำ เหนือ".split(),
+    "en": ["the", "river", "city", "old", "bridge", "king", "built", "stone", "water", "north", "mountain", "winter", "song"],
+    "de": ["der", "Fluss", "Stadt", "alte", "Brücke", "König", "baute", "Stein", "Wasser", "Norden", "Gebirge", "Winter"],
+    "ru": ["река", "город", "старый", "мост", "король", "построил", "камень", "вода", "север", "гора", "зима"],
+    "ar": ["النهر", "المدينة", "القديم", "الجسر", "الملك", "بنى", "الحجر", "الماء", "الشمال", "الجبل"],
+    "hi": ["नदी", "शहर", "पुराना", "पुल", "राजा", "बनाया", "पत्थर", "पानी", "उत्तर", "पहाड़"],
+    "zh": ["河流", "城市", "古老", "桥梁", "国王", "建造", "石头", "北方", "山脉", "冬天"],
+    "th": ["แม่น้ำ", "เมือง", "เก่า", "สะพาน", "กษัตริย์", "สร้าง", "หิน", "น้ำ", "เหนือ"],
 }
 """A few words in seven languages of six scripts; Chinese and Thai are written without spaces."""
 
-PROMPT_WORDS = ("Passage: Question in Please write a question based on this passage "
-                "Arabic English German Russian Hindi Thai Chinese query: passage: . : ?").split()  # fmt: skip
+_PROMPT = "Passage: Question in Please write a question based on this passage query: passage: . : ?"
+_NAMES = "Arabic English German Russian Hindi Thai Chinese"
+PROMPT_WORDS = [*_PROMPT.split(), *_NAMES.split()]
 
 
 def sentence(rng: random.Random, lang: str, words: int) -> str:
@@ -105,7 +106,9 @@ def word_piece(length: int = 64, padding_side: str = "right") -> Any:
 def _fast(tokenizer: Any, padding_side: str, length: int, **names: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=padding_side, model_max_length=length, clean_up_tokenization_spaces=False, **names)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, padding_side=padding_side, model_max_length=length, clean_up_tokenization_spaces=False, **names
+    )
 
 
 # ---------------------------------------------------------------- models
@@ -128,14 +131,17 @@ def _save(folder: Path, config: Any, tokenizer: Any, loader: str, seed: int, wid
     return folder
 
 
-def encoder(folder: Path, *, seed: int = 0, dimensions: int = 32, positions: int = 64, padding_side: str = "right", dropout: float = 0.1) -> Path:
+def encoder(
+    folder: Path, *, seed: int = 0, dimensions: int = 32, positions: int = 64, padding_side: str = "right", dropout: float = 0.1
+) -> Path:
     """A BERT encoder: two layers, four heads. Its folder says neither pooling nor similarity."""
     from transformers import BertConfig
 
     tokenizer = word_piece(positions, padding_side)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=dimensions, num_hidden_layers=2, num_attention_heads=4, intermediate_size=2 * dimensions,
-        max_position_embeddings=positions, pad_token_id=0, initializer_range=0.2, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        max_position_embeddings=positions, pad_token_id=0, initializer_range=0.2,
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     return _save(folder, config, tokenizer, "BertModel", seed)
 
@@ -151,7 +157,9 @@ def llama(folder: Path, *, seed: int = 0, bos: bool = True, padding_side: str = 
     from transformers import LlamaConfig
 
     tokenizer = unigram(bos, padding_side=padding_side, length=positions)
-    return _save(folder, LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, **_SHAPE), tokenizer, "AutoModelForCausalLM", seed)
+    return _save(
+        folder, LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, **_SHAPE), tokenizer, "AutoModelForCausalLM", seed
+    )
 
 
 def gemma3(folder: Path, *, seed: int = 0, window: int = 16, bos: bool = True, positions: int = 512) -> Path:
@@ -182,7 +190,14 @@ def gpt2(folder: Path, *, seed: int = 0, positions: int = 256, padding_side: str
 
     tokenizer = byte_level(padding_side, positions)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=positions, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, bos_token_id=0, eos_token_id=0
+        vocab_size=len(tokenizer),
+        n_positions=positions,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        initializer_range=0.3,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     return _save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
 
@@ -225,7 +240,13 @@ class TinyCorpus:
 
 
 def tiny_corpus(
-    folder: Path, passages: int = 12, queries: int = 8, langs: Sequence[str] = ("en", "de", "ru", "ar", "zh"), seed: int = 0, words: int = 12, titles: bool = True
+    folder: Path,
+    passages: int = 12,
+    queries: int = 8,
+    langs: Sequence[str] = ("en", "de", "ru", "ar", "zh"),
+    seed: int = 0,
+    words: int = 12,
+    titles: bool = True,
 ) -> TinyCorpus:
     """Write passages (DPR TSV: id, text, title) and questions (XOR-TyDi JSONL), language after language in turn.
 
@@ -250,7 +271,15 @@ def tiny_corpus(
     records = []
     for i in range(queries):
         lang = langs[i % len(langs)]
-        records.append({"id": f"q{i}", "question": sentence(rng, lang, rng.randint(2, 6)) + f" {i}?", "lang": lang, "answers": ["never read"], "split": "train"})
+        records.append(
+            {
+                "id": f"q{i}",
+                "question": sentence(rng, lang, rng.randint(2, 6)) + f" {i}?",
+                "lang": lang,
+                "answers": ["never read"],
+                "split": "train",
+            }
+        )
     made.queries.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
     return made
 

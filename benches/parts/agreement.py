@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benches.harness import Differs
+from benches.harness import DiffersError
 
 Rows = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -42,14 +42,14 @@ def require_twin(query: Floats, passages: Floats, rows: Rows, scores: Floats) ->
     """One list must be the full sort by the twin's scores: the same rows, the same bits.
 
     Raises:
-        Differs: it is not.
+        DiffersError: it is not.
     """
     all_scores = twin_scores(query, passages)
     order = np.lexsort((np.arange(len(all_scores)), -all_scores.astype(np.float64)))[: len(rows)]
     if not np.array_equal(order, rows):
-        raise Differs(f"rows {rows[:5]}... but the twin has {order[:5]}...")
+        raise DiffersError(f"rows {rows[:5]}... but the twin has {order[:5]}...")
     if not np.array_equal(all_scores[order].view(np.uint32), scores.view(np.uint32)):
-        raise Differs("the scores are not the twin's, bit by bit")
+        raise DiffersError("the scores are not the twin's, bit by bit")
 
 
 def require_same(name: str, ours: tuple[Rows, Floats], theirs: tuple[Rows, Floats]) -> float:
@@ -63,10 +63,10 @@ def require_same(name: str, ours: tuple[Rows, Floats], theirs: tuple[Rows, Float
         the largest difference of two scores.
 
     Raises:
-        Differs: the lists are not the same answer.
+        DiffersError: the lists are not the same answer.
     """
     if ours[0].shape != theirs[0].shape:
-        raise Differs(f"{name}: lists of {theirs[0].shape}, ours of {ours[0].shape}")
+        raise DiffersError(f"{name}: lists of {theirs[0].shape}, ours of {ours[0].shape}")
     worst = float(np.abs(ours[1].astype(np.float64) - theirs[1]).max())
     for number in range(len(ours[0])):
         mine, other = (dict(zip(x[0][number].tolist(), x[1][number].tolist(), strict=True)) for x in (ours, theirs))
@@ -75,7 +75,7 @@ def require_same(name: str, ours: tuple[Rows, Floats], theirs: tuple[Rows, Float
         _require_edge(name, number, mine, other)
         _require_edge(name, number, other, mine)
     if not worst <= TOLERANCE:
-        raise Differs(f"{name}: a score is off by {worst:.3g}")
+        raise DiffersError(f"{name}: a score is off by {worst:.3g}")
     return worst
 
 
@@ -84,7 +84,10 @@ def _require_edge(name: str, number: int, one: dict[int, float], other: dict[int
     last = min(other.values())
     strange = [row for row, score in one.items() if row not in other and score > last + TOLERANCE]
     if strange:
-        raise Differs(f"{name}: query {number}: row {strange[0]} with {one[strange[0]]:.8f} stands in one list alone; the other ends at {last:.8f}")
+        score = one[strange[0]]
+        raise DiffersError(
+            f"{name}: query {number}: row {strange[0]} with {score:.8f} is missing in the other list, which ends at {last:.8f}"
+        )
 
 
 def recall(ours: Rows, theirs: Rows) -> float:

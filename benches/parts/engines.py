@@ -99,7 +99,7 @@ def _torch(task: Task, half: bool) -> Search:
 
 
 def _usearch(task: Task, kind: str) -> Search:
-    from usearch.index import MetricKind, search
+    from usearch.index import MetricKind, search  # type: ignore[attr-defined]
 
     def cast(values: NDArray[np.float32]) -> NDArray[Any]:
         if kind == "f32":

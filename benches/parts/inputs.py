@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benches.harness import Unavailable, require_file
+from benches.harness import UnavailableError, require_file
 
 E5 = "pypi:multilingual-e5-small"
 GEMMA = "pypi:gemma-3-270m"
@@ -46,10 +46,10 @@ def sample(rows: list[dict[str, Any]], count: int, seed: int = 0) -> list[dict[s
     """A random sample in random order, the same one every time.
 
     Raises:
-        Unavailable: there are not so many.
+        UnavailableError: there are not so many.
     """
     if count > len(rows):
-        raise Unavailable(f"{count:,} rows are asked for, there are {len(rows):,}")
+        raise UnavailableError(f"{count:,} rows are asked for, there are {len(rows):,}")
     return random.Random(seed).sample(rows, count)
 
 

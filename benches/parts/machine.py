@@ -11,12 +11,16 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benches.harness import REPOSITORY, Unavailable
+from benches.harness import REPOSITORY, UnavailableError
 
-FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
+FLAGS = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
+    "asimddp", "i8mm", "bf16",
+)  # fmt: skip
 POLL = 0.005  # seconds between two looks at a child's memory
 TAIL = 1500  # characters of a failed child's talk that are shown
 
@@ -28,10 +32,9 @@ def hardware(threads: int) -> str:
     flags = set((found.get("flags") or found.get("Features") or "").split())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     family = f"family {found.get('cpu family', '?')} model {found.get('model', '?')}"
-    return (
-        f"{found.get('model name', platform.processor() or platform.machine())} ({family}), "
-        f"{' '.join(f for f in FLAGS if f in flags)}; {threads} of {os.cpu_count()} threads, {memory:.0f} GiB, Python {platform.python_version()}"
-    )
+    name = found.get("model name", platform.processor() or platform.machine())
+    can = " ".join(f for f in FLAGS if f in flags)
+    return f"{name} ({family}), {can}; {threads} of {os.cpu_count()} threads, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Peaks:
         torch.set_num_threads(threads)
         for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
             a = torch.randn(size, size).to(dtype)
-            setattr(self, name, max(getattr(self, name), _rate(lambda a=a: a @ a, size)))
+            setattr(self, name, max(getattr(self, name), _rate(partial(torch.matmul, a, a), size)))
         b = torch.randint(-127, 127, (size, size), dtype=torch.int8)
         self.int8 = max(self.int8, _rate(lambda: torch._int_mm(b, b), size))
 
@@ -92,7 +95,7 @@ def child(command: Sequence[str], environment: dict[str, str] | None = None) -> 
         environment: added to ours.
 
     Raises:
-        Unavailable: it ended with exit code 2, which says that something is missing.
+        UnavailableError: it ended with exit code 2, which says that something is missing.
         RuntimeError: it failed.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as talk:
@@ -108,7 +111,7 @@ def child(command: Sequence[str], environment: dict[str, str] | None = None) -> 
         talk.seek(0)
         if process.returncode:
             message = f"{' '.join(command[:3])} ended with {process.returncode}: {talk.read()[-TAIL:].strip()}"
-            raise Unavailable(message) if process.returncode == 2 else RuntimeError(message)
+            raise UnavailableError(message) if process.returncode == 2 else RuntimeError(message)
         return Finished(json.loads(out.read().strip().splitlines()[-1]), anonymous / 1024)
 
 

@@ -51,7 +51,8 @@ class Vectors:
 
 
 def _unit(values: Floats) -> Floats:
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    lengths: Floats = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / lengths
 
 
 def make_random(folder: Path, count: int, dimensions: int, asked: int, dtype: str) -> Vectors:
@@ -93,9 +94,8 @@ def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], asked: 
 
 def embeddings(count: int, asked: int) -> tuple[Floats, Floats]:
     """Vectors of `count` passages and `asked` questions of train-mix, encoded once by umr and kept."""
-    from umr._rust import fingerprint_files
-
     from benches.harness import require_file, require_model
+    from umr._rust import fingerprint_files
 
     made_from = [require_file("data", "train-mix", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
     made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]

@@ -43,15 +43,15 @@ class EncoderConfig:
         "Encoder of the queries, and of the passages too unless --passage-encoder is given: a folder, a hub id, or pypi:NAME.",
     )
     passage_model: str | None = setting(None, "A second, untied encoder for the passages.")
-    pooling: Pooling | None = setting(None, "How token vectors become one: mean, cls or last. [default: what the model was trained with]")
-    similarity: Similarity | None = setting(None, "dot or cosine. [default: what the model was trained with]")
-    query_prefix: str | None = setting(None, "Put before every query. [default: the model's own]")
-    passage_prefix: str | None = setting(None, "Put before every passage. [default: the model's own]")
+    pooling: Pooling | None = setting(None, "How token vectors become one: mean, cls or last. (default: what the model was trained with)")
+    similarity: Similarity | None = setting(None, "dot or cosine. (default: what the model was trained with)")
+    query_prefix: str | None = setting(None, "Put before every query. (default: the model's own)")
+    passage_prefix: str | None = setting(None, "Put before every passage. (default: the model's own)")
     title: Title | None = setting(
-        None, "How a title enters: text (before the text), pair (first segment) or none. [default: the model's own]"
+        None, "How a title enters: text (before the text), pair (first segment) or none. (default: the model's own)"
     )
-    query_length: int | None = setting(None, "Longest query, in tokens; the rest is cut. [default: the model's limit, at most 512]")
-    passage_length: int | None = setting(None, "Longest passage, in tokens; the rest is cut. [default: the model's limit, at most 512]")
+    query_length: int | None = setting(None, "Longest query, in tokens; the rest is cut. (default: the model's limit, at most 512)")
+    passage_length: int | None = setting(None, "Longest passage, in tokens; the rest is cut. (default: the model's limit, at most 512)")
     strip_question_mark: bool = setting(
         False, "Drop one trailing '?' of a query, in training and retrieval alike (the paper's code: in training only)."
     )
@@ -80,17 +80,17 @@ class LabelConfig:
     lm: str = setting(REQUIRED, "Language model: a folder, a hub id, a .gguf file or pypi:NAME; causal or encoder-decoder.")
     template: str | None = setting(
         None,
-        "Prompt with {title}, {text} and {language}. [default: the paper's for encoder-decoders, the README's for causal models]",
+        "Prompt with {title}, {text} and {language}. (default: the paper's for encoder-decoders, the README's for causal models)",
     )
     target: str | None = setting(
         None,
-        "What is scored, with {query}. [default: 'Question: {query}' for encoder-decoders, ' {query}' for causal models]",
+        "What is scored, with {query}. (default: 'Question: {query}' for encoder-decoders, ' {query}' for causal models)",
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target tokens.")
     source_length: int = setting(512, "Longest prompt with its passage, in tokens; only the passage is ever cut. The paper: 512.")
     precision: Precision = setting("auto", "fp32, bf16, or auto (the faster one here, measured and said).")
     pack_tokens: int = setting(1024, "Tokens in one forward pass of the language model.")
-    store: str | None = setting(None, "Folder of the score stores; work folders that share it share scores. [default: WORK/scores]")
+    store: str | None = setting(None, "Folder of the score stores; work folders that share it share scores. (default: WORK/scores)")
     temperature: float = setting(0.1, "Scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.")
     share: bool = setting(True, "Run a passage once for all the queries that mined it; off scores whole pairs one by one.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
@@ -111,7 +111,7 @@ class TrainConfig:
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises from 0; then it falls linearly to 0.")
     clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.")
     student_temperature: float | None = setting(
-        None, "Similarities are divided by it. [default: 1 for dot as in the paper, 0.02 for cosine]"
+        None, "Similarities are divided by it. (default: 1 for dot as in the paper, 0.02 for cosine)"
     )
     negatives: Negatives = setting("in-batch", "in-batch: softmax over all passages of the batch; own: over the query's own alone.")
     duplicates: Duplicates = setting(

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from umr.config import EncoderConfig, LabelConfig, MineConfig, StoredPrecision, TrainConfig, from_mapping
+from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig, from_mapping
 from umr.data.workspace import Workspace, create_workspace
 from umr.errors import FormatError, UsageError
 from umr.label import label
@@ -22,7 +22,6 @@ from umr.train import train
 
 TABLES = {"encoder", "mine", "label", "train"}
 MODELS = ("model", "passage_model", "lm")  # keys whose values may be paths
-STORED = get_args(StoredPrecision)  # [mine] store is a precision, [label] store a folder
 KEYS = {"work": str, "passages": list, "queries": list, "rounds": int, "lang": str}
 NAMED = {str: "a string", list: "a list of strings", int: "a whole number"}
 
@@ -67,7 +66,7 @@ def read_config(path: Path) -> RunConfig:
     _check(path, value)
     beside = path.parent
     tables = {
-        name: from_mapping(kind, _beside(beside, value.get(name, {})), f"{path} [{name}]")  # type: ignore[type-var]
+        name: from_mapping(kind, _beside(beside, name, value.get(name, {})), f"{path} [{name}]")  # type: ignore[type-var]
         for name, kind in (
             ("encoder", EncoderConfig),
             ("mine", MineConfig),
@@ -85,12 +84,12 @@ def read_config(path: Path) -> RunConfig:
     )
 
 
-def _beside(folder: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+def _beside(folder: Path, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with its relative paths taken from `folder`; a model that is no folder or file there stays the name that it is."""
     found = dict(table)
     for key, value in table.items():
         is_model = key.replace("-", "_") in MODELS and isinstance(value, str) and value and (folder / value).exists()
-        if is_model or (key == "store" and isinstance(value, str) and value not in STORED):
+        if is_model or (name == "label" and key == "store" and isinstance(value, str)):
             found[key] = str(folder / value)
     return found
 

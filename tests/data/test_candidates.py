@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from pyarrow import parquet
 
+import tiny
 from umr.data.candidates import Candidates, candidates_of, read_candidates
 from umr.data.labels import Labels, normalise, read_labels
 from umr.data.table import write_columns
@@ -73,7 +73,13 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
         read_candidates(tmp_path / "candidates.parquet")
 
 
-DAMAGES: list[Callable[[bytes], bytes]] = [lambda b: b[:-20], lambda b: b[: len(b) // 2], lambda _: b"", lambda _: b"PAR1 not at all", lambda b: b[100:]]
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda b: b[:-20],
+    lambda b: b[: len(b) // 2],
+    lambda _: b"",
+    lambda _: b"PAR1 not at all",
+    lambda b: b[100:],
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from umr.data.corpus import expand, open_passages
 from umr.errors import InputError
 
@@ -27,7 +27,11 @@ def names(files: list[str]) -> list[str]:
 
 def test_a_glob_gives_its_matches_by_name_and_paths_keep_their_order(folder: Path) -> None:
     assert names(expand([str(folder / "?.tsv")], "passages")) == ["a.tsv", "b.tsv"]
-    assert names(expand([str(folder / "c.jsonl"), str(folder / "b.tsv"), str(folder / "a.tsv")], "passages")) == ["c.jsonl", "b.tsv", "a.tsv"]
+    assert names(expand([str(folder / "c.jsonl"), str(folder / "b.tsv"), str(folder / "a.tsv")], "passages")) == [
+        "c.jsonl",
+        "b.tsv",
+        "a.tsv",
+    ]
 
 
 def test_a_file_comes_once(folder: Path) -> None:
@@ -42,7 +46,13 @@ def test_relative_paths_and_the_home_folder(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
     here = [str(folder / "a.tsv")]
-    assert expand(["a.tsv"], "passages") == expand(["./a.*"], "passages") == expand(["~/a.tsv"], "passages") == expand(["~/a.*"], "passages") == here
+    assert (
+        expand(["a.tsv"], "passages")
+        == expand(["./a.*"], "passages")
+        == expand(["~/a.tsv"], "passages")
+        == expand(["~/a.*"], "passages")
+        == here
+    )
 
 
 @pytest.mark.parametrize("pattern", ["absent.tsv", "*.gz", "", "~/absent"])
@@ -57,7 +67,7 @@ def test_no_match_is_an_input_error_with_the_pattern(folder: Path, monkeypatch: 
 def test_files_are_one_corpus_in_order_gzip_or_not(tmp_path: Path) -> None:
     first = tiny.tiny_corpus(tmp_path / "one", passages=3).passages
     second = tmp_path / "two.jsonl.gz"
-    second.write_bytes(gzip.compress('{"_id": "x", "title": "Rhine", "text": "a river"}\n'.encode()))
+    second.write_bytes(gzip.compress(b'{"_id": "x", "title": "Rhine", "text": "a river"}\n'))
     talk = tiny.Talk()
     passages = open_passages([str(first), str(second)], tmp_path / "cache", talk)
     assert passages.ids(np.arange(4, dtype=np.uint32)) == ["p0", "p1", "p2", "x"]

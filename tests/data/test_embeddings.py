@@ -55,7 +55,6 @@ def test_vectors_come_back_and_are_found_by_the_search(tmp_path: Path, rows: int
     assert scores.tolist() == wanted_scores
 
 
-
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-5]),
     "only a header": lambda path: path.write_bytes(path.read_bytes()[:100]),

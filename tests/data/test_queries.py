@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from umr._rust import fingerprint
 from umr.data.queries import Queries, open_queries, typed_query
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from umr.config import EncoderConfig
 from umr.data.workspace import Workspace, create_workspace, open_workspace, round_for
 from umr.errors import FormatError, InputError, MismatchError, UsageError
@@ -72,7 +72,10 @@ def test_before_anything_is_mined_everything_may_change(tmp_path: Path, corpus: 
 
 CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("lang is None, asked for 'fi'", {"lang": "fi"}),
-    ("model is 'no/encoder', asked for 'other/encoder'", {"encoder": EncoderConfig(model="other/encoder", pooling="mean", similarity="cosine")}),
+    (
+        "model is 'no/encoder', asked for 'other/encoder'",
+        {"encoder": EncoderConfig(model="other/encoder", pooling="mean", similarity="cosine")},
+    ),
     ("pooling is 'mean', asked for 'cls'", {"encoder": EncoderConfig(model="no/encoder", pooling="cls", similarity="cosine")}),
 ]
 
@@ -92,7 +95,9 @@ def test_a_mined_folder_refuses_other_settings(tmp_path: Path, corpus: tiny.Tiny
 def test_a_mined_folder_refuses_other_files(tmp_path: Path, corpus: tiny.TinyCorpus, which: str) -> None:
     finish(make(tmp_path / "work", corpus).layout, "0mine")
     other = tiny.tiny_corpus(tmp_path / "other", seed=1)
-    mixed = tiny.TinyCorpus(other.passages if which == "passages" else corpus.passages, other.queries if which == "queries" else corpus.queries)
+    mixed = tiny.TinyCorpus(
+        other.passages if which == "passages" else corpus.passages, other.queries if which == "queries" else corpus.queries
+    )
     with pytest.raises(MismatchError, match=f"{which} is "):
         make(tmp_path / "work", mixed)
 
@@ -117,12 +122,19 @@ def test_files_that_have_gone_are_named(tmp_path: Path, corpus: tiny.TinyCorpus)
 
 
 def test_what_is_no_work_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="it has no work.json") as caught:
+    with pytest.raises(InputError, match=r"it has no work\.json") as caught:
         open_workspace(tmp_path)
     assert "umr mine" in caught.value.hint
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", ":1: not valid JSON"), ("[]", "expected a JSON object"), ('{"kind": "mine", "made_from": {}}', "expected the manifest of 'work'")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", ":1: not valid JSON"),
+        ("[]", "expected a JSON object"),
+        ('{"kind": "mine", "made_from": {}}', "expected the manifest of 'work'"),
+    ],
+)
 def test_a_damaged_manifest_is_named(tmp_path: Path, corpus: tiny.TinyCorpus, content: str, message: str) -> None:
     path = make(tmp_path / "work", corpus).layout.manifest
     path.write_text(content)
@@ -147,14 +159,31 @@ def test_a_broken_input_leaves_no_work_folder_behind(tmp_path: Path, corpus: tin
 
 ROUNDS = [
     # finished stages, stage, round asked for, round taken (or the error)
-    ("", "mine", None, 0), ("", "mine", 0, 0), ("", "mine", 1, UsageError), ("", "mine", -1, UsageError),
-    ("", "label", None, InputError), ("", "train", None, InputError), ("", "label", 1, UsageError),
-    ("0mine", "mine", None, 0), ("0mine", "label", None, 0), ("0mine", "train", None, InputError), ("0mine", "label", 1, InputError), ("0mine", "mine", 2, UsageError),
-    ("0mine 0label", "mine", None, 0), ("0mine 0label", "label", None, 0), ("0mine 0label", "train", None, 0),
-    ("0mine 0label 0train", "mine", None, 1), ("0mine 0label 0train", "mine", 0, 0), ("0mine 0label 0train", "label", None, 0), ("0mine 0label 0train", "train", None, 0),
-    ("0mine 0label 0train 1mine", "mine", None, 1), ("0mine 0label 0train 1mine", "label", None, 1), ("0mine 0label 0train 1mine", "label", 0, 0),
-    ("0mine 0label 0train 1mine", "train", None, InputError), ("0mine 0label 0train 1mine 1label 1train", "mine", None, 2),
-]  # fmt: skip
+    ("", "mine", None, 0),
+    ("", "mine", 0, 0),
+    ("", "mine", 1, UsageError),
+    ("", "mine", -1, UsageError),
+    ("", "label", None, InputError),
+    ("", "train", None, InputError),
+    ("", "label", 1, UsageError),
+    ("0mine", "mine", None, 0),
+    ("0mine", "label", None, 0),
+    ("0mine", "train", None, InputError),
+    ("0mine", "label", 1, InputError),
+    ("0mine", "mine", 2, UsageError),
+    ("0mine 0label", "mine", None, 0),
+    ("0mine 0label", "label", None, 0),
+    ("0mine 0label", "train", None, 0),
+    ("0mine 0label 0train", "mine", None, 1),
+    ("0mine 0label 0train", "mine", 0, 0),
+    ("0mine 0label 0train", "label", None, 0),
+    ("0mine 0label 0train", "train", None, 0),
+    ("0mine 0label 0train 1mine", "mine", None, 1),
+    ("0mine 0label 0train 1mine", "label", None, 1),
+    ("0mine 0label 0train 1mine", "label", 0, 0),
+    ("0mine 0label 0train 1mine", "train", None, InputError),
+    ("0mine 0label 0train 1mine 1label 1train", "mine", None, 2),
+]
 
 
 @pytest.mark.parametrize(("finished", "stage", "asked", "taken"), ROUNDS)

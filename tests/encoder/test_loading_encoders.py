@@ -97,4 +97,27 @@ def test_a_dpr_checkpoint_is_its_bert_inside_and_survives_saving(tmp_path: Path)
         again = load_encoder(EncoderConfig(model=str(tmp_path / "saved")))
         torch.testing.assert_close(again.query(ids, mask), expected, rtol=1e-5, atol=1e-6)
     assert again.query.settings == encoder.query.settings
-    assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"] != ["DPRQuestionEncoder"]
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["model_type"] == "bert"
+    assert again.query.fingerprint == encoder.query.fingerprint
+
+
+def test_a_checkpoint_without_a_pooler_is_the_same_encoder_at_every_load(bert: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(bert, tmp_path / "headless")
+    weights = {k: v for k, v in load_file(bert / "model.safetensors").items() if "pooler" not in k}
+    save_file(weights, tmp_path / "headless" / "model.safetensors", metadata={"format": "pt"})
+    first, second = (load_encoder(encoder_config(tmp_path / "headless")) for _ in range(2))
+    assert first.query.fingerprint == second.query.fingerprint
+    save_encoder(first, tmp_path / "saved")
+    assert load_encoder(EncoderConfig(model=str(tmp_path / "saved"))).query.fingerprint == first.query.fingerprint
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(bert: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(bert, tmp_path / "torn")
+    weights = {k: v for k, v in load_file(bert / "model.safetensors").items() if "layer.1.output.dense" not in k}
+    save_file(weights, tmp_path / "torn" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"torn lacks 2 weights .*encoder.layer.1.output.dense.bias"):
+        load_encoder(encoder_config(tmp_path / "torn"))

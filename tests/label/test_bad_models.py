@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from umr.config import LabelConfig
 from umr.errors import ModelError, UsageError
 from umr.label import label

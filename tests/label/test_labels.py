@@ -29,7 +29,9 @@ def test_a_row_sums_to_one_and_keeps_its_order(scores: NDArray[np.float32], temp
     order = np.argsort(scores, axis=1, kind="stable")
     assert (np.diff(np.take_along_axis(found, order, axis=1), axis=1) >= 0).all()
     # what all scores of a query have in common does not matter
-    np.testing.assert_allclose(normalise((scores.astype(np.float64) + shift).astype(np.float32), temperature), found, atol=1e-4 / temperature + 1e-4)
+    np.testing.assert_allclose(
+        normalise((scores.astype(np.float64) + shift).astype(np.float32), temperature), found, rtol=1e-6, atol=1e-4 / temperature
+    )
 
 
 def test_the_temperature_divides() -> None:

@@ -21,7 +21,9 @@ def passages(draw: st.DrawFn) -> list[list[Pair]]:
     made = []
     for _ in range(draw(st.integers(1, 4))):
         stem = draw(st.lists(TOKENS, max_size=8))
-        tails = draw(st.lists(st.tuples(st.lists(TOKENS, min_size=1, max_size=4), st.lists(TOKENS, min_size=1, max_size=4)), min_size=1, max_size=5))
+        tails = draw(
+            st.lists(st.tuples(st.lists(TOKENS, min_size=1, max_size=4), st.lists(TOKENS, min_size=1, max_size=4)), min_size=1, max_size=5)
+        )
         made.append([(stem + head, target) for head, target in tails])
     return made
 

@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from reference import likelihood as twin
 from umr.errors import UsageError
 from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt, source_ids, target_ids
@@ -52,7 +52,22 @@ def test_braces_in_a_passage_and_a_question_stay() -> None:
     assert Prompt("{{{text}}}", "{query}").fill("", "a", "en") == "{a}"
 
 
-BAD = ["", "no field", "{title}", "{text} {query}", "{text} {", "{text} }", "{text} {}", "{text} {0}", "{text} {lang}", "{text.upper}", "{text[0]}", "{text!r}", "{text:>9}", "{text:{language}}"]  # fmt: skip
+BAD = [
+    "",
+    "no field",
+    "{title}",
+    "{text} {query}",
+    "{text} {",
+    "{text} }",
+    "{text} {}",
+    "{text} {0}",
+    "{text} {lang}",
+    "{text.upper}",
+    "{text[0]}",
+    "{text!r}",
+    "{text:>9}",
+    "{text:{language}}",
+]
 
 
 @pytest.mark.parametrize("template", BAD)
@@ -81,7 +96,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
 LETTER = 4  # bytes of a letter at most: a byte-level tokenizer may end one letter early
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 60), st.sampled_from(sorted(tiny.WORDS)), st.booleans(), st.integers(60, 400))
 def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: int, lang: str, titled: bool, limit: int) -> None:
     rng = random.Random(seed)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from reference import likelihood as twin
 from umr.errors import UsageError
 from umr.label.causal import CausalScorer
@@ -58,7 +58,9 @@ def scored(scorer: Any, work: Iterable[Group]) -> dict[int, float]:
     return found
 
 
-def expected_causal(lm: Any, work: list[Group], limit: int, source: str = twin.CAUSAL, target: str = twin.CAUSAL_TARGET, reduction: Any = "mean") -> dict[int, float]:
+def expected_causal(
+    lm: Any, work: list[Group], limit: int, source: str = twin.CAUSAL, target: str = twin.CAUSAL_TARGET, reduction: Any = "mean"
+) -> dict[int, float]:
     found = {}
     for group in work:
         for q in group.questions:
@@ -71,13 +73,20 @@ def expected_causal(lm: Any, work: list[Group], limit: int, source: str = twin.C
     return found
 
 
-def expected_pairs(lm: Any, work: list[Group], limit: int, source: str = twin.ENCODER_DECODER, target: str = twin.ENCODER_DECODER_TARGET, reduction: Any = "mean") -> dict[int, float]:
-    return {
-        q.pair: twin.encoder_decoder(
-            lm.model, lm.tokenizer, twin.cut_source(lm.tokenizer, source, g.title, g.text, q.lang, limit), target.replace("{query}", q.text), reduction
-        )
-        for g in work for q in g.questions
-    }  # fmt: skip
+def expected_pairs(
+    lm: Any,
+    work: list[Group],
+    limit: int,
+    source: str = twin.ENCODER_DECODER,
+    target: str = twin.ENCODER_DECODER_TARGET,
+    reduction: Any = "mean",
+) -> dict[int, float]:
+    found = {}
+    for group in work:
+        for q in group.questions:
+            filled = twin.cut_source(lm.tokenizer, source, group.title, group.text, q.lang, limit)
+            found[q.pair] = twin.encoder_decoder(lm.model, lm.tokenizer, filled, target.replace("{query}", q.text), reduction)
+    return found
 
 
 def same(found: dict[int, float], expected: dict[int, float], nats: float = NATS) -> None:
@@ -124,8 +133,16 @@ def test_templates_of_the_user_and_both_reductions(lm: Loader, source: str, targ
     work, plain = groups(1), source.replace("{{", "{").replace("}}", "}")
     causal, pairs = lm("gemma3"), lm("mt5")
     nats = NATS if reduction == "mean" else 5 * NATS  # a sum over up to 50 tokens, near 300 nats, in float32
-    same(scored(CausalScorer(causal, Prompt(source, target), 70, reduction, 150), work), expected_causal(causal, work, 70, plain, target, reduction), nats)
-    same(scored(EncoderDecoderScorer(pairs, Prompt(source, target), 70, reduction, 150), work), expected_pairs(pairs, work, 70, plain, target, reduction), nats)
+    same(
+        scored(CausalScorer(causal, Prompt(source, target), 70, reduction, 150), work),
+        expected_causal(causal, work, 70, plain, target, reduction),
+        nats,
+    )
+    same(
+        scored(EncoderDecoderScorer(pairs, Prompt(source, target), 70, reduction, 150), work),
+        expected_pairs(pairs, work, 70, plain, target, reduction),
+        nats,
+    )
 
 
 def test_a_sliding_window_matters_in_these_tests(lm: Loader, lm_folder: Loader) -> None:
@@ -194,5 +211,5 @@ def test_a_long_question_takes_the_room_from_the_passage(lm: Loader) -> None:
 def test_a_question_beyond_the_context_is_refused_by_name(lm: Loader) -> None:
     model = lm("gpt2", positions=224)
     work = [Group("", "the river", [Question(0, "x" * 300, "en")])]
-    with pytest.raises(UsageError, match="the question 'xxxx.*has 301 tokens, the model takes 224"):
+    with pytest.raises(UsageError, match=r"the question 'xxxx.*has 301 tokens, the model takes 224"):
         scored(CausalScorer(model, Prompt(*CAUSAL), 512, "mean", 2000), work)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 import umr.label as stage
 from reference import labels as slow
 from reference import likelihood as twin
@@ -115,7 +115,7 @@ def test_a_labelled_round_does_nothing_and_force_scores_nothing_again(work: Any,
 
 def test_another_temperature_is_refused_then_made_without_scoring(work: Any, config: LabelConfig, scorer: Counting) -> None:
     stage.label(work, config)
-    with pytest.raises(MismatchError, match="temperature is 0.1, asked for 1.0"):
+    with pytest.raises(MismatchError, match=r"temperature is 0\.1, asked for 1\.0"):
         stage.label(work, replace(config, temperature=1.0))
     made = stage.label(work, replace(config, temperature=1.0), force=True)
     assert np.allclose(made.labels, slow.labels(made.scores.tolist(), 1.0), atol=1e-5)
@@ -141,7 +141,9 @@ def test_another_work_folder_at_the_same_store_scores_nothing(work: Any, config:
     other = tmp_path / "other"
     other.mkdir()
     (other / "passages.tsv").write_text("\n".join([header, *("x" + row for row in reversed(rows))]) + "\n", encoding="utf-8")
-    (other / "queries.jsonl").write_text((source / "queries.jsonl").read_text(encoding="utf-8").replace('"id": "q', '"id": "other-'), encoding="utf-8")
+    (other / "queries.jsonl").write_text(
+        (source / "queries.jsonl").read_text(encoding="utf-8").replace('"id": "q', '"id": "other-'), encoding="utf-8"
+    )
     there = tiny.workspace(tmp_path / "work2", tiny.TinyCorpus(other / "passages.tsv", other / "queries.jsonl"))
     tiny.mined(there, rows=len(rows) - 1 - first.candidates.rows.astype(np.int64))
     second = stage.label(there, config)
@@ -163,7 +165,9 @@ def test_an_interrupted_labelling_keeps_what_is_finished(work: Any, config: Labe
     stage.label(work, config)
     assert len(scorer.scored) == len(set(scorer.scored)) == 32
     assert scorer.scored[:12] == done
-    unbroken = tiny.workspace(tmp_path / "unbroken", tiny.TinyCorpus(tmp_path / "corpus" / "passages.tsv", tmp_path / "corpus" / "queries.jsonl"))
+    unbroken = tiny.workspace(
+        tmp_path / "unbroken", tiny.TinyCorpus(tmp_path / "corpus" / "passages.tsv", tmp_path / "corpus" / "queries.jsonl")
+    )
     tiny.mined(unbroken, k=4)
     stage.label(unbroken, config)
     assert unbroken.layout.round(0).labels.read_bytes() == place.labels.read_bytes()
@@ -188,7 +192,9 @@ def test_a_torn_segment_loses_its_torn_pairs_alone(work: Any, config: LabelConfi
 def test_equal_contents_are_scored_once_and_languages_apart(tmp_path: Path, config: LabelConfig, scorer: Counting) -> None:
     (tmp_path / "p.tsv").write_text("id\ttext\ttitle\na\tthe river\t\nb\tthe river\t\nc\tthe river\tRhine\n", encoding="utf-8")
     lines = [("1", "where?", "en"), ("2", "where?", "en"), ("3", "where?", "de")]
-    (tmp_path / "q.jsonl").write_text("".join(f'{{"id": "{i}", "question": "{t}", "lang": "{c}"}}\n' for i, t, c in lines), encoding="utf-8")
+    (tmp_path / "q.jsonl").write_text(
+        "".join(f'{{"id": "{i}", "question": "{t}", "lang": "{c}"}}\n' for i, t, c in lines), encoding="utf-8"
+    )
     work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.jsonl"))
     tiny.mined(work, k=3)
     made = stage.label(work, config)
@@ -203,7 +209,9 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: "-".join(map(str, next(iter(c.items())))))
-def test_what_decides_a_score_decides_the_store(work: Any, config: LabelConfig, scorer: Counting, lm_folder: Callable[..., Path], change: dict[str, Any]) -> None:
+def test_what_decides_a_score_decides_the_store(
+    work: Any, config: LabelConfig, scorer: Counting, lm_folder: Callable[..., Path], change: dict[str, Any]
+) -> None:
     folders = {"another": ("llama", {"seed": 1}), "another tokenizer": ("llama", {"bos": False}), "mt5": ("mt5", {})}
     if "lm" in change:
         name, options = folders[change["lm"]]
@@ -219,7 +227,9 @@ def test_what_decides_a_score_decides_the_store(work: Any, config: LabelConfig, 
 
 
 @pytest.mark.parametrize("change", [{"pack_tokens": 7}, {"device": "cpu"}])
-def test_what_decides_the_speed_alone_is_no_other_labelling(work: Any, config: LabelConfig, scorer: Counting, change: dict[str, Any]) -> None:
+def test_what_decides_the_speed_alone_is_no_other_labelling(
+    work: Any, config: LabelConfig, scorer: Counting, change: dict[str, Any]
+) -> None:
     stage.label(work, config)
     stage.label(work, replace(config, **change))
     stage.label(work, replace(config, **change), force=True)
@@ -236,7 +246,9 @@ def test_candidates_that_were_changed_are_refused(work: Any, config: LabelConfig
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_score_that_is_not_finite_names_its_pair_and_keeps_the_others(work: Any, config: LabelConfig, scorer: Counting, value: float) -> None:
+def test_a_score_that_is_not_finite_names_its_pair_and_keeps_the_others(
+    work: Any, config: LabelConfig, scorer: Counting, value: float
+) -> None:
     candidates = read_candidates(work.layout.round(0).candidates)
     last = int(np.argmax(candidates.rows.max(axis=1)))  # its best passage comes last of all groups
     scorer.spoil, scorer.value = work.queries.texts()[last], value

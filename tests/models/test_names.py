@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from umr.errors import ModelError, UsageError
 from umr.models import PYPI_MODELS, cache_folder, resolve
 from umr.models.device import autocast, pick_device, settle_precision
@@ -105,7 +105,7 @@ def test_what_a_loader_raises_becomes_a_model_error(tmp_path: Path) -> None:
     def fails(_: str) -> None:
         raise OSError("first line\nsecond line")
 
-    with pytest.raises(ModelError, match="cannot load the model '.*': first line") as caught:
+    with pytest.raises(ModelError, match=r"cannot load the model '.*': first line") as caught:
         load(str(tmp_path), fails)
     assert "config.json" in caught.value.hint
     assert "second line" not in caught.value.message

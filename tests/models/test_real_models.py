@@ -30,9 +30,16 @@ def real(name: str, package: str, folder: str) -> str:
 
 
 TEXTS = [
-    "Where does the Rhine begin?", "Wo entspringt der Rhein?", "Где начинается Рейн?", "أين ينبع نهر الراين؟", "राइन कहाँ से निकलती है?", "莱茵河发源于哪里？",
-    "The Rhine rises in the Swiss canton of Graubünden, in the south-eastern Alps, and flows through six countries to the North Sea. " * 4, "a", "١٢٣ 456 ½",
-]  # fmt: skip
+    "Where does the Rhine begin?",
+    "Wo entspringt der Rhein?",
+    "Где начинается Рейн?",
+    "أين ينبع نهر الراين؟",
+    "राइन कहाँ से निकलती है?",
+    "莱茵河发源于哪里？",
+    "The Rhine rises in the Swiss canton of Graubünden, in the south-eastern Alps, and flows through six countries to the North Sea. " * 4,
+    "a",
+    "١٢٣ 456 ½",
+]
 
 
 @pytest.mark.models
@@ -101,7 +108,9 @@ def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
     assert len(expected) == 32
 
     passages = list(dict.fromkeys(p["passage"] for p in pairs))
-    groups = [Group("", text, [Question(n, p["question"], p["lang"]) for n, p in enumerate(pairs) if p["passage"] == text]) for text in passages]
+    groups = [
+        Group("", text, [Question(n, p["question"], p["lang"]) for n, p in enumerate(pairs) if p["passage"] == text]) for text in passages
+    ]
     lm = load_lm(find_lm(folder, Silent()), "fp32", torch.device("cpu"))
     found = {}
     for numbers, values in CausalScorer(lm, Prompt(*CAUSAL), 512, "mean", 700).score(groups):

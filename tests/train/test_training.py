@@ -383,10 +383,11 @@ def test_every_choice_of_the_loss_trains_otherwise(begin: Begin, unbroken: dict[
 
 
 def test_the_chunk_size_changes_nothing_but_rounding(begin: Begin) -> None:
-    """Without dropout; its draws belong to the chunks."""
-    large, small = begin("large"), begin("small")
-    for work, tokens in ((large, 8192), (small, 40)):
-        train(work, replace(TRAIN, dropout=False, chunk_tokens=tokens, keep="last"))
-    a, b = (load_file(w.layout.round(0).encoder / "model.safetensors") for w in (large, small))
-    for name, value in a.items():
-        torch.testing.assert_close(b[name], value, rtol=1e-3, atol=1e-4)
+    """Without dropout, whose draws belong to the chunks. Losses are compared, not weights: Adam blows up the rounding of zero gradients."""
+    losses = []
+    for name, tokens in (("large", 8192), ("small", 40)):
+        work = begin(name)
+        train(work, replace(TRAIN, dropout=False, chunk_tokens=tokens))
+        losses.append([loss for _, loss in read_manifest(work.layout.round(0).trained, "train")["validation"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][0] != losses[0][-1]

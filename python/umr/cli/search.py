@@ -27,7 +27,7 @@ def search(
     lang: Lang = None,
     round: Annotated[
         int | None,
-        typer.Option("--round", help="Search with the encoder of this round. [default: the newest]", show_default=False),
+        typer.Option("--round", help="Search with the encoder of this round. (default: the newest)", show_default=False),
     ] = None,
     device: Device = "auto",
 ) -> Result:

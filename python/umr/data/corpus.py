@@ -26,10 +26,11 @@ def expand(patterns: Sequence[str], what: str) -> list[str]:
     """
     files: dict[str, None] = {}
     for pattern in patterns:
-        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
+        path = str(Path(pattern).expanduser()) if pattern.startswith("~/") else pattern
+        matches = [path] if path and Path(path).exists() else sorted(glob.glob(path))
         if not matches:
             raise InputError(f"no {what} at {pattern!r}: no such file", "check the path; quote a glob so that umr expands it")
-        files |= dict.fromkeys(str(Path(m).expanduser().absolute()) for m in matches)
+        files |= dict.fromkeys(str(Path(m).absolute()) for m in matches)
     return list(files)
 
 

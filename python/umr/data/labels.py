@@ -71,10 +71,10 @@ def read_labels(path: Path) -> Labels:
     table = read_columns(path, ("score", "label"))
     shape = candidates.rows.shape
     scores, labels = (table[name].astype(np.float32).reshape(shape) for name in ("score", "label"))
-    if not np.isfinite(scores).all():
-        row = int(np.argwhere(~np.isfinite(scores))[0][0])
+    bad = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(labels)).all(axis=1))
+    if len(bad):
         raise FormatError(
-            f"{path}: a score of query {candidates.query_ids[row]!r} is not finite",
+            f"{path}: a score or label of query {candidates.query_ids[bad[0]]!r} is not finite",
             "run `umr label` again with --force",
         )
     return Labels(candidates, scores, labels)

@@ -51,19 +51,24 @@ class ScoreStore:
     @contextmanager
     def appending(self) -> Iterator[ScoreLog]:
         """A new segment of our own, open for appending while the context lasts."""
-        from umr._rust import ScoreLog
-
-        log = ScoreLog.create(str(self._new_segment()))
+        log = self._new_segment()
         try:
             yield log
         finally:
             log.close()
 
-    def _new_segment(self) -> Path:
+    def _new_segment(self) -> ScoreLog:
+        from umr._rust import ScoreLog
+
         for number in range(1_000_000):
             path = self.folder / f"segment-{number:06d}.scores"
-            if not path.exists():
-                return path
+            if path.exists():
+                continue
+            try:
+                return ScoreLog.create(str(path))
+            except StorageError as error:
+                if "exists already" not in error.message:  # else another process was quicker
+                    raise
         raise StorageError(f"{self.folder} holds a million segments", "merge them: label into a new store")
 
 

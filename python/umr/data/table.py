@@ -36,10 +36,12 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise InputError(f"no such file: {path}", "run the stage that writes it")
     try:
-        table = parquet.read_table(path, columns=list(names))
+        with parquet.ParquetFile(path) as file:
+            found = file.schema_arrow.names
+            table = file.read(columns=[name for name in names if name in found])
     except (pa.ArrowInvalid, OSError) as error:
         raise FormatError(f"{path}: not a whole Parquet file ({error})", "run the stage that wrote it again with --force") from error
-    missing = [name for name in names if name not in table.column_names]
+    missing = [name for name in names if name not in found]
     if missing:
-        raise FormatError(f"{path}: no column {missing[0]!r}, found {', '.join(table.column_names)}")
+        raise FormatError(f"{path}: no column {missing[0]!r}, found {', '.join(found)}", "run the stage that writes it again with --force")
     return {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in names}

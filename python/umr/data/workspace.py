@@ -76,10 +76,9 @@ def create_workspace(
     """
     reporter, layout, encoder = reporter or Silent(), WorkLayout(folder), _absolute(encoder)
     inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
-    if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
-        _refuse_other(layout, inputs, encoder)
-        return open_workspace(folder, reporter)
     workspace = _open(layout, inputs, encoder, reporter)
+    if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
+        _refuse_other(workspace, lang)
     write_manifest(layout.manifest, "work", _fingerprints(workspace), {**inputs, "encoder": asdict(encoder)})
     return workspace
 
@@ -120,11 +119,13 @@ def _fingerprints(workspace: Workspace) -> dict[str, str]:
     return {"passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint}
 
 
-def _refuse_other(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig) -> None:
-    found = read_manifest(layout.manifest, "work")
-    wanted = {**inputs, **asdict(encoder)}
+def _refuse_other(workspace: Workspace, lang: str | None) -> None:
+    """The same content under another path is the same work; other content, language or encoder is not."""
+    found = read_manifest(workspace.layout.manifest, "work")
+    wanted = {**_fingerprints(workspace), "lang": lang, **asdict(workspace.encoder)}
     hint = "use a new work folder, or leave these options out to go on"
-    require_same(layout.manifest, "the work began", {**found, **found["encoder"]}, wanted, hint)
+    began = {**found["made_from"], "lang": found["lang"], **found["encoder"]}
+    require_same(workspace.layout.manifest, "the work began", began, wanted, hint)
 
 
 def _absolute(encoder: EncoderConfig) -> EncoderConfig:

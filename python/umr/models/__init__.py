@@ -68,7 +68,7 @@ def resolve(name: str, reporter: Reporter | None = None) -> str:
         from umr.models.gguf import convert_file
 
         return str(convert_file(path, cache_folder(), reporter))
-    if path.is_dir():
+    if name and path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise ModelError(

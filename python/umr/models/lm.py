@@ -10,7 +10,7 @@ import torch
 from umr.config import Precision
 from umr.errors import ModelError
 from umr.models import resolve
-from umr.models.loading import load, local_folder, weights_fingerprint
+from umr.models.loading import load, local_folder, tokenizer_fingerprint, weights_fingerprint
 from umr.progress import Reporter
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -68,6 +68,8 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModelFiles:
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto
 
+    from umr._rust import fingerprint
+
     folder = local_folder(resolve(name, reporter))
     config = load(str(folder), AutoConfig.from_pretrained)
     known = (
@@ -80,7 +82,8 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModelFiles:
             f"{name} is a {config.model_type} ({architecture}), not a language model that scores text",
             "give a causal or encoder-decoder language model to --lm",
         )
-    return LanguageModelFiles(name, str(folder), bool(config.is_encoder_decoder), weights_fingerprint(folder))
+    identity = fingerprint(weights_fingerprint(folder) + tokenizer_fingerprint(folder))
+    return LanguageModelFiles(name, str(folder), bool(config.is_encoder_decoder), identity)
 
 
 def load_lm(files: LanguageModelFiles, precision: Precision, device: torch.device) -> LanguageModel:

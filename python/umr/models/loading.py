@@ -11,6 +11,7 @@ from typing import Any
 from umr.errors import ModelError
 
 WEIGHTS = ("*.safetensors", "*.bin")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*", "merges.txt")
 
 
 @contextmanager
@@ -44,10 +45,12 @@ def load(name: str, loader: Callable[..., Any], **options: Any) -> Any:
     Raises:
         ModelError: no such model, a gated one, an unreachable hub, an unusable folder.
     """
+    from safetensors import SafetensorError
+
     try:
         with quietly():
             return loader(name, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"cannot load the model {name!r}: {_first_line(error)}", _hint(name, error)) from error
 
 
@@ -102,3 +105,10 @@ def weights_fingerprint(folder: Path) -> str:
         if files:
             return fingerprint_files([str(f) for f in files] + [str(folder / "config.json")])
     raise ModelError(f"{folder} holds no weights (*.safetensors)", "give the folder that transformers' save_pretrained wrote")
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """A fingerprint of the tokenizer's files: another tokenizer, or one that adds other special tokens, is another model."""
+    from umr._rust import fingerprint_files
+
+    return fingerprint_files([str(file) for pattern in TOKENIZER for file in sorted(folder.glob(pattern))])

@@ -1,0 +1,146 @@
+"""Real pairs to label: xquad-r's questions in 12 languages with their candidates among the English passages, mined by umr.
+
+Groups are built so that each passage is shared by exactly so many questions. Passages are taken in corpus order, where the
+paragraphs of an article stand together, and questions in one fixed random order, so that sibling passages share questions:
+the rival, who goes question by question in batches, gets pairs of the same set.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benches.harness import UnavailableError, say
+from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl
+
+TOP = 10  # candidates a question
+A_LANGUAGE = 100  # questions
+BATCH = 4  # pairs of one question that the rival can take at once
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question with a passage (its number in the mined file)."""
+
+    question: str
+    lang: str
+    passage: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What was mined: English passages, and the pairs in order of question and rank."""
+
+    texts: list[str]
+    pairs: list[Pair]
+
+
+def pool(a_language: int = A_LANGUAGE) -> Pool:
+    """The mined pairs, from the cache folder where an earlier run left them."""
+    from benches.harness import require_file, require_model
+    from umr._rust import fingerprint_files
+
+    made_from = [require_file("data", "xquad-r", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
+    made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
+    key = fingerprint_files([str(p) for p in made_from])[:12]
+    path = cache_folder() / f"xquad-{key}-{a_language}-{TOP}.json"
+    if not path.exists():
+        found = _mine(a_language)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(asdict(found), ensure_ascii=False), encoding="utf-8")
+        temporary.rename(path)
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return Pool(value["texts"], [Pair(**pair) for pair in value["pairs"]])
+
+
+def _mine(a_language: int) -> Pool:
+    from umr.cli.reporter import RichReporter
+    from umr.config import EncoderConfig, MineConfig
+    from umr.data.workspace import create_workspace
+    from umr.mine import mine
+
+    say(f"mining {TOP} candidates of {a_language} xquad-r questions a language with e5-small (once, about a minute)")
+    english = [p for p in passages("xquad-r") if p["id"].startswith("en:")]
+    asked = _questions(a_language)
+    with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
+        folder, reporter = Path(name), RichReporter(quiet=True)
+        files = [_write_passages(folder / "passages.tsv", english), write_jsonl(folder / "queries.jsonl", asked)]
+        encoder = EncoderConfig(E5, title="none")  # the text alone, as the label prompt has it
+        workspace = create_workspace(folder / "work", [str(files[0])], [str(files[1])], encoder, None, reporter)
+        rows = mine(workspace, MineConfig(top_k=TOP, precision="auto"), reporter=reporter).rows
+    pairs = [Pair(q["question"], q["lang"], int(row)) for q, found in zip(asked, rows, strict=True) for row in found]
+    return Pool([p["text"] for p in english], pairs)
+
+
+def _questions(a_language: int) -> list[dict[str, Any]]:
+    by_lang: dict[str, list[dict[str, Any]]] = {}
+    for row in queries("xquad-r"):
+        by_lang.setdefault(row["lang"], []).append(row)
+    return [row for rows in by_lang.values() for row in sample(rows, min(a_language, len(rows)))]
+
+
+def _write_passages(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, ("id", "text", "title"), delimiter="\t", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def groups(found: Pool, sharing: int, seed: int = 0) -> list[list[Pair]]:
+    """Groups of exactly `sharing` pairs of one passage, in corpus order; passages that too few questions mined are left out.
+
+    Raises:
+        UnavailableError: no passage has so many.
+    """
+    asked = sorted({(p.question, p.lang) for p in found.pairs})
+    random.Random(seed).shuffle(asked)
+    place = {question: number for number, question in enumerate(asked)}
+    by_passage: dict[int, list[Pair]] = {}
+    for pair in found.pairs:
+        by_passage.setdefault(pair.passage, []).append(pair)
+    made = [sorted(by_passage[p], key=lambda x: place[x.question, x.lang])[:sharing] for p in sorted(by_passage)]
+    full = [group for group in made if len(group) == sharing]
+    if not full:
+        raise UnavailableError(f"no passage was mined by {sharing} questions: take more than the {len(asked)} questions")
+    return full
+
+
+def for_rival(chosen: list[list[Pair]], count: int, cost: dict[Pair, int], seed: int = 0) -> list[Pair]:
+    """About `count` pairs of the groups, whole questions of up to 4 pairs one after another, of typical length.
+
+    Arguments:
+        chosen: the groups that are timed.
+        count: pairs.
+        cost: tokens of each whole pair; of 200 random draws the one with the nearest mean is taken.
+        seed: of the draws.
+    """
+    by_question: dict[tuple[str, str], list[Pair]] = {}
+    for pair in (p for group in chosen for p in group):
+        by_question.setdefault((pair.question, pair.lang), []).append(pair)
+    ranked = sorted(by_question.values(), key=lambda pairs: -min(BATCH, len(pairs)))
+    most = min(BATCH, len(ranked[0]))
+    questions = [q for q in ranked if min(BATCH, len(q)) == most]
+    questions += ranked[len(questions) : max(len(questions), -(-count // most))]
+    mean = _mean([p for group in chosen for p in group], cost)
+    rng = random.Random(seed)
+    draws = [_draw(rng.sample(questions, len(questions)), count) for _ in range(200)]
+    return min(draws, key=lambda pairs: abs(_mean(pairs, cost) - mean))
+
+
+def _draw(questions: list[list[Pair]], count: int) -> list[Pair]:
+    drawn: list[Pair] = []
+    for pairs in questions:
+        if len(drawn) >= count:
+            break
+        drawn += pairs[:BATCH]
+    return drawn[:count]
+
+
+def _mean(pairs: list[Pair], cost: dict[Pair, int]) -> float:
+    return sum(cost[p] for p in pairs) / len(pairs)

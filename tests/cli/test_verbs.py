@@ -1,0 +1,135 @@
+"""Every command's good path: what stands on stdout, as text and as one JSON object."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Shell = Callable[..., Any]
+
+
+def test_a_round_in_three_commands_and_the_next_mining(shell: Shell, kit: Any, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    mined = shell("mine", work, *kit.inputs, "--top-k", 4, "--json")
+    assert (mined.code, mined.json) == (0, {"round": 0, "queries": 8, "top_k": 4, "candidates": str(work / "round-0" / "candidates.parquet")})
+    labelled = shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--json")
+    assert labelled.code == 0, labelled.err
+    assert (labelled.json["round"], labelled.json["pairs"]) == (0, 32)
+    assert labelled.json["mean_score"] < 0
+    trained = shell("train", work, "--epochs", 1, "--batch-size", 4, "--passages-per-query", 2, "--json")
+    assert trained.code == 0, trained.err
+    assert (trained.json["round"], trained.json["encoder"], trained.json["steps"]) == (0, str(work / "round-0" / "encoder"), 1)
+    again = shell("mine", work, "--top-k", 4, "--json")
+    assert again.json["round"] == 1
+    assert "read from umr_encoder.json" in again.talk
+    status = shell("status", work, "--json")
+    assert status.json["rounds"] == [{"round": 0, "stage": "train"}, {"round": 1, "stage": "mine"}]
+    assert (status.json["next"], status.json["passages"], status.json["queries"]) == ("label", 9, 8)
+
+
+def test_a_stage_run_again_does_nothing(shell: Shell, kit: Any, work: Path) -> None:
+    stamps = {p: p.stat().st_mtime_ns for p in work.rglob("*") if p.is_file() and p.name != "work.json"}
+    manifest = (work / "work.json").read_bytes()
+    for call in (("mine", work, *kit.inputs, "--top-k", 4, "--round", 0), ("label", work, "--lm", kit.llama, "--precision", "fp32"), ("train", work, *TRAIN)):
+        done = shell(*call)
+        assert done.code == 0, done.err
+        assert "already" in done.talk
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("*") if p.is_file() and p.name != "work.json"} == stamps
+    assert (work / "work.json").read_bytes() == manifest
+
+
+TRAIN = ("--epochs", 1, "--batch-size", 4, "--passages-per-query", 2, "--held-out", 0.2)
+
+
+def test_text_for_people_on_stdout_talk_on_stderr(shell: Shell, work: Path) -> None:
+    done = shell("status", work)
+    assert done.code == 0
+    assert f"next: umr mine {work}" in done.out
+    assert "9 passages, 8 queries in 5 languages" in done.talk
+    assert shell("status", work, "--quiet").err == ""
+
+
+def test_search_shows_passages(shell: Shell, work: Path) -> None:
+    shown = shell("search", work, "the old bridge", "--lang", "en", "-k", 2)
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("1. ")
+    assert "\n2. " in shown.out
+    found = shell("search", work, "the old bridge", "--lang", "en", "--top-k", 2, "--round", 0, "--json")
+    hits = found.json["hits"]
+    assert [h["rank"] for h in hits] == [1, 2]
+    assert hits[0]["score"] >= hits[1]["score"]
+    assert hits[0]["passage_id"].startswith("p")
+
+
+@pytest.fixture
+def qrels(tmp_path: Path) -> Path:
+    path = tmp_path / "qrels.txt"
+    path.write_text("".join(f"q{i} 0 p{i} 1\n" for i in range(8)))
+    return path
+
+
+def test_eval_compares_the_first_and_the_newest_encoder(shell: Shell, work: Path, qrels: Path) -> None:
+    found = shell("eval", work, "--qrels", qrels, "--metrics", "R@1,MRR", "--json")
+    assert found.code == 0, found.err
+    assert found.json["rounds"] == [0, 1]
+    assert [c["metric"] for c in found.json["comparisons"]] == ["R@1", "MRR"]
+    assert set(found.json["before"]["per_language"]) == {"en", "de", "ru", "ar", "zh"}
+    shown = shell("eval", work, "--qrels", qrels)
+    assert "round 0" in shown.out
+    one = shell("eval", work, "--qrels", qrels, "--round", 0, "--json")
+    assert one.json["round"] == 0
+    assert one.json["macro"]["MRR"] == found.json["before"]["macro"]["MRR"]
+
+
+def test_run_takes_a_toml_file(shell: Shell, kit: Any, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f"""
+work = "work"
+passages = ["{kit.passages}"]
+queries = ["{kit.queries}"]
+[encoder]
+model = "{kit.bert}"
+pooling = "cls"
+similarity = "dot"
+[mine]
+top_k = 3
+[label]
+lm = "{kit.llama}"
+precision = "fp32"
+[train]
+epochs = 1
+batch_size = 4
+"""
+    )
+    for _ in range(2):
+        done = shell("run", file, "--json")
+        assert done.code == 0, done.err
+        assert done.json == {"rounds": 1, "encoder": str(tmp_path / "work" / "round-0" / "encoder")}
+    assert "trained already" in done.talk
+
+
+def test_models_and_version(shell: Shell) -> None:
+    listed = shell("models", "--json")
+    assert "pypi:multilingual-e5-small" in [m["name"] for m in listed.json["models"]]
+    assert "pypi:gemma-3-270m" in shell("models").out
+    version = shell("--version")
+    assert version.code == 0
+    assert version.out.strip()
+
+
+def test_talk_stays_off_stdout_in_a_real_process(work: Path) -> None:
+    """The same through pipes, as a script would call it."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    call = [sys.executable, "-c", "from umr.cli import main; main()", "status", str(work), "--json"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("{")
+    assert done.stdout.count("\n") == 1
+    assert "9 passages" in done.stderr

@@ -1,0 +1,284 @@
+"""The mining stage: every passage exactly once, restarts, the exact top k, and embeddings that are never another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import tiny
+from train.rig import MINE, TRAIN, Notes, contents, encoder_config, labelled, opened
+from umr.config import MineConfig
+from umr.data.candidates import read_candidates
+from umr.data.workspace import Workspace, open_workspace
+from umr.encoder import encode as encoding
+from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.errors import FormatError, InputError, MismatchError, ScoreError
+from umr.mine import mine
+from umr.progress import Silent
+from umr.train import train
+
+Rows = NDArray[np.uint32]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
+
+
+@pytest.fixture(scope="module")
+def tower(bert: Path) -> DualEncoder:
+    return load_encoder(encoder_config(bert))
+
+
+@pytest.fixture
+def work(tmp_path: Path, bert: Path) -> Workspace:
+    return opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 13, 7), encoder_config(bert))
+
+
+class Counting:
+    """Stands for the forward passes: counts rows, gives every row its own vector, and can die or spoil a row."""
+
+    def __init__(self, die_at: int = -1, spoiled: int = -1) -> None:
+        self.rows: list[int] = []
+        self.die_at, self.spoiled = die_at, spoiled
+
+    def __call__(self, tower: Any, tokens: Any, rows: Rows, *_: Any) -> NDArray[np.float32]:
+        if self.die_at in rows:
+            raise KeyboardInterrupt
+        self.rows += rows.tolist()
+        vectors = np.eye(32, dtype=np.float32)[rows % 32] * (1 + rows[:, None]).astype(np.float32)
+        vectors[rows == self.spoiled] = np.nan
+        return vectors
+
+
+@pytest.mark.parametrize("shard_rows", [1, 2, 5, 6, 7, 1000])
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 13])
+def test_every_passage_is_encoded_exactly_once(
+    tower: DualEncoder, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, shard_rows: int
+) -> None:
+    counting = Counting()
+    monkeypatch.setattr(encoding, "encode_rows", counting)
+    work = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", n, 2), encoder_config(bert))
+    store = encoding.encode(work.passages, tower, "passage", work.layout, replace(MINE, shard_rows=shard_rows), Silent())
+    assert sorted(counting.rows) == list(range(n))
+    np.testing.assert_array_equal(store.read(), Counting()(None, None, np.arange(n, dtype=np.uint32)))
+    assert sum(rows for _, _, rows in store.mapped()) == n
+    picked = np.array([n - 1, 0, n // 2, n - 1], dtype=np.uint32)
+    np.testing.assert_array_equal(store.read(picked), store.read()[picked])
+
+
+@pytest.mark.parametrize("die_at", [0, 5, 12])
+def test_killed_between_shards_it_continues_and_no_row_is_encoded_twice(
+    work: Workspace, tower: DualEncoder, monkeypatch: pytest.MonkeyPatch, die_at: int
+) -> None:
+    first, second = Counting(die_at=die_at), Counting()
+    monkeypatch.setattr(encoding, "encode_rows", first)
+    with pytest.raises(KeyboardInterrupt):
+        encoding.encode(work.passages, tower, "passage", work.layout, MINE, Silent())
+    assert first.rows == list(range(die_at // 5 * 5))
+    monkeypatch.setattr(encoding, "encode_rows", second)
+    store = encoding.encode(work.passages, tower, "passage", work.layout, MINE, Silent())
+    assert first.rows + second.rows == list(range(13))
+    np.testing.assert_array_equal(store.read(), Counting()(None, None, np.arange(13, dtype=np.uint32)))
+
+
+def test_batches_of_any_size_give_the_vectors_of_one_text_at_a_time(work: Workspace, tower: DualEncoder) -> None:
+    tokens = encoding.token_store(work.passages, tower.passage, "passage", work.layout, Silent())
+    rows = np.random.default_rng(1).permutation(13).astype(np.uint32)
+    one = np.concatenate([encoding.encode_rows(tower.passage, tokens, rows[i : i + 1], 512) for i in range(13)])
+    for budget in (1, 64, 100_000):
+        np.testing.assert_allclose(encoding.encode_rows(tower.passage, tokens, rows, budget), one, rtol=1e-5, atol=1e-6)
+
+
+def plain_vectors(tower: DualEncoder, texts: list[str]) -> NDArray[np.float64]:
+    """One text at a time through transformers: mean of the last layer, length 1."""
+    found = []
+    for text in texts:
+        batch = tower.query.tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
+        with torch.inference_mode():
+            hidden = tower.query.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state[0]
+        vector = hidden.double().mean(0)
+        found.append((vector / vector.norm()).numpy())
+    return np.stack(found)
+
+
+def test_the_candidates_are_those_of_a_full_sort(work: Workspace, tower: DualEncoder) -> None:
+    found = mine(work, MINE)
+    rows = np.arange(13, dtype=np.uint32)
+    passages = plain_vectors(tower, [f"{title} {text}" if title else text for title, text in work.passages.texts(rows)])
+    queries = plain_vectors(tower, work.queries.texts())
+    similarities = queries @ passages.T
+    order = np.argsort(-similarities, axis=1, kind="stable")[:, :6]
+    np.testing.assert_array_equal(found.rows, order)
+    np.testing.assert_allclose(found.scores, np.take_along_axis(similarities, order, axis=1), rtol=1e-5, atol=1e-5)
+    assert found.query_ids == [f"q{i}" for i in range(7)]
+    assert found.langs == work.queries.langs
+    again = read_candidates(work.layout.round(0).candidates)
+    np.testing.assert_array_equal(again.rows, found.rows)
+    np.testing.assert_array_equal(again.scores, found.scores)
+    run = found.run(work.passages)
+    assert run["q0"][0] == (f"p{order[0, 0]}", pytest.approx(similarities[0].max(), abs=1e-5))
+
+
+def test_the_result_depends_neither_on_threads_nor_on_shards(tmp_path: Path, bert: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "data", 13, 7)
+    files = []
+    for i, config in enumerate((MINE, replace(MINE, threads=2), replace(MINE, shard_rows=4), replace(MINE, shard_rows=100, threads=3))):
+        work = opened(tmp_path / str(i), corpus, encoder_config(bert))
+        mine(work, replace(config, batch_tokens=1))  # one text a batch: the vectors themselves are the same
+        files.append(work.layout.round(0).candidates.read_bytes())
+    assert len(set(files)) == 1
+
+
+def test_k_beyond_the_corpus_is_refused_before_anything_is_encoded(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting()
+    monkeypatch.setattr(encoding, "encode_rows", counting)
+    with pytest.raises(InputError, match="top-k is 14, but there are only 13 passages") as caught:
+        mine(work, replace(MINE, top_k=14))
+    assert caught.value.hint == "use --top-k 13 or less"
+    assert not counting.rows
+    assert not work.layout.embeddings.exists()
+    assert mine(work, replace(MINE, top_k=13)).rows.shape == (7, 13)
+
+
+def test_no_embeddings_are_read_that_another_encoder_or_setting_made(work: Workspace, bert: Path, tmp_path: Path) -> None:
+    def folder(config: MineConfig = MINE, **options: Any) -> str:
+        model = options.pop("model", bert)
+        encoder = load_encoder(encoder_config(model, **options))
+        return encoding.encode(work.passages, encoder, "passage", work.layout, config, Silent()).folder.name
+
+    moved = Path(shutil.copytree(bert, tmp_path / "renamed"))
+    other = tiny.encoder(tmp_path / "other", seed=1)
+    plain = folder()
+    different = [
+        folder(model=other), folder(passage_prefix="passage: "), folder(passage_length=9), folder(pooling="cls"), folder(similarity="dot"),
+        folder(title="pair"), folder(title="none"), folder(replace(MINE, precision="bf16")), folder(replace(MINE, store="f16")), folder(replace(MINE, shard_rows=3)),
+    ]  # fmt: skip
+    assert len({plain, *different}) == 11
+    assert folder(model=moved) == folder(query_prefix="query: ") == folder(replace(MINE, batch_tokens=99, top_k=2)) == plain
+    queries = encoding.encode(work.queries.records, load_encoder(encoder_config(bert)), "query", work.layout, MINE, Silent())
+    assert queries.folder.name not in {plain, *different}
+
+
+def test_round_two_cannot_read_the_vectors_of_round_one(work: Workspace) -> None:
+    labelled(work)
+    train(work, TRAIN)
+    mine(work, MINE)
+    manifests = [json.loads(work.layout.round(r).mined.read_text()) for r in (0, 1)]
+    for side in ("passage", "query"):
+        assert manifests[0][f"{side}_embeddings"] != manifests[1][f"{side}_embeddings"]
+        assert manifests[0][f"{side}_weights"] != manifests[1][f"{side}_weights"]
+    trained = load_encoder(work.encoder_of(1))
+    store = encoding.encode(work.passages, trained, "passage", work.layout, MINE, Silent())
+    assert store.folder.name == manifests[1]["passage_embeddings"]
+    texts = [f"{title} {text}" if title else text for title, text in work.passages.texts(np.arange(13, dtype=np.uint32))]
+    np.testing.assert_allclose(store.read(), plain_vectors(trained, texts), rtol=1e-5, atol=1e-5)
+
+
+def test_a_vector_that_is_not_finite_is_named(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "encode_rows", Counting(spoiled=8))
+    with pytest.raises(ScoreError, match=r"vector of 'p8' \(row 8\) is not finite, 1 such rows in shard 1") as caught:
+        mine(work, MINE)
+    assert "fp32" in caught.value.hint
+    assert not work.layout.round(0).mined.exists()
+    monkeypatch.undo()
+    mine(work, MINE)
+
+
+def test_mining_again_does_nothing_and_says_so(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, notes = mine(work, MINE), Notes()
+    before = contents(work.layout.folder)
+    monkeypatch.setattr("umr.encoder.encoder.load_encoder", None)
+    again = mine(work, replace(MINE, batch_tokens=17, threads=1, device="cpu"), reporter=notes)
+    np.testing.assert_array_equal(again.rows, first.rows)
+    assert "round 0 is mined already" in notes.text
+    assert contents(work.layout.folder) == before
+
+
+def test_other_options_are_refused_until_forced(work: Workspace) -> None:
+    labelled(work)
+    train(work, TRAIN)
+    with pytest.raises(MismatchError, match="top_k is 6, asked for 5") as caught:
+        mine(work, replace(MINE, top_k=5), 0)
+    assert "--force" in caught.value.hint
+    place = work.layout.round(0)
+    assert place.stage == "train"
+    assert mine(work, replace(MINE, top_k=5), 0, force=True).rows.shape == (7, 5)
+    assert place.stage == "mine"
+    assert not place.encoder.exists()
+
+
+def test_a_work_folder_may_move_and_be_named_otherwise(work: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled(work)
+    train(work, TRAIN)
+    mine(work, MINE)
+    monkeypatch.chdir(tmp_path)
+    mine(open_workspace(Path("work")), MINE, 1)
+    os.rename(tmp_path / "work", tmp_path / "moved")
+    mine(open_workspace(tmp_path / "moved"), MINE, 1)
+
+
+def test_a_round_mined_with_an_encoder_that_was_trained_anew_is_refused(work: Workspace) -> None:
+    labelled(work)
+    train(work, TRAIN)
+    mine(work, MINE)
+    train(work, replace(TRAIN, seed=3), 0, force=True)
+    with pytest.raises(MismatchError, match="round 1 was mined made otherwise: encoder"):
+        mine(work, MINE, 1)
+    mine(work, MINE, 1, force=True)
+
+
+def test_a_damaged_shard_is_refused_by_name(work: Workspace) -> None:
+    mine(work, MINE)
+    name = json.loads(work.layout.round(0).mined.read_text())["passage_embeddings"]
+    shard = work.layout.embeddings / name / "shard-00001.npy"
+    shard.write_bytes(shard.read_bytes()[:-4])
+    with pytest.raises(FormatError, match="shard-00001.npy") as caught:
+        mine(work, MINE, force=True)
+    assert "remove this shard" in caught.value.hint
+    shard.write_bytes(b"")
+    with pytest.raises(FormatError, match="shard-00001.npy"):
+        mine(work, MINE, force=True)
+
+
+def test_half_precision_halves_the_files_and_keeps_the_order_nearly(work: Workspace) -> None:
+    full = mine(work, MINE).scores
+    half = mine(work, replace(MINE, store="f16"), force=True)
+    np.testing.assert_allclose(half.scores, full, atol=2e-3)
+    stores = [p for p in work.layout.embeddings.iterdir() if json.loads((p / "manifest.json").read_text())["rows"] == 13]
+    sizes = sorted(sum(f.stat().st_size - 128 for f in p.glob("*.npy")) for p in stores)
+    assert sizes == [13 * 32 * 2, 13 * 32 * 4]
+
+
+def test_the_settings_in_use_are_printed(work: Workspace) -> None:
+    notes = Notes()
+    mine(work, MINE, reporter=notes)
+    assert "mean pooling, cosine" in notes.text
+    assert "set by you" in notes.text
+
+
+def test_auto_is_settled_once_and_written_down(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and search read the embeddings again; a second measurement might choose otherwise."""
+    mine(work, replace(MINE, precision="auto"))
+    written = json.loads(work.layout.round(0).mined.read_text())
+    assert written["config"]["precision"] in ("fp32", "bf16")
+    assert written["made_from"]["precision"] == "auto"
+    mine(work, replace(MINE, precision="auto"))
+
+
+@pytest.mark.parametrize("round_number", [1, 5, -1])
+def test_a_round_that_cannot_exist_yet(work: Workspace, round_number: int) -> None:
+    from umr.errors import UmrError
+
+    with pytest.raises(UmrError) as caught:
+        mine(work, MINE, round_number)
+    assert caught.value.hint

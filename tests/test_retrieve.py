@@ -1,0 +1,71 @@
+"""Search and retrieval with the encoder of any round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny
+from train.rig import MINE, TRAIN, Notes, encoder_config, labelled, opened
+from umr.data.workspace import Workspace
+from umr.errors import UsageError
+from umr.mine import mine
+from umr.retrieve import choose, encoders, mined_config, retrieve, search
+from umr.train import train
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One trained round and the mining of the next."""
+    folder = tmp_path_factory.mktemp("retrieve")
+    made = opened(folder / "work", tiny.tiny_corpus(folder / "data", 13, 7), encoder_config(tiny.encoder(folder / "bert")))
+    labelled(made)
+    train(made, TRAIN)
+    mine(made, MINE)
+    return made
+
+
+def test_encoders_are_counted_from_the_one_that_the_work_began_with(work: Workspace) -> None:
+    assert encoders(work) == [0, 1]
+    assert (choose(work, None), choose(work, 0)) == (1, 0)
+    with pytest.raises(UsageError, match="no encoder for round 2") as caught:
+        choose(work, 2)
+    assert "0, 1" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_retrieval_finds_what_mining_found_and_encodes_nothing_anew(work: Workspace, number: int) -> None:
+    notes = Notes()
+    found, expected = retrieve(work, work.queries, work.passages, number, 6, "cpu", notes), mine(work, MINE, number)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert notes.text.count("embeddings are there already") == 2
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_typed_question_finds_what_the_same_query_mined(work: Workspace, number: int) -> None:
+    expected = mine(work, MINE, number)
+    hits = search(work, work.queries.texts()[2], 3, number=number)
+    assert [h.passage_id for h in hits] == work.passages.ids(expected.rows[2, :3])
+    assert [h.rank for h in hits] == [1, 2, 3]
+    assert [h.score for h in hits] == pytest.approx(expected.scores[2, :3].tolist(), abs=1e-5)
+    assert [(h.title, h.text) for h in hits] == work.passages.texts(expected.rows[2, :3])
+
+
+def test_more_than_the_corpus_holds_is_the_corpus(work: Workspace) -> None:
+    assert len(search(work, "the river", 99, "en")) == 13
+    assert mined_config(work, 4).shard_rows == MINE.shard_rows
+
+
+@pytest.mark.parametrize("question", ["", "  \n"])
+def test_an_empty_question_is_refused(work: Workspace, question: str) -> None:
+    with pytest.raises(UsageError, match="question is empty") as caught:
+        search(work, question)
+    assert "umr search" in caught.value.hint
+
+
+def test_a_work_folder_that_was_never_mined_can_be_searched(tmp_path: Path, work: Workspace) -> None:
+    fresh = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 5, 2), work.encoder)
+    assert len(search(fresh, "the river", 2, "en")) == 2
