@@ -16,6 +16,7 @@ import argparse
 import csv
 import gzip
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +68,9 @@ def train_round(args: argparse.Namespace, report: Report) -> Workspace:
     talk = RichReporter()
     passages, queries = (str(require_file("data", "train-small", name)) for name in ("passages.tsv.gz", "queries.jsonl.gz"))
     workspace = umr.create_workspace(args.work, [passages], [queries], umr.EncoderConfig(model=E5, title="none"), None, talk)
-    training = umr.TrainConfig(
-        epochs=args.epochs, learning_rate=args.learning_rate, freeze="passages", held_out=0.1, evaluations=1
-    )  # fmt: skip
-    stages = {
+    rate = args.learning_rate
+    training = umr.TrainConfig(epochs=args.epochs, learning_rate=rate, freeze="passages", held_out=0.1, evaluations=1)
+    stages: dict[str, Callable[[], object]] = {
         "mine": lambda: umr.mine(workspace, umr.MineConfig(top_k=16), 0, talk),
         "label": lambda: umr.label(workspace, umr.LabelConfig(lm=GEMMA), 0, talk),
         "train": lambda: umr.train(workspace, training, 0, talk),

@@ -176,7 +176,13 @@ def test_run_files_are_read(block: Block, tmp_path: Path) -> None:
         assert read_config(tmp_path / "run.toml").rounds == value.get("rounds", 1)
 
 
-ARGUMENTS: dict[str, Any] = {"folder": Path("new"), "passages": ["passages.tsv"], "queries": ["queries.jsonl"], "encoder": ENCODER, "lm": LM}
+ARGUMENTS: dict[str, Any] = {
+    "folder": Path("new"),
+    "passages": ["passages.tsv"],
+    "queries": ["queries.jsonl"],
+    "encoder": ENCODER,
+    "lm": LM,
+}
 
 
 @pytest.mark.parametrize("block", of("python"))

@@ -18,7 +18,9 @@ from umr.train import train
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("judge")
-    made = opened(folder / "work", tiny.tiny_corpus(folder / "data", 13, 7, langs=("en", "de")), encoder_config(tiny.encoder(folder / "bert")))
+    made = opened(
+        folder / "work", tiny.tiny_corpus(folder / "data", 13, 7, langs=("en", "de")), encoder_config(tiny.encoder(folder / "bert"))
+    )
     labelled(made)
     return made
 

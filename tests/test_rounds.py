@@ -54,7 +54,12 @@ def test_paths_are_relative_to_the_file_and_names_stay_names(tmp_path: Path) -> 
 
 
 def test_every_field_of_every_stage_can_be_written_and_read(tmp_path: Path) -> None:
-    values = {"encoder": EncoderConfig(model="m", passage_model="n"), "mine": MineConfig(), "label": LabelConfig(lm="l", store="/s"), "train": TrainConfig()}
+    values = {
+        "encoder": EncoderConfig(model="m", passage_model="n"),
+        "mine": MineConfig(),
+        "label": LabelConfig(lm="l", store="/s"),
+        "train": TrainConfig(),
+    }
     tables = {name: {k: v for k, v in asdict(value).items() if v is not None} for name, value in values.items()}
     found = read_config(config_file(tmp_path, tomli_w.dumps({"work": "w", "passages": ["p"], "queries": ["q"]} | tables)))
     assert {"encoder": found.encoder, "mine": found.mine, "label": found.label, "train": found.train} == values

@@ -107,7 +107,9 @@ def _check(path: Path, value: Mapping[str, Any]) -> None:
             raise UsageError(f"{path}: missing key {key!r}", f"add {key} = ...")
     for table in sorted(TABLES & value.keys()):
         if not isinstance(value[table], dict):
-            raise UsageError(f"{path}: {table} is {value[table]!r}, expected a table", f"write [{table}] on a line of its own, its keys below")
+            raise UsageError(
+                f"{path}: {table} is {value[table]!r}, expected a table", f"write [{table}] on a line of its own, its keys below"
+            )
     if value.get("rounds", 1) < 1:
         raise UsageError(f"{path}: rounds is {value['rounds']}, expected at least 1")
 

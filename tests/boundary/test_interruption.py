@@ -52,9 +52,7 @@ def test_ctrl_c_ends_a_long_search(zeros: Path) -> None:
 
 def test_another_thread_runs_meanwhile(zeros: Path) -> None:
     queries, counter = np.ones((400, 256), np.float32), Counter()
-    work = threading.Thread(
-        target=lambda: search(queries, [(str(zeros), 0, 1_000_000)], "f32", 1, counter=counter), daemon=True
-    )
+    work = threading.Thread(target=lambda: search(queries, [(str(zeros), 0, 1_000_000)], "f32", 1, counter=counter), daemon=True)
     work.start()
     seen = set()
     while work.is_alive():

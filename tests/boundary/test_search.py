@@ -47,9 +47,7 @@ def test_k_beyond_the_corpus_gives_all(tmp_path: Path) -> None:
     rows, scores = search(np.ones((2, 4), np.float32), [shard(tmp_path, "a", np.eye(3, 4, dtype=np.float32))], "f32", 9)
     assert rows.shape == scores.shape == (2, 3)
     assert search(np.ones((2, 4), np.float32), [], "f32", 9)[0].shape == (2, 0)
-    assert (
-        search(np.ones((0, 4), np.float32), [shard(tmp_path, "a", np.eye(4, dtype=np.float32))], "f32", 9)[0].size == 0
-    )
+    assert search(np.ones((0, 4), np.float32), [shard(tmp_path, "a", np.eye(4, dtype=np.float32))], "f32", 9)[0].size == 0
 
 
 def test_what_is_not_finite_is_named(tmp_path: Path) -> None:

@@ -89,7 +89,11 @@ TRAIN = ("--epochs", 1, "--batch-size", 4, "--passages-per-query", 2, "--held-ou
 def trained(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder after one round through the command line."""
     work = tmp_path_factory.mktemp("trained") / "work"
-    for call in (("mine", work, *kit.inputs, "--top-k", 4), ("label", work, "--lm", kit.llama, "--precision", "fp32"), ("train", work, *TRAIN)):
+    for call in (
+        ("mine", work, *kit.inputs, "--top-k", 4),
+        ("label", work, "--lm", kit.llama, "--precision", "fp32"),
+        ("train", work, *TRAIN),
+    ):
         done = run(*call)
         assert done.code == 0, done.err
     return work

@@ -36,7 +36,18 @@ def begin(shell: Shell, kit: Any, tmp_path: Path) -> Callable[..., Any]:
     def call(passages: bytes | str = GOOD_PASSAGES, queries: bytes | str = GOOD_QUERIES, *more: object) -> Any:
         for name, content in (("p.tsv", passages), ("q.jsonl", queries)):
             (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        return shell("mine", tmp_path / "work", "--passages", tmp_path / "p.tsv", "--queries", tmp_path / "q.jsonl", *kit.encoder, "--top-k", 3, *more)
+        return shell(
+            "mine",
+            tmp_path / "work",
+            "--passages",
+            tmp_path / "p.tsv",
+            "--queries",
+            tmp_path / "q.jsonl",
+            *kit.encoder,
+            "--top-k",
+            3,
+            *more,
+        )
 
     return call
 
@@ -110,7 +121,13 @@ def test_k_larger_than_the_corpus(begin: Callable[..., Any], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [("/no/model", "no model at"), ("nobody/nothing", "nobody/nothing"), ("pypi:none", "unknown model 'pypi:none'"), ("word", "no model at 'word'")]
+    ("model", "said"),
+    [
+        ("/no/model", "no model at"),
+        ("nobody/nothing", "nobody/nothing"),
+        ("pypi:none", "unknown model 'pypi:none'"),
+        ("word", "no model at 'word'"),
+    ],
 )
 def test_a_model_that_does_not_exist(shell: Shell, kit: Any, work: Path, tmp_path: Path, model: str, said: str) -> None:
     failed(shell("mine", tmp_path / "w", *kit.files, "--encoder", model, "--pooling", "cls", "--similarity", "dot", "--top-k", 2), 1, said)
@@ -152,7 +169,11 @@ def test_other_options_than_before_are_refused(shell: Shell, kit: Any, work: Pat
     failed(shell("mine", work, "--round", 0, "--top-k", 3), 1, "top_k is 4, asked for 3", "--force")
     failed(shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--reduction", "sum"), 1, "reduction is 'mean', asked for 'sum'")
     failed(shell("train", work, "--epochs", 7), 1, "epochs is 1, asked for 7")
-    failed(shell("mine", work, *kit.files, "--encoder", kit.bert, "--pooling", "cls", "--similarity", "cosine"), 1, "pooling is 'mean', asked for 'cls'")
+    failed(
+        shell("mine", work, *kit.files, "--encoder", kit.bert, "--pooling", "cls", "--similarity", "cosine"),
+        1,
+        "pooling is 'mean', asked for 'cls'",
+    )
 
 
 def test_files_that_changed_since(begin: Callable[..., Any], shell: Shell, tmp_path: Path) -> None:
@@ -162,7 +183,9 @@ def test_files_that_changed_since(begin: Callable[..., Any], shell: Shell, tmp_p
 
 
 @pytest.mark.parametrize(
-    "call", [("mine", "--frob"), ("nonsense",), ("train", "W", "--epochs", "many"), ("mine", "W", "--pooling", "max"), ("eval", "W")], ids=" ".join
+    "call",
+    [("mine", "--frob"), ("nonsense",), ("train", "W", "--epochs", "many"), ("mine", "W", "--pooling", "max"), ("eval", "W")],
+    ids=" ".join,
 )
 def test_a_call_that_makes_no_sense_is_two(shell: Shell, call: tuple[str, ...]) -> None:
     done = shell(*call)
@@ -171,7 +194,9 @@ def test_a_call_that_makes_no_sense_is_two(shell: Shell, call: tuple[str, ...]) 
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("option", [("--epochs", 0), ("--clip", -1), ("--warmup", 1), ("--held-out", 1.5), ("--student-temperature", 0), ("--device", "nope")])
+@pytest.mark.parametrize(
+    "option", [("--epochs", 0), ("--clip", -1), ("--warmup", 1), ("--held-out", 1.5), ("--student-temperature", 0), ("--device", "nope")]
+)
 def test_values_out_of_range_are_two(shell: Shell, work: Path, option: tuple[str, object]) -> None:
     done = shell("train", work, *option, "--force")
     assert done.code == 2, done.err

@@ -49,7 +49,9 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("verb", "config", "name", "values"), CHOICES, ids=[f"{v}-{n}" for v, _, n, _ in CHOICES])
-def test_a_value_that_is_no_choice_is_refused_with_the_choices(shell: Shell, verb: str, config: type, name: str, values: tuple[str, ...]) -> None:
+def test_a_value_that_is_no_choice_is_refused_with_the_choices(
+    shell: Shell, verb: str, config: type, name: str, values: tuple[str, ...]
+) -> None:
     done = shell(verb, "W", flag(config, name), "nonsense")
     assert done.code == 2
     assert flag(config, name) in done.talk

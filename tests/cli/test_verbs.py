@@ -17,7 +17,10 @@ Shell = Callable[..., Any]
 def test_a_round_in_three_commands_and_the_next_mining(shell: Shell, kit: Any, tmp_path: Path) -> None:
     work = tmp_path / "work"
     mined = shell("mine", work, *kit.inputs, "--top-k", 4, "--json")
-    assert (mined.code, mined.json) == (0, {"round": 0, "queries": 8, "top_k": 4, "candidates": str(work / "round-0" / "candidates.parquet")})
+    assert (mined.code, mined.json) == (
+        0,
+        {"round": 0, "queries": 8, "top_k": 4, "candidates": str(work / "round-0" / "candidates.parquet")},
+    )
     labelled = shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--json")
     assert labelled.code == 0, labelled.err
     assert (labelled.json["round"], labelled.json["pairs"]) == (0, 32)
@@ -36,7 +39,11 @@ def test_a_round_in_three_commands_and_the_next_mining(shell: Shell, kit: Any, t
 def test_a_stage_run_again_does_nothing(shell: Shell, kit: Any, work: Path) -> None:
     stamps = {p: p.stat().st_mtime_ns for p in work.rglob("*") if p.is_file() and p.name != "work.json"}
     manifest = (work / "work.json").read_bytes()
-    for call in (("mine", work, *kit.inputs, "--top-k", 4, "--round", 0), ("label", work, "--lm", kit.llama, "--precision", "fp32"), ("train", work, *TRAIN)):
+    for call in (
+        ("mine", work, *kit.inputs, "--top-k", 4, "--round", 0),
+        ("label", work, "--lm", kit.llama, "--precision", "fp32"),
+        ("train", work, *TRAIN),
+    ):
         done = shell(*call)
         assert done.code == 0, done.err
         assert "already" in done.talk

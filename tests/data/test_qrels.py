@@ -113,9 +113,7 @@ IDS = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_s
 
 
 @given(st.dictionaries(IDS, st.dictionaries(IDS, st.integers(-2, 5), min_size=1, max_size=3), min_size=1, max_size=3))
-def test_what_is_written_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, grades: dict[str, dict[str, int]]
-) -> None:
+def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, grades: dict[str, dict[str, int]]) -> None:
     text = "".join(f"{query} 0 {passage} {grade}\n" for query, row in grades.items() for passage, grade in row.items())
     path = write(tmp_path_factory.mktemp("qrels"), text)
     assert read_qrels(path) == Qrels(grades)

@@ -22,7 +22,12 @@ from umr.encoder.export import save_encoder
 from umr.layout import WorkLayout
 from umr.progress import Silent
 
-PASSAGES = [("river city", "the old bridge built by the king of the north"), ("", "король построил мост"), ("城市", "古老桥梁"), ("mountain", "the " * 80)]
+PASSAGES = [
+    ("river city", "the old bridge built by the king of the north"),
+    ("", "король построил мост"),
+    ("城市", "古老桥梁"),
+    ("mountain", "the " * 80),
+]
 QUERIES = ["who built the old bridge?", "король мост", "城市", "winter song"]
 Vectors = NDArray[np.float32]
 
@@ -35,7 +40,11 @@ def passages_file(folder: Path, passages: Sequence[tuple[str, str]] = PASSAGES) 
 
 def ours(encoder: DualEncoder, side: Side, folder: Path) -> Vectors:
     """Vectors of PASSAGES or QUERIES through umr's own path: token store, batches, shards."""
-    records = passages_file(folder) if side == "passage" else Records.from_texts([f"q{i}" for i in range(len(QUERIES))], QUERIES, ["en"] * len(QUERIES))
+    records = (
+        passages_file(folder)
+        if side == "passage"
+        else Records.from_texts([f"q{i}" for i in range(len(QUERIES))], QUERIES, ["en"] * len(QUERIES))
+    )
     return encode(records, encoder, side, WorkLayout(folder / "work"), MineConfig(batch_tokens=100), Silent()).read()
 
 
@@ -60,7 +69,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("left", [False, True], ids=["right-padded", "left-padded"])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
-def test_sentence_transformers_gives_the_same_vectors(models: tuple[Path, Path], tmp_path: Path, pooling: Any, similarity: Any, left: bool) -> None:
+def test_sentence_transformers_gives_the_same_vectors(
+    models: tuple[Path, Path], tmp_path: Path, pooling: Any, similarity: Any, left: bool
+) -> None:
     config = encoder_config(models[left], pooling=pooling, similarity=similarity, query_prefix="query: ", passage_prefix="passage: ")
     encoder = load_encoder(config)
     save_encoder(encoder, tmp_path / "saved")
@@ -104,7 +115,9 @@ def test_two_encoders_are_two_folders_each_loadable_alone(models: tuple[Path, Pa
         alone = load_encoder(EncoderConfig(model=str(tmp_path / "saved" / side)))
         assert alone.tied
         if side == "passage":
-            np.testing.assert_allclose(theirs(tmp_path / "saved" / side, side, texts), ours(encoder, "passage", tmp_path), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                theirs(tmp_path / "saved" / side, side, texts), ours(encoder, "passage", tmp_path), rtol=1e-5, atol=1e-5
+            )
         else:  # cut at the queries' own length in both
             cut = alone.query.tokenizer(texts, max_length=8, truncation=True, padding=True, return_tensors="pt")
             with torch.inference_mode():
@@ -124,7 +137,9 @@ def test_transformers_loads_the_very_weights(models: tuple[Path, Path], tmp_path
     batch = tokenizer(QUERIES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         hidden = plain(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        expected = torch.nn.functional.normalize(torch.stack([h[m.bool()].mean(0) for h, m in zip(hidden, batch["attention_mask"], strict=True)]))
+        expected = torch.nn.functional.normalize(
+            torch.stack([h[m.bool()].mean(0) for h, m in zip(hidden, batch["attention_mask"], strict=True)])
+        )
     np.testing.assert_allclose(ours(encoder, "query", tmp_path), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
@@ -151,7 +166,9 @@ def test_the_layout_that_newer_sentence_transformers_write_is_read(models: tuple
     """What the installed version saves of our folder is read back with the same vectors."""
     from sentence_transformers import SentenceTransformer
 
-    encoder = load_encoder(encoder_config(models[0], query_prefix="query: ", passage_prefix="passage: ", query_length=30, passage_length=30))
+    encoder = load_encoder(
+        encoder_config(models[0], query_prefix="query: ", passage_prefix="passage: ", query_length=30, passage_length=30)
+    )
     save_encoder(encoder, tmp_path / "saved")
     SentenceTransformer(str(tmp_path / "saved"), device="cpu").save(str(tmp_path / "theirs"))
     assert not (tmp_path / "theirs" / "umr_encoder.json").exists()

@@ -40,7 +40,9 @@ def test_e5_is_known_by_its_name(tmp_path: Path, name: str) -> None:
     assert source == "the E5 family"
 
 
-@pytest.mark.parametrize("name", ["intfloat/multilingual-e5-large-instruct", "intfloat/e5-mistral-7b-instruct", "me/notme5-small", "bert-base-uncased"])
+@pytest.mark.parametrize(
+    "name", ["intfloat/multilingual-e5-large-instruct", "intfloat/e5-mistral-7b-instruct", "me/notme5-small", "bert-base-uncased"]
+)
 def test_what_is_not_known_is_not_guessed(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="does not say its pooling and similarity") as caught:
         resolved(folder_of(tmp_path, {}), name)
@@ -67,7 +69,12 @@ def modules(prefix: str, *kinds: str) -> list[dict[str, Any]]:
     return [{"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": prefix + kind} for i, kind in enumerate(kinds)]
 
 
-OLD_POOLING = {"word_embedding_dimension": 8, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False}
+OLD_POOLING = {
+    "word_embedding_dimension": 8,
+    "pooling_mode_cls_token": False,
+    "pooling_mode_mean_tokens": True,
+    "pooling_mode_max_tokens": False,
+}
 
 
 def test_the_old_sentence_transformers_layout(tmp_path: Path) -> None:
@@ -118,7 +125,11 @@ def test_without_a_word_on_similarity_it_is_asked_for(tmp_path: Path) -> None:
 
 def test_our_own_file_wins_over_the_others(tmp_path: Path) -> None:
     own = EncoderSettings("last", "dot", "Q ", "P ", "pair", 30, 40, True)
-    files = {"umr_encoder.json": own.to_json(), "modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"), "1_Pooling/config.json": OLD_POOLING}
+    files = {
+        "umr_encoder.json": own.to_json(),
+        "modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"),
+        "1_Pooling/config.json": OLD_POOLING,
+    }
     found, source = resolved(folder_of(tmp_path, files), "x/e5-small")
     assert found == own
     assert "umr_encoder.json" in source
@@ -145,7 +156,9 @@ def test_lengths_stay_within_the_models_positions(tmp_path: Path) -> None:
     roberta = {"config.json": BERT | {"model_type": "xlm-roberta", "max_position_embeddings": 514}}
     found, _ = resolved(folder_of(tmp_path / "roberta", roberta), pooling="cls", similarity="dot")
     assert found.query_length == 512
-    longer, _ = resolved(folder_of(tmp_path / "long", {"config.json": BERT | {"max_position_embeddings": 8192}}), "x/e5-base", passage_length=2000)
+    longer, _ = resolved(
+        folder_of(tmp_path / "long", {"config.json": BERT | {"max_position_embeddings": 8192}}), "x/e5-base", passage_length=2000
+    )
     assert (longer.query_length, longer.passage_length) == (512, 2000)
 
 

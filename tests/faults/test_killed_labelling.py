@@ -23,7 +23,8 @@ models = types.ModuleType("umr.models.lm")
 models.find_lm = lambda name, reporter: types.SimpleNamespace(encoder_decoder=False, fingerprint="f", name=name, folder=name)
 sys.modules["umr.models.lm"] = models
 sys.modules["umr.models.device"] = types.SimpleNamespace(pick_device=None, settle_precision=None)
-import umr.label as stage
+from importlib import import_module
+stage = import_module("umr.label")
 from umr.config import LabelConfig
 from umr.data.workspace import open_workspace
 

@@ -23,4 +23,6 @@ def make_batch(labels: Labels, queries: list[int], config: TrainConfig, step: in
         passages = sorted({p for mine in chosen for p in mine})
         return passages, [[known[i].get(p, -math.inf) for p in passages] for i in range(len(queries))]
     passages = [p for mine in chosen for p in mine]
-    return passages, [[known[i][p] if owner == i else -math.inf for owner, mine in enumerate(chosen) for p in mine] for i in range(len(queries))]
+    return passages, [
+        [known[i][p] if owner == i else -math.inf for owner, mine in enumerate(chosen) for p in mine] for i in range(len(queries))
+    ]

@@ -38,7 +38,9 @@ def loss(similarities: Sequence[Row], labels: Sequence[Row], temperature: float,
     return total / len(similarities)
 
 
-def reference_loss(queries: Sequence[Row], passages: Sequence[Sequence[Row]], scores: Sequence[Row], multiplier: float, in_batch: bool) -> float:
+def reference_loss(
+    queries: Sequence[Row], passages: Sequence[Sequence[Row]], scores: Sequence[Row], multiplier: float, in_batch: bool
+) -> float:
     """The paper's code: B questions with C passages each.
 
     Arguments:

@@ -11,7 +11,9 @@ from umr.encoder.encoder import Encoder
 from umr.train.grad_cache import Chunk
 
 
-def backward(towers: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor]) -> float:
+def backward(
+    towers: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor]
+) -> float:
     """Add the gradients of the loss to the towers' weights, and return the loss."""
     vectors = []
     for tower, parts, size in zip(towers, chunks, sizes, strict=True):

@@ -36,7 +36,9 @@ def tasks(draw: st.DrawFn) -> tuple[list[list[float]], list[list[float]], float]
 @given(tasks())
 def test_the_loss_equals_its_definition(negatives: Negatives, task: tuple[list[list[float]], list[list[float]], float]) -> None:
     similarities, labels, temperature = task
-    found = distillation_loss(torch.tensor(similarities, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64), temperature, negatives)
+    found = distillation_loss(
+        torch.tensor(similarities, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64), temperature, negatives
+    )
     assert found.item() == pytest.approx(twin.loss(similarities, labels, temperature, negatives == "own"), rel=1e-9, abs=1e-9)
     assert found.item() >= -1e-9  # a divergence
 
@@ -44,7 +46,9 @@ def test_the_loss_equals_its_definition(negatives: Negatives, task: tuple[list[l
 @pytest.mark.parametrize("negatives", NEGATIVES)
 @settings(deadline=None)
 @given(tasks())
-def test_the_gradient_is_finite_and_the_student_minus_the_teacher(negatives: Negatives, task: tuple[list[list[float]], list[list[float]], float]) -> None:
+def test_the_gradient_is_finite_and_the_student_minus_the_teacher(
+    negatives: Negatives, task: tuple[list[list[float]], list[list[float]], float]
+) -> None:
     similarities = torch.tensor(task[0], dtype=torch.float32, requires_grad=True)
     labels = torch.tensor(task[1], dtype=torch.float32)
     distillation_loss(similarities, labels, task[2], negatives).backward()  # type: ignore[no-untyped-call]
@@ -70,7 +74,10 @@ def test_the_loss_equals_the_papers_code(in_batch: bool, seed: int) -> None:
     labels = np.full((b, b, c), -np.inf)
     labels[np.arange(b), np.arange(b)] = scores / 0.1
     found = distillation_loss(
-        torch.from_numpy(queries @ passages.reshape(b * c, d).T), torch.from_numpy(labels.reshape(b, b * c)), 1.0, "in-batch" if in_batch else "own"
+        torch.from_numpy(queries @ passages.reshape(b * c, d).T),
+        torch.from_numpy(labels.reshape(b, b * c)),
+        1.0,
+        "in-batch" if in_batch else "own",
     )
     expected = twin.reference_loss(queries.tolist(), passages.tolist(), scores.tolist(), 10.0, in_batch)
     assert found.item() == pytest.approx(expected, rel=1e-9)

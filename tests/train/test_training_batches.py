@@ -28,7 +28,13 @@ def labels_of(queries: int, k: int, passages: int, seed: int = 0) -> Labels:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(DUPLICATES), st.integers(1, 5), st.integers(1, 6), st.integers(0, 4), st.integers(1, 8), st.integers(0, 2**40), st.integers(0, 99)
+    st.sampled_from(DUPLICATES),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.integers(0, 4),
+    st.integers(1, 8),
+    st.integers(0, 2**40),
+    st.integers(0, 99),
 )
 def test_a_batch_equals_its_twin(duplicates: Duplicates, queries: int, k: int, more: int, c: int, step: int, seed: int) -> None:
     labels = labels_of(queries + 2, k, k + more, seed)
@@ -76,7 +82,10 @@ def test_an_epoch_uses_every_training_query_at_most_once_and_every_epoch_another
 
 def test_a_step_draws_other_candidates_than_the_one_before() -> None:
     labels = labels_of(4, 30, 60)
-    draws = [make_batch(labels, np.arange(4, dtype=np.uint32), TrainConfig(passages_per_query=5, duplicates="keep"), s).passages.tolist() for s in (0, 1, 0)]
+    draws = [
+        make_batch(labels, np.arange(4, dtype=np.uint32), TrainConfig(passages_per_query=5, duplicates="keep"), s).passages.tolist()
+        for s in (0, 1, 0)
+    ]
     assert draws[0] == draws[2] != draws[1]
 
 

@@ -185,7 +185,9 @@ def _load_model(folder: str) -> Any:
         model, found = load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32, output_loading_info=True)
     missing = sorted(key for key in found["missing_keys"] if "pooler" not in key)
     if missing:
-        raise ModelError(f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint")
+        raise ModelError(
+            f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint"
+        )
     return model
 
 
@@ -197,7 +199,7 @@ def _bert_of_dpr(whole: Any) -> Any:
     config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = BertModel(BertConfig(**config)).float()
+        model: Any = BertModel(BertConfig(**config)).to(torch.float32)
     model.load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
     return model
 

@@ -168,7 +168,9 @@ def _sentence_transformers(folder: Path) -> dict[str, Any]:
     for key, names in (("query_prefix", ("query",)), ("passage_prefix", ("passage", "document", "corpus"))):
         found |= next(({key: prompts[n]} for n in names if prompts.get(n)), {})
     # From 5.4 on the length is the tokenizer's own.
-    length = _json(folder / "sentence_bert_config.json").get("max_seq_length") or _json(folder / "tokenizer_config.json").get("model_max_length")
+    length = _json(folder / "sentence_bert_config.json").get("max_seq_length") or _json(folder / "tokenizer_config.json").get(
+        "model_max_length"
+    )
     if length:
         found |= {"query_length": min(LIMIT, length), "passage_length": min(LIMIT, length)}
     return found
