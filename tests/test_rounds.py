@@ -100,10 +100,10 @@ def test_a_mistake_names_file_and_key(tmp_path: Path, old: str, new: str, messag
 def test_what_is_no_toml_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"run.toml.*line 2"):
         read_config(config_file(tmp_path, "work = 'w'\nrounds = = 2\n"))
-    with pytest.raises(InputError, match="nowhere.toml"):
+    with pytest.raises(InputError, match=r"nowhere\.toml"):
         read_config(tmp_path / "nowhere.toml")
     (tmp_path / "latin.toml").write_bytes(b"work = '\xe9'\n")
-    with pytest.raises(FormatError, match="latin.toml"):
+    with pytest.raises(FormatError, match=r"latin\.toml"):
         read_config(tmp_path / "latin.toml")
     with pytest.raises(InputError):
         read_config(tmp_path)

@@ -147,8 +147,7 @@ def test_settings_that_are_not_known_are_asked_for(shell: Shell, kit: Any, tmp_p
 
 @pytest.mark.parametrize("verb", [("label", "--lm", "x"), ("train",), ("search", "who?"), ("status",), ("eval", "--qrels", "q")])
 def test_a_folder_that_is_no_work_folder(shell: Shell, tmp_path: Path, verb: tuple[str, ...]) -> None:
-    tail = verb[1:] if verb[0] != "search" else verb[1:]
-    failed(shell(verb[0], tmp_path, *tail), 1, "is not a work folder", "umr mine WORK")
+    failed(shell(verb[0], tmp_path, *verb[1:]), 1, "is not a work folder", "umr mine WORK")
     assert not list(tmp_path.iterdir())
 
 

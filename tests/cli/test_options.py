@@ -94,12 +94,12 @@ def test_options_reach_the_stage(shell: Shell, work: Any, monkeypatch: pytest.Mo
 
     seen: list[TrainConfig] = []
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def stage(workspace: Any, config: TrainConfig, *_: Any) -> None:
         seen.append(config)
-        raise Enough
+        raise EnoughError
 
     monkeypatch.setattr(sys.modules["umr.train"], "train", stage)
     wanted = TrainConfig(

@@ -110,16 +110,12 @@ def test_other_questions_or_metrics_are_refused(pair: Pair, made_up: MakeUp) -> 
         compare(*pair, metric="MRR")
 
 
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_the_interval_covers_the_truth_about_as_often_as_it_says(made_up: MakeUp, confidence: float) -> None:
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(made_up: MakeUp) -> None:
     rng = np.random.default_rng(11)
+    before = made_up({"en": [0.0] * 60, "th": [0.0] * 90})
     covered = 0
-    for seed in range(200):
-        after = {
-            "en": (rng.random(60) < 0.3).astype(float).tolist(),
-            "th": (rng.random(90) < 0.5).astype(float).tolist(),
-        }
-        before = {language: [0.0] * len(row) for language, row in after.items()}
-        macro = compare(made_up(before), made_up(after), metric="R@1", resamples=500, seed=seed, confidence=confidence).macro
+    for seed in range(100):
+        after = {"en": (rng.random(60) < 0.3).astype(float).tolist(), "th": (rng.random(90) < 0.5).astype(float).tolist()}
+        macro = compare(before, made_up(after), metric="R@1", resamples=300, seed=seed, confidence=0.9).macro
         covered += macro.low <= 0.4 <= macro.high
-    assert abs(covered / 200 - confidence) < 0.07  # three standard errors at 0.8 are 0.085
+    assert 81 <= covered <= 99  # 90 expected, three standard errors are 9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -161,7 +160,8 @@ def test_no_embeddings_are_read_that_another_encoder_or_setting_made(work: Works
     plain = folder()
     different = [
         folder(model=other), folder(passage_prefix="passage: "), folder(passage_length=9), folder(pooling="cls"), folder(similarity="dot"),
-        folder(title="pair"), folder(title="none"), folder(replace(MINE, precision="bf16")), folder(replace(MINE, store="f16")), folder(replace(MINE, shard_rows=3)),
+        folder(title="pair"), folder(title="none"), folder(replace(MINE, precision="bf16")),
+        folder(replace(MINE, store="f16")), folder(replace(MINE, shard_rows=3)),
     ]  # fmt: skip
     assert len({plain, *different}) == 11
     assert folder(model=moved) == folder(query_prefix="query: ") == folder(replace(MINE, batch_tokens=99, top_k=2)) == plain
@@ -223,7 +223,7 @@ def test_a_work_folder_may_move_and_be_named_otherwise(work: Workspace, tmp_path
     mine(work, MINE)
     monkeypatch.chdir(tmp_path)
     mine(open_workspace(Path("work")), MINE, 1)
-    os.rename(tmp_path / "work", tmp_path / "moved")
+    (tmp_path / "work").rename(tmp_path / "moved")
     mine(open_workspace(tmp_path / "moved"), MINE, 1)
 
 
@@ -242,11 +242,11 @@ def test_a_damaged_shard_is_refused_by_name(work: Workspace) -> None:
     name = json.loads(work.layout.round(0).mined.read_text())["passage_embeddings"]
     shard = work.layout.embeddings / name / "shard-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-4])
-    with pytest.raises(FormatError, match="shard-00001.npy") as caught:
+    with pytest.raises(FormatError, match=r"shard-00001\.npy") as caught:
         mine(work, MINE, force=True)
     assert "remove this shard" in caught.value.hint
     shard.write_bytes(b"")
-    with pytest.raises(FormatError, match="shard-00001.npy"):
+    with pytest.raises(FormatError, match=r"shard-00001\.npy"):
         mine(work, MINE, force=True)
 
 

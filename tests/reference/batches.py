@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from umr._rust import sample_candidates
 from umr.config import TrainConfig
 from umr.data.labels import Labels
-
-import numpy as np
 
 
 def make_batch(labels: Labels, queries: list[int], config: TrainConfig, step: int) -> tuple[list[int], list[list[float]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,9 +74,9 @@ def test_cached_gradients_are_the_plain_ones(towers: tuple[Encoder, Encoder], ti
     expected_value, expected = gradients(pair, chunks, cached=False)
     assert value == pytest.approx(expected_value, rel=1e-6)
     assert relative(found, expected) < 1e-6
-    if not dropout:  # then the chunks change nothing either
+    if not dropout:  # then the chunks change nothing either, but the rounding of longer padded sums
         whole = [chunks_of(lengths, 7, 0) for lengths in LENGTHS]
-        assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-6
+        assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-5
 
 
 def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(towers: tuple[Encoder, Encoder]) -> None:

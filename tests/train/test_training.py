@@ -245,7 +245,7 @@ def test_the_best_weights_of_the_validation_are_kept(begin: Begin) -> None:
     train(best, config)
     made = read_manifest(best.layout.round(0).trained, "train")
     train(last, replace(config, keep="last"))
-    losses = {step: loss for step, loss in made["validation"]}
+    losses = dict(made["validation"])
     steps = 4 * 3
     assert list(losses) == list(range(steps + 1))
     assert made["steps"] == steps

@@ -199,8 +199,8 @@ def _bert_of_dpr(whole: Any) -> Any:
     config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: Any = BertModel(BertConfig(**config)).to(torch.float32)
-    model.load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
+        model: Any = BertModel(BertConfig(**config))
+    model.float().load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
     return model
 
 
