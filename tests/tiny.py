@@ -114,7 +114,7 @@ def _fast(tokenizer: Any, padding_side: str, length: int, **names: str) -> Any:
 # ---------------------------------------------------------------- models
 
 
-def _save(folder: Path, config: Any, tokenizer: Any, loader: str, seed: int, widen: float = 1.0) -> Path:
+def save(folder: Path, config: Any, tokenizer: Any, loader: str, seed: int, widen: float = 1.0) -> Path:
     """Draw a model from its configuration and save it with its tokenizer."""
     import torch
     import transformers
@@ -143,7 +143,7 @@ def encoder(
         max_position_embeddings=positions, pad_token_id=0, initializer_range=0.2,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
-    return _save(folder, config, tokenizer, "BertModel", seed)
+    return save(folder, config, tokenizer, "BertModel", seed)
 
 
 _SHAPE: dict[str, Any] = {
@@ -157,7 +157,7 @@ def llama(folder: Path, *, seed: int = 0, bos: bool = True, padding_side: str = 
     from transformers import LlamaConfig
 
     tokenizer = unigram(bos, padding_side=padding_side, length=positions)
-    return _save(
+    return save(
         folder, LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, **_SHAPE), tokenizer, "AutoModelForCausalLM", seed
     )
 
@@ -172,7 +172,7 @@ def gemma3(folder: Path, *, seed: int = 0, window: int = 16, bos: bool = True, p
         vocab_size=len(tokenizer), max_position_embeddings=positions, head_dim=8, query_pre_attn_scalar=8, sliding_window=window,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"], **shape,
     )  # fmt: skip
-    return _save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
+    return save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
 
 
 def mistral(folder: Path, *, seed: int = 0, window: int = 16, bos: bool = True, positions: int = 512) -> Path:
@@ -181,7 +181,7 @@ def mistral(folder: Path, *, seed: int = 0, window: int = 16, bos: bool = True, 
 
     tokenizer = unigram(bos, length=positions)
     config = MistralConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, sliding_window=window, **_SHAPE)
-    return _save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
+    return save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
 
 
 def gpt2(folder: Path, *, seed: int = 0, positions: int = 256, padding_side: str = "left") -> Path:
@@ -199,7 +199,7 @@ def gpt2(folder: Path, *, seed: int = 0, positions: int = 256, padding_side: str
         bos_token_id=0,
         eos_token_id=0,
     )
-    return _save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
+    return save(folder, config, tokenizer, "AutoModelForCausalLM", seed)
 
 
 def t5(folder: Path, *, seed: int = 0) -> Path:
@@ -220,7 +220,7 @@ def _t5(folder: Path, config: Any, seed: int, **options: Any) -> Path:
     tokenizer = unigram(bos=False, eos=True)
     shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "initializer_factor": 1.0}
     made = config(vocab_size=len(tokenizer), decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, **shape, **options)
-    return _save(folder, made, tokenizer, "AutoModelForSeq2SeqLM", seed)
+    return save(folder, made, tokenizer, "AutoModelForSeq2SeqLM", seed)
 
 
 Maker = Callable[..., Path]

@@ -147,15 +147,14 @@ def search(
     config = mined_config(workspace, min(k, len(workspace.passages)), device)
     encoder = load_encoder(workspace.encoder_of(choose(workspace, number)), pick_device(device), reporter)
     stored = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
-    vector = _typed_vector(question, lang, encoder, config)
+    vector = _typed_vector(typed_query(question, lang, reporter), encoder, config)
     rows, scores = top_k(vector, stored, config.top_k, config.threads)
     ids, texts = workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0])
     found = zip(ids, texts, scores[0], strict=True)
     return [Hit(rank, name, title, text, float(score)) for rank, (name, (title, text), score) in enumerate(found, start=1)]
 
 
-def _typed_vector(question: str, lang: str | None, encoder: DualEncoder, config: MineConfig) -> NDArray[np.float32]:
-    query = typed_query(question, lang)
+def _typed_vector(query: Queries, encoder: DualEncoder, config: MineConfig) -> NDArray[np.float32]:
     with tempfile.TemporaryDirectory(prefix="umr-") as folder:
         tokens = token_store(query.records, encoder.query, "query", WorkLayout(Path(folder)), Silent())
         return encode_rows(encoder.query, tokens, np.zeros(1, dtype=np.uint32), config.batch_tokens)

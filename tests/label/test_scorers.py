@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import tiny
 from reference import likelihood as twin
 from umr.errors import UsageError
 from umr.label.causal import CausalScorer
-from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt
+from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt, source_ids
 from umr.label.seq2seq import EncoderDecoderScorer
 from umr.label.work import Group, Question
+from umr.progress import Silent
 
 Loader = Callable[..., Any]
 NATS = 1e-4
@@ -58,6 +60,15 @@ def scored(scorer: Any, work: Iterable[Group]) -> dict[int, float]:
     return found
 
 
+def cut(lm: Any, template: str, group: Group, question: Question, limit: int) -> str:
+    """The source, by hand, with the beginning of the passage that umr kept; that this is the right one is shown in test_prompt.py."""
+    plain = template.replace("{{", "{").replace("}}", "}")
+    kept = source_ids(Prompt(template, "{query}"), lm.tokenizer, group.title, group.text, question.lang, limit)
+    assert len(kept) <= limit
+    beginnings = (twin.source(plain, group.title, group.text[:end], question.lang) for end in range(len(group.text), -1, -1))
+    return next(filled for filled in beginnings if lm.tokenizer(filled).input_ids == kept)
+
+
 def expected_causal(
     lm: Any, work: list[Group], limit: int, source: str = twin.CAUSAL, target: str = twin.CAUSAL_TARGET, reduction: Any = "mean"
 ) -> dict[int, float]:
@@ -68,7 +79,7 @@ def expected_causal(
             room = limit
             if lm.context is not None:
                 room = min(limit, lm.context - len(lm.tokenizer(wanted, add_special_tokens=False).input_ids))
-            filled = twin.cut_source(lm.tokenizer, source, group.title, group.text, q.lang, room)
+            filled = cut(lm, source, group, q, room)
             found[q.pair] = twin.causal(lm.model, lm.tokenizer, filled, wanted, reduction)
     return found
 
@@ -84,7 +95,7 @@ def expected_pairs(
     found = {}
     for group in work:
         for q in group.questions:
-            filled = twin.cut_source(lm.tokenizer, source, group.title, group.text, q.lang, limit)
+            filled = cut(lm, source, group, q, limit)
             found[q.pair] = twin.encoder_decoder(lm.model, lm.tokenizer, filled, target.replace("{query}", q.text), reduction)
     return found
 
@@ -130,17 +141,17 @@ TEMPLATES = [
 @pytest.mark.parametrize(("source", "target"), TEMPLATES)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_templates_of_the_user_and_both_reductions(lm: Loader, source: str, target: str, reduction: Any) -> None:
-    work, plain = groups(1), source.replace("{{", "{").replace("}}", "}")
+    work = groups(1)
     causal, pairs = lm("gemma3"), lm("mt5")
     nats = NATS if reduction == "mean" else 5 * NATS  # a sum over up to 50 tokens, near 300 nats, in float32
     same(
         scored(CausalScorer(causal, Prompt(source, target), 70, reduction, 150), work),
-        expected_causal(causal, work, 70, plain, target, reduction),
+        expected_causal(causal, work, 70, source, target, reduction),
         nats,
     )
     same(
         scored(EncoderDecoderScorer(pairs, Prompt(source, target), 70, reduction, 150), work),
-        expected_pairs(pairs, work, 70, plain, target, reduction),
+        expected_pairs(pairs, work, 70, source, target, reduction),
         nats,
     )
 
@@ -213,3 +224,46 @@ def test_a_question_beyond_the_context_is_refused_by_name(lm: Loader) -> None:
     work = [Group("", "the river", [Question(0, "x" * 300, "en")])]
     with pytest.raises(UsageError, match=r"the question 'xxxx.*has 301 tokens, the model takes 224"):
         scored(CausalScorer(model, Prompt(*CAUSAL), 512, "mean", 2000), work)
+
+
+OTHERS = [("XGLM", True), ("Qwen2", True), ("OPT", True), ("Bloom", False), ("Mamba", False)]
+
+
+@pytest.mark.parametrize(("family", "shares"), OTHERS)
+def test_a_model_that_cannot_share_is_found_out_and_scored_pair_by_pair(tmp_path: Path, family: str, shares: bool) -> None:
+    import torch
+    import transformers
+
+    from umr.models.lm import find_lm, load_lm
+
+    shapes = {
+        "XGLM": {"d_model": 32, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4, "pad_token_id": 0},
+        "Qwen2": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+        "OPT": {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32},
+        "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+        "Mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+    }
+    tokenizer = tiny.unigram()
+    config = getattr(transformers, f"{family}Config")(vocab_size=len(tokenizer), **shapes[family])
+    folder = tiny.save(tmp_path, config, tokenizer, "AutoModelForCausalLM", 0)
+    model = load_lm(find_lm(str(folder), Silent()), "fp32", torch.device("cpu"))
+    scorer, talk, work = CausalScorer(model, Prompt(*CAUSAL), 512, "mean", 300), tiny.Talk(), groups()
+    scorer.check(work[:2], talk)
+    assert scorer.share is shares
+    assert len(talk.warned) == (not shares)
+    same(scored(scorer, work), expected_causal(model, work, 512))
+
+
+def test_a_wrong_mask_is_found_out_before_anything_is_scored(lm: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, talk = CausalScorer(lm("llama"), Prompt(*CAUSAL), 512, "mean", 300), tiny.Talk()
+    monkeypatch.setattr(scorer, "_mask", lambda row, window: torch_zeros(len(row.ids)))
+    scorer.check(groups()[:2], talk)
+    assert not scorer.share
+    assert "does not score shared passages correctly (off by" in talk.warned[0]
+
+
+def torch_zeros(tokens: int) -> Any:
+    """A mask under which everything sees everything."""
+    import torch
+
+    return torch.zeros(1, 1, tokens, tokens)

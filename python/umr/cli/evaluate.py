@@ -36,7 +36,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    metrics: Annotated[str, typer.Option(help="Measures, separated by commas: R@k, Success@k, MRR, nDCG@k, AP, ...")] = METRICS,
+    metrics: Annotated[str, typer.Option(help="Measures, separated by commas: R@k, Success@k, MRR, nDCG@k, mAP, P@k.")] = METRICS,
     top_k: Annotated[int, typer.Option(min=1, help="Passages retrieved for every query.")] = 100,
     device: Device = "auto",
 ) -> Result:

@@ -37,6 +37,8 @@ def mine(
     elif passages or queries or encoder or not WorkLayout(work).manifest.exists():
         missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
         raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")
+    elif lang:
+        raise UsageError("--lang is settled when the work begins", "leave it out to go on, or begin in a new work folder")
     else:
         workspace = open_workspace(work, reporter)
     found = stage(workspace, config, round, reporter, force)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umr.config import StoredPrecision
 from umr.errors import FormatError
-from umr.manifest import read_manifest, write_manifest
+from umr.manifest import checksums, read_manifest, write_manifest
 from umr.storage import beside
 
 DTYPES: dict[StoredPrecision, type[np.floating[Any]]] = {"f32": np.float32, "f16": np.float16}
@@ -65,7 +65,8 @@ class Embeddings:
         """Check every shard and write the manifest."""
         for shard in range(self.shards):
             self._map(shard)
-        contents = {"rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards}
+        files = checksums(*(self.path(shard) for shard in range(self.shards)))
+        contents = {"files": files, "rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards}
         write_manifest(self.folder / "manifest.json", "embeddings", self.made_from, contents)
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.languages import identify, is_known
+from umr.languages import identify, is_known, language_name
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
@@ -76,12 +76,21 @@ def open_queries(paths: Sequence[str], cache: Path, lang: str | None, reporter: 
     return Queries(records, _languages(records, lang, reporter))
 
 
-def typed_query(text: str, lang: str | None) -> Queries:
-    """One query typed by a person."""
+def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
+    """One query typed by a person.
+
+    Arguments:
+        text: of the query.
+        lang: its language code, or None: identified.
+        reporter: told what was identified.
+    """
     from umr._rust import Records
 
     records = Records.from_texts(["typed"], [text], [lang or ""])
-    return Queries(records, [lang or identify([text])[0]])
+    if lang is None:
+        lang = identify([text])[0]
+        reporter.say(f"the question looks like {language_name(lang)} ({lang}; --lang sets another)")
+    return Queries(records, [lang])
 
 
 def _languages(records: Records, lang: str | None, reporter: Reporter) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,11 +54,11 @@ class Workspace:
 
 
 def create_workspace(
-    folder: Path,
+    folder: Path | str,
     passages: Sequence[str],
     queries: Sequence[str],
     encoder: EncoderConfig,
-    lang: str | None,
+    lang: str | None = None,
     reporter: Reporter | None = None,
 ) -> Workspace:
     """Open a work folder for these inputs, making it when it is new.
@@ -74,7 +75,7 @@ def create_workspace(
         InputError: a file is missing or cannot be used.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, encoder = reporter or Silent(), WorkLayout(folder), _absolute(encoder)
+    reporter, layout, encoder = reporter or Silent(), WorkLayout(Path(folder)), _absolute(encoder)
     inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
     workspace = _open(layout, inputs, encoder, reporter)
     if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
@@ -83,14 +84,14 @@ def create_workspace(
     return workspace
 
 
-def open_workspace(folder: Path, reporter: Reporter | None = None) -> Workspace:
+def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Workspace:
     """Open an existing work folder.
 
     Raises:
         InputError: it is not one, or its files have gone.
         MismatchError: its passages or queries have changed since.
     """
-    layout = WorkLayout(folder)
+    layout = WorkLayout(Path(folder))
     if not layout.manifest.exists():
         raise InputError(
             f"{folder} is not a work folder: it has no work.json",
@@ -135,6 +136,20 @@ def _absolute(encoder: EncoderConfig) -> EncoderConfig:
         name: str(Path(value).expanduser().absolute()) for name, value in names.items() if value and Path(value).expanduser().exists()
     }
     return replace(encoder, **local)
+
+
+def clear_from(place: RoundLayout, stage: str) -> None:
+    """Remove what a round holds from a stage on, before that stage is done again; scores and embeddings are kept.
+
+    Arguments:
+        place: the round.
+        stage: `mine` or `label`.
+    """
+    manifests = (place.trained, place.labelled) if stage == "label" else (place.trained, place.labelled, place.label_plan, place.mined)
+    for manifest in manifests:
+        manifest.unlink(missing_ok=True)
+    for folder in (place.training, place.encoder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:

@@ -14,7 +14,7 @@ from umr.config import LabelConfig
 from umr.data.candidates import Candidates, candidates_of
 from umr.data.labels import Labels, labels_of, normalise
 from umr.data.scores import ScoreStore, open_scores
-from umr.data.workspace import Workspace, round_for
+from umr.data.workspace import Workspace, clear_from, round_for
 from umr.errors import ScoreError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
@@ -93,6 +93,7 @@ def _label(workspace: Workspace, place: RoundLayout, config: LabelConfig, made_f
     }  # fmt: skip
     store = open_scores(Path(config.store) if config.store else workspace.layout.scores, identity)
     pairs = _pairs(workspace, candidates_of(place))
+    clear_from(place, "label")
     _score_missing(workspace, pairs, store, files, prompt, config, identity, reporter)
     scores, stats = store.lookup(pairs.query_keys, pairs.passage_keys)
     labels = _labels(pairs.candidates, scores, config.temperature)

@@ -8,7 +8,7 @@ from typing import Any
 
 from umr.config import MineConfig
 from umr.data.candidates import Candidates, candidates_of
-from umr.data.workspace import Workspace, round_for
+from umr.data.workspace import Workspace, clear_from, round_for
 from umr.errors import InputError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
@@ -82,7 +82,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
             f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages",
             f"use --top-k {len(workspace.passages)} or less",
         )
-    clear_round(place)
+    clear_from(place, "mine")
     device = pick_device(config.device)
     # Settled here, once: whoever reads these embeddings later (training, search) must not measure anew.
     config = replace(config, precision=settle_precision(config.precision, device, reporter))
@@ -104,13 +104,3 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     }
     write_manifest(place.mined, "mine", made_from, contents)
     return candidates
-
-
-def clear_round(place: RoundLayout) -> None:
-    """Remove the artefacts of a round that stand on its candidates; scores and embeddings are kept."""
-    import shutil
-
-    for manifest in (place.trained, place.labelled, place.label_plan, place.mined):
-        manifest.unlink(missing_ok=True)
-    for folder in (place.training, place.encoder):
-        shutil.rmtree(folder, ignore_errors=True)

@@ -84,7 +84,7 @@ def _train(
     towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
     history = run(towers, labels_of(place), config, made_from, place.training, reporter)
     save_encoder(towers.encoder, place.encoder)
-    write_manifest(place.trained, "train", made_from, _contents(history))
+    write_manifest(place.trained, "train", made_from, _contents(history, config))
     shutil.rmtree(place.training, ignore_errors=True)
 
 
@@ -92,5 +92,6 @@ def _mined_with(place: RoundLayout) -> MineConfig:
     return MineConfig(**read_manifest(place.mined, "mine")["config"])
 
 
-def _contents(history: History) -> dict[str, Any]:
-    return {"steps": history.steps, "kept_step": history.best_step, "validation": history.validation}
+def _contents(history: History, config: TrainConfig) -> dict[str, Any]:
+    best = config.keep == "best" and history.best_step >= 0
+    return {"steps": history.steps, "kept_step": history.best_step if best else history.steps, "validation": history.validation}

@@ -83,7 +83,14 @@ class _Training:
             load_weights(trained, self.folder / "best.safetensors")
         for tower in trained.values():
             tower.eval()
+        self._warn_unless_better(history)
         return history
+
+    def _warn_unless_better(self, history: History) -> None:
+        if history.best_step >= 0 and history.best_loss >= history.validation[0][1]:
+            self.reporter.warn(
+                "the validation loss never fell below the untrained encoder's: a smaller --learning-rate, or more queries, may help"
+            )
 
     def _announce(self, history: History) -> None:
         held = f", {len(self.split.held_out):,} held out" if len(self.split.held_out) else ""
