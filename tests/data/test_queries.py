@@ -82,6 +82,10 @@ def test_a_question_and_its_language_make_the_key_not_its_id(tmp_path: Path) -> 
 
 
 def test_a_typed_question() -> None:
-    assert typed_query(TEXTS["de"], None).langs == ["de"]
-    assert typed_query(TEXTS["de"], "sv").langs == ["sv"]
-    assert typed_query("a?", "en").texts() == ["a?"]
+    talk = tiny.Talk()
+    assert typed_query(TEXTS["de"], "sv", talk).langs == ["sv"]
+    assert typed_query("a?", "en", talk).texts() == ["a?"]
+    assert not talk.said
+    assert typed_query(TEXTS["de"], None, talk).langs == ["de"]
+    assert len(talk.said) == 1
+    assert "de" in talk.said[0]

@@ -95,7 +95,6 @@ def test_every_error_of_the_system_becomes_ours(number: int, kind: type[UmrError
     assert "/work/file" in error.message
 
 
-@pytest.mark.xfail(reason="umr.storage._remove raises NotADirectoryError over the error of ours", strict=True, raises=NotADirectoryError)
 def test_a_folder_that_is_a_file_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UmrError, match="file"):

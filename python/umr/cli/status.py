@@ -21,9 +21,7 @@ NEXT = {"": "mine", "mine": "label", "label": "train", "train": "mine"}
 def status(
     work: Work,
     reporter: Reporter,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read every embedding, candidate and label file and compare its checksum.")
-    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every embedding, candidate and label file and compare checksums.")] = False,
 ) -> Result:
     """Say what a work folder holds, and what comes next."""
     workspace = open_workspace(work, reporter)
