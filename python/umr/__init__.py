@@ -1,6 +1,6 @@
 """umr: multilingual dense retrievers from passages and unlabelled questions (UMR, arXiv 2403.03516).
 
-    workspace = umr.create_workspace(Path("work"), ["passages.tsv"], ["queries.jsonl"], umr.EncoderConfig(model="..."), None)
+    workspace = umr.create_workspace("work", ["passages.tsv"], ["queries.jsonl"], umr.EncoderConfig(model="..."))
     umr.mine(workspace, umr.MineConfig(top_k=100))
     umr.label(workspace, umr.LabelConfig(lm="..."))
     umr.train(workspace, umr.TrainConfig())
