@@ -47,8 +47,11 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
     temporary, path = tokenizer_file(encoder)
     with temporary:
         identity = fingerprint("\n".join([records.fingerprint, _text(path), *(f"{k}={v}" for k, v in options.items())]))
+        folder = layout.tokens(identity)
+        if (folder / "manifest.json").exists():
+            return TokenStore.open(str(folder))
         with follow(reporter, f"tokenising {side} texts", len(records), "texts") as counter:
-            return TokenStore.build(records, path, str(layout.tokens(identity)), counter=counter, **options)
+            return TokenStore.build(records, path, str(folder), counter=counter, **options)
 
 
 def _text(path: str) -> str:
