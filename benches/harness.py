@@ -263,8 +263,8 @@ def _verdict(report: Report, code: int, check: bool) -> list[str]:
     if report.problem:
         return [*lines, report.problem]
     if not check:
-        return [*lines, "results agree; --check decides by the stated cells"]
-    return [*lines, "all targets hold" if code == 0 else "a target does not hold"]
+        return ["results agree; --check decides by the stated cells", *lines]
+    return ["all targets hold" if code == 0 else "a target does not hold", *lines]
 
 
 def _text(value: Any) -> str:

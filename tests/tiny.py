@@ -306,7 +306,10 @@ def mined(work: Any, k: int = 4, number: int = 0, seed: int = 0, rows: Any = Non
     candidates = Candidates(work.queries.ids(), list(work.queries.langs), rows, scores)
     place = work.layout.round(number)
     candidates.write(place.candidates, work.passages)
-    write_manifest(place.mined, "mine", {}, {"files": checksums(place.candidates), "queries": len(rows), "top_k": rows.shape[1]})
+    if number > 0:  # pretend as well that the round before was trained
+        write_manifest(work.layout.round(number - 1).trained, "train", {}, {})
+    made_from = {"encoder": work.encoder_name(number)}
+    write_manifest(place.mined, "mine", made_from, {"files": checksums(place.candidates), "queries": len(rows), "top_k": rows.shape[1]})
     return candidates
 
 

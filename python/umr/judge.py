@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def judge(
         test: judged queries.
         number: 0 for the encoder that the work began with, r for the one trained in round r - 1; None for the newest.
         metrics: names of ir_measures, and MRR.
-        k: passages retrieved for every query.
+        k: passages retrieved for every query; as many as the deepest metric asks for where that is more.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
 
@@ -109,7 +110,8 @@ def judge(
     reporter = reporter or Silent()
     chosen = choose(workspace, number)
     reporter.say(f"measuring the encoder of round {chosen}")
-    found = retrieve(workspace, test.queries, test.passages, chosen, k, device, reporter)
+    deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
+    found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter)
     languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
     asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
     return evaluate_run(found.run(test.passages), asked, languages, metrics), found

@@ -29,11 +29,6 @@ class RoundLayout:
         return self.folder / "candidates.parquet"
 
     @property
-    def label_plan(self) -> Path:
-        """What the labelling stage settled when it began: language model, template, measured precision."""
-        return self.folder / "label-plan.json"
-
-    @property
     def labelled(self) -> Path:
         """Manifest of the labelling stage."""
         return self.folder / "label.json"
@@ -96,6 +91,11 @@ class WorkLayout:
     def scores(self) -> Path:
         """Score stores, one folder a language model and prompt, shared by the rounds."""
         return self.folder / "scores"
+
+    @property
+    def mining_precision(self) -> Path:
+        """The arithmetic that `--precision auto` chose for encoding, kept for every round."""
+        return self.embeddings / "precision.json"
 
     def tokens(self, fingerprint: str) -> Path:
         """The token store of one tokenizer, prefix and length."""

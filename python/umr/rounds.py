@@ -75,9 +75,9 @@ def read_config(path: Path) -> RunConfig:
         )
     }
     return RunConfig(
-        work=beside / value["work"],
-        passages=tuple(str(beside / p) for p in value["passages"]),
-        queries=tuple(str(beside / q) for q in value["queries"]),
+        work=beside / Path(value["work"]).expanduser(),
+        passages=tuple(str(beside / Path(p).expanduser()) for p in value["passages"]),
+        queries=tuple(str(beside / Path(q).expanduser()) for q in value["queries"]),
         rounds=value.get("rounds", 1),
         lang=value.get("lang"),
         **tables,  # type: ignore[arg-type]

@@ -15,9 +15,11 @@ import pytest
 from umr._rust import Counter, search
 
 LONG_SEARCH = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from umr._rust import search
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one
 
 print("searching", flush=True)
 started = time.perf_counter()

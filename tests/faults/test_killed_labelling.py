@@ -22,7 +22,7 @@ import numpy as np
 models = types.ModuleType("umr.models.lm")
 models.find_lm = lambda name, reporter: types.SimpleNamespace(encoder_decoder=False, fingerprint="f", name=name, folder=name)
 sys.modules["umr.models.lm"] = models
-sys.modules["umr.models.device"] = types.SimpleNamespace(pick_device=None, settle_precision=None)
+sys.modules["umr.models.device"] = types.SimpleNamespace(pick_device=str, keep_precision=lambda plan, precision, *_: precision)
 from importlib import import_module
 stage = import_module("umr.label")
 from umr.config import LabelConfig

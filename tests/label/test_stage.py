@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -17,7 +18,7 @@ from reference import likelihood as twin
 from umr.config import LabelConfig
 from umr.data.candidates import read_candidates
 from umr.data.labels import read_labels
-from umr.errors import InputError, MismatchError, ScoreError
+from umr.errors import InputError, MismatchError, ScoreError, UsageError
 from umr.label.work import Group, Scored
 from umr.manifest import read_manifest
 
@@ -218,8 +219,9 @@ def test_what_decides_a_score_decides_the_store(
     if "lm" in change:
         name, options = folders[change["lm"]]
         change = {"lm": str(lm_folder(name, **options))}
+    named = {"template": "source"}.get(next(iter(change)), next(iter(change)))
     stage.label(work, config)
-    with pytest.raises(MismatchError, match=f"{next(iter(change))} is "):
+    with pytest.raises(MismatchError, match=f"{named} is "):
         stage.label(work, replace(config, **change))
     stage.label(work, replace(config, **change), force=True)
     assert len(scorer.scored) == 64
@@ -278,3 +280,57 @@ def test_a_round_that_was_not_mined_is_refused(tmp_path: Path, config: LabelConf
 def test_a_store_that_is_a_file_is_refused(work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is a file, expected a folder of score stores"):
         stage.label(work, replace(config, store=str(tmp_path / "corpus" / "passages.tsv")))
+
+
+def test_the_same_model_under_another_name_is_the_same_labelling(
+    work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path, lm_folder: Callable[..., Path]
+) -> None:
+    stage.label(work, config)
+    (tmp_path / "link").symlink_to(config.lm)
+    stage.label(work, replace(config, lm=str(tmp_path / "link")))
+    assert scorer.made == 1
+
+
+def test_other_weights_under_the_same_name_are_another_labelling(
+    work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path, lm_folder: Callable[..., Path]
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(config.lm)
+    stage.label(work, replace(config, lm=str(link)))
+    link.unlink()
+    link.symlink_to(lm_folder("llama", seed=1))
+    with pytest.raises(MismatchError, match="lm is "):
+        stage.label(work, replace(config, lm=str(link)))
+
+
+def test_a_measured_precision_is_kept_for_every_round_and_folder(
+    work: Any, config: LabelConfig, scorer: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second measurement that comes out otherwise would score every known pair again."""
+    from umr.models import device
+
+    answers = iter(("fp32", "bf16"))
+    monkeypatch.setattr(device, "settle_precision", lambda *_: next(answers))
+    auto = replace(config, precision="auto")
+    stage.label(work, auto)
+    stage.label(work, auto, force=True)
+    assert scorer.made == 1
+    assert len([path for path in work.layout.scores.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_labelling_that_fails_costs_nothing_that_was_finished(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    stage.label(work, config)
+    place = work.layout.round(0)
+    with pytest.raises(UsageError):
+        stage.label(work, replace(config, precision="auto", device="cuda:99"), force=True)
+    assert place.labelled.exists()
+    assert place.labels.exists()
+
+
+def test_candidates_of_another_encoder_are_refused(work: Any, config: LabelConfig, scorer: Counting) -> None:
+    place = work.layout.round(0)
+    made = read_manifest(place.mined, "mine")
+    made["made_from"]["encoder"]["model"] = "another/encoder"
+    place.mined.write_text(json.dumps(made), encoding="utf-8")
+    with pytest.raises(MismatchError, match="round 0 was mined made otherwise: encoder is"):
+        stage.label(work, config)

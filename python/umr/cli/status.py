@@ -48,7 +48,7 @@ def _verify(workspace: Workspace, reporter: Reporter) -> None:
     for place in layout.rounds():
         manifests += [(path, kind) for path, kind in ((place.mined, "mine"), (place.labelled, "label")) if path.exists()]
     for path, kind in manifests:
-        require_whole(path, read_manifest(path, kind), "remove it and run the stage again")
+        require_whole(path, read_manifest(path, kind), "remove that file and run the stage again; candidates and labels: with --force")
     reporter.say(f"{len(manifests)} manifests: every file is as it was written")
 
 

@@ -1,4 +1,4 @@
-"""Candidates: the passages mined for every query, with the retriever's scores; Parquet, and TREC runs in and out."""
+"""Candidates: the passages mined for every query, with the retriever's scores; in Parquet."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import StoredPrecision
-from umr.errors import FormatError
+from umr.errors import FormatError, ScoreError
 from umr.manifest import checksums, read_manifest, write_manifest
 from umr.storage import beside
 
@@ -57,9 +57,19 @@ class Embeddings:
         return self.path(shard).exists()
 
     def write(self, shard: int, vectors: NDArray[np.float32]) -> None:
-        """Write one shard, whole or not at all."""
+        """Write one shard, whole or not at all.
+
+        Raises:
+            ScoreError: a value is too large for the dtype on disk.
+        """
+        stored = vectors.astype(DTYPES[self.dtype])
+        if not np.isfinite(stored).all():
+            row = self.span(shard)[0] + int(np.argwhere(~np.isfinite(stored))[0][0])
+            raise ScoreError(
+                f"row {row} has values beyond {self.dtype} (largest {np.abs(vectors).max():.3g})", "keep the embeddings as --store f32"
+            )
         with beside(self.path(shard)) as temporary, temporary.open("wb") as handle:
-            np.save(handle, vectors.astype(DTYPES[self.dtype]), allow_pickle=False)
+            np.save(handle, stored, allow_pickle=False)
 
     def finish(self) -> None:
         """Check every shard and write the manifest."""
@@ -71,9 +81,11 @@ class Embeddings:
 
     @property
     def complete(self) -> bool:
-        """Whether the manifest stands, so that every shard does."""
+        """Whether the manifest and every shard are there; a removed shard alone is made again."""
         path = self.folder / "manifest.json"
-        return path.exists() and read_manifest(path, "embeddings")["rows"] == self.rows
+        if not path.exists() or not all(self.finished(shard) for shard in range(self.shards)):
+            return False
+        return bool(read_manifest(path, "embeddings")["rows"] == self.rows)
 
     def _map(self, shard: int) -> NDArray[Any]:
         path = self.path(shard)

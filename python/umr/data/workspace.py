@@ -52,6 +52,27 @@ class Workspace:
             )
         return EncoderConfig(model=str(before.encoder))
 
+    def encoder_name(self, number: int) -> dict[str, Any]:
+        """The encoder of a round as manifests name it: what umr trained by its content, so that the work folder may move."""
+        from umr._rust import fingerprint_files
+
+        config = self.encoder_of(number)
+        if number == 0:
+            return asdict(config)
+        weights = sorted(str(path) for path in self.layout.round(number - 1).encoder.rglob("*.safetensors"))
+        return {"trained_in_round": number - 1, "weights": fingerprint_files(weights)}
+
+
+def require_mined_with(workspace: Workspace, place: RoundLayout) -> None:
+    """Refuse the candidates of a round whose encoder is another one by now.
+
+    Raises:
+        MismatchError: the round before has been trained again since, or a local encoder was replaced by name.
+    """
+    found = read_manifest(place.mined, "mine")["made_from"]
+    wanted = {"encoder": workspace.encoder_name(place.number)}
+    require_same(place.mined, f"round {place.number} was mined", found, wanted, f"run `umr mine --round {place.number} --force` first")
+
 
 def create_workspace(
     folder: Path | str,
@@ -145,7 +166,7 @@ def clear_from(place: RoundLayout, stage: str) -> None:
         place: the round.
         stage: `mine` or `label`.
     """
-    manifests = (place.trained, place.labelled) if stage == "label" else (place.trained, place.labelled, place.label_plan, place.mined)
+    manifests = (place.trained, place.labelled) if stage == "label" else (place.trained, place.labelled, place.mined)
     for manifest in manifests:
         manifest.unlink(missing_ok=True)
     for folder in (place.training, place.encoder):

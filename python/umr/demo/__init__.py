@@ -7,7 +7,7 @@ questions go through the loop; the other half, with their gold answers, only thr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
@@ -57,13 +57,13 @@ def demonstrate(work: Path, device: str, reporter: Reporter) -> Demonstration:
     """
     workspace = create_workspace(work, [str(DATA / "passages.jsonl")], [str(DATA / "queries.loop.jsonl")], ENCODER, None, reporter)
     reporter.say("\n[1/5] mine: the encoder as it came finds 8 candidate passages of every question")
-    mine(workspace, MINING, 0, reporter)
+    mine(workspace, replace(MINING, device=device), 0, reporter)
     reporter.say("\n[2/5] label: Gemma 3 270M says how likely each question is, given each of its candidates")
-    label(workspace, LABELLING, 0, reporter)
+    label(workspace, replace(LABELLING, device=device), 0, reporter)
     reporter.say("\n[3/5] train: these likelihoods are distilled into the encoder of the questions")
-    train(workspace, TRAINING, 0, reporter)
+    train(workspace, replace(TRAINING, device=device), 0, reporter)
     reporter.say("\n[4/5] mine again, with the trained encoder")
-    mine(workspace, MINING, 1, reporter)
+    mine(workspace, replace(MINING, device=device), 1, reporter)
     reporter.say("\n[5/5] evaluate on 280 other questions, which nothing above has seen")
     return _evaluated(workspace, device, reporter)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from umr.config import LabelConfig
 from umr.data.candidates import Candidates, candidates_of
 from umr.data.labels import Labels, labels_of, normalise
 from umr.data.scores import ScoreStore, open_scores
-from umr.data.workspace import Workspace, clear_from, round_for
+from umr.data.workspace import Workspace, clear_from, require_mined_with, round_for
 from umr.errors import ScoreError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
@@ -64,46 +63,51 @@ def label(
         ScoreError: the model gave a score that is not finite; the message names the pair.
         ModelError: the model cannot be loaded.
     """
-    reporter = reporter or Silent()
-    place = round_for(workspace.layout, "label", number)
-    made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "pack_tokens", "store")}
-    if place.labelled.exists() and not force:
-        found = read_manifest(place.labelled, "label")["made_from"]
-        require_same(
-            place.labelled,
-            f"round {place.number} was labelled",
-            found,
-            made_from,
-            "leave the options as they were, or redo the round with --force",
-        )
-        reporter.say(f"round {place.number} is labelled already: {place.labels}")
-        return labels_of(place)
-    return _label(workspace, place, config, made_from, reporter)
-
-
-def _label(workspace: Workspace, place: RoundLayout, config: LabelConfig, made_from: dict[str, Any], reporter: Reporter) -> Labels:
     from umr.models.lm import find_lm
 
+    reporter = reporter or Silent()
+    place = round_for(workspace.layout, "label", number)
+    require_mined_with(workspace, place)
     files = find_lm(config.lm, reporter)
+    identity = _identity(config, files, _stores(workspace, config), reporter)
+    made_from = {**identity, "temperature": config.temperature}
+    if place.labelled.exists() and not force:
+        found = read_manifest(place.labelled, "label")["made_from"]
+        hint = "leave the options as they were, or redo the round with --force"
+        require_same(place.labelled, f"round {place.number} was labelled", found, made_from, hint)
+        reporter.say(f"round {place.number} is labelled already: {place.labels}")
+        return labels_of(place)
+    return _label(workspace, place, config, files, identity, reporter)
+
+
+def _stores(workspace: Workspace, config: LabelConfig) -> Path:
+    return Path(config.store) if config.store else workspace.layout.scores
+
+
+def _identity(config: LabelConfig, files: LanguageModelFiles, stores: Path, reporter: Reporter) -> dict[str, Any]:
+    """What decides a score. A measured precision is kept beside the stores, so that every round and folder finds its scores."""
+    from umr.models.device import keep_precision, pick_device
+
     prompt = _prompt(config, files)
-    precision = _settled(place, config, reporter)
-    identity = {
+    plan = stores / f"precision-{files.fingerprint[:16]}.json"
+    return {
         "lm": files.fingerprint, "source": prompt.source, "target": prompt.target, "reduction": config.reduction,
-        "source_length": config.source_length, "precision": precision,
+        "source_length": config.source_length, "precision": keep_precision(plan, config.precision, pick_device(config.device), reporter),
     }  # fmt: skip
-    store = open_scores(Path(config.store) if config.store else workspace.layout.scores, identity)
+
+
+def _label(
+    workspace: Workspace, place: RoundLayout, config: LabelConfig, files: LanguageModelFiles, identity: dict[str, Any], reporter: Reporter
+) -> Labels:
+    store = open_scores(_stores(workspace, config), identity)
     pairs = _pairs(workspace, candidates_of(place))
-    clear_from(place, "label")
-    _score_missing(workspace, pairs, store, files, prompt, config, identity, reporter)
+    _score_missing(workspace, pairs, store, files, _prompt(config, files), config, identity, reporter)
     scores, stats = store.lookup(pairs.query_keys, pairs.passage_keys)
     labels = _labels(pairs.candidates, scores, config.temperature)
+    clear_from(place, "label")  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
-    write_manifest(
-        place.labelled,
-        "label",
-        made_from,
-        {"files": checksums(place.labels), "scores": identity, "store": str(store.folder), "pairs": len(scores), **stats},
-    )
+    contents = {"files": checksums(place.labels), "lm": config.lm, "store": str(store.folder), "pairs": len(scores), **stats}
+    write_manifest(place.labelled, "label", {**identity, "temperature": config.temperature}, contents)
     return labels
 
 
@@ -117,19 +121,6 @@ def _prompt(config: LabelConfig, files: LanguageModelFiles) -> Prompt:
 
     source, target = ENCODER_DECODER if files.encoder_decoder else CAUSAL
     return Prompt(config.template or source, config.target or target)
-
-
-def _settled(place: RoundLayout, config: LabelConfig, reporter: Reporter) -> Any:
-    """The precision of this round: measured once, then kept, so that a restart finds its own scores."""
-    from umr.models.device import pick_device, settle_precision
-
-    if config.precision != "auto":
-        return config.precision
-    if place.label_plan.exists():
-        return read_manifest(place.label_plan, "label-plan")["precision"]
-    precision = settle_precision("auto", pick_device(config.device), reporter)
-    write_manifest(place.label_plan, "label-plan", {}, {"precision": precision})
-    return precision
 
 
 def _pairs(workspace: Workspace, candidates: Candidates) -> Pairs:
@@ -148,7 +139,7 @@ def _score_missing(
     identity: dict[str, Any],
     reporter: Reporter,
 ) -> None:
-    from umr.label.grouping import groups_of, unique_missing
+    from umr.label.grouping import groups_of, sample, unique_missing
 
     known, _ = store.lookup(pairs.query_keys, pairs.passage_keys)
     missing = unique_missing(known, pairs.query_keys, pairs.passage_keys)
@@ -161,7 +152,7 @@ def _score_missing(
         f"each passage serves {len(missing) / len(np.unique(rows)):.1f} queries"
     )
     groups = groups_of(workspace, missing, pairs.candidates)
-    scorer = _scorer(files, prompt, config, identity, list(islice(groups_of(workspace, missing, pairs.candidates), 2)), reporter)
+    scorer = _scorer(files, prompt, config, identity, sample(groups_of(workspace, missing, pairs.candidates)), reporter)
     _run(workspace, scorer, groups, len(missing), pairs, store, reporter)
 
 

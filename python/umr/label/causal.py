@@ -47,8 +47,10 @@ class CausalScorer:
             budget,
             share,
         )
-        self._kinds = set(getattr(lm.model.config, "layer_types", None) or ["full_attention"])
-        self._window = getattr(lm.model.config, "sliding_window", None)
+        text = lm.model.config.get_text_config()  # of a multimodal model; else the configuration itself
+        self._typed = bool(getattr(text, "layer_types", None))
+        self._kinds = set(text.layer_types if self._typed else ["full_attention"])
+        self._window = getattr(text, "sliding_window", None)
         self._keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
 
     def check(self, groups: Iterable[Group], reporter: Reporter) -> None:
@@ -56,6 +58,8 @@ class CausalScorer:
         few = [Group(g.title, g.text, g.questions[:2]) for g in groups]
         try:
             packed = dict(zip(*self._all(few), strict=True))
+        except torch.OutOfMemoryError:
+            raise
         except (IndexError, RuntimeError, TypeError, ValueError):  # Bloom's and Mamba's ways to refuse a block mask
             packed = {}
         self.share = False
@@ -108,7 +112,7 @@ class CausalScorer:
     def _masks(self, row: Pack) -> Any:
         """The block mask as the model takes it: one, or one for each kind of layer."""
         masks = {kind: self._mask(row, self._window if kind == "sliding_attention" else None) for kind in self._kinds}
-        if self._kinds == {"full_attention"} and self._window and not getattr(self.lm.model.config, "layer_types", None):
+        if self._kinds == {"full_attention"} and self._window and not self._typed:
             return self._mask(row, self._window)
         return masks if len(masks) > 1 else next(iter(masks.values()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +48,9 @@ def groups_of(workspace: Workspace, pairs: NDArray[np.int64], candidates: Candid
         for number, (title, text) in enumerate(passages, start=ahead):
             members = pairs[order[bounds[number] : bounds[number + 1]]]
             yield Group(title, text, [Question(int(p), texts[p // k], candidates.langs[p // k]) for p in members])
+
+
+def sample(groups: Iterator[Group]) -> list[Group]:
+    """Two groups for the scorer's check of itself, long ones with several questions: what a window or a mask could spoil."""
+    some = list(islice(groups, READ_AHEAD))
+    return sorted(some, key=lambda group: (min(len(group.questions), 2), len(group.text)), reverse=True)[:2]

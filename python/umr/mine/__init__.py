@@ -44,7 +44,7 @@ def mine(
         "top_k": config.top_k,
         "precision": config.precision,
         "store": config.store,
-        "encoder": _encoder_name(workspace, place.number),
+        "encoder": workspace.encoder_name(place.number),
     }
     if place.mined.exists() and not force:
         found = read_manifest(place.mined, "mine")["made_from"]
@@ -60,38 +60,27 @@ def mine(
     return _mine(workspace, place, config, made_from, reporter)
 
 
-def _encoder_name(workspace: Workspace, number: int) -> dict[str, Any]:
-    """The encoder of a round as its manifest names it: what umr trained by its content, so that the work folder may move."""
-    from umr._rust import fingerprint_files
-
-    config = workspace.encoder_of(number)
-    if number == 0:
-        return asdict(config)
-    weights = sorted(str(path) for path in workspace.layout.round(number - 1).encoder.rglob("*.safetensors"))
-    return {"trained_in_round": number - 1, "weights": fingerprint_files(weights)}
-
-
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
     from umr.encoder.encode import encode, encoder_identity
     from umr.encoder.encoder import load_encoder
     from umr.mine.search import top_k
-    from umr.models.device import pick_device, settle_precision
+    from umr.models.device import keep_precision, pick_device
 
     if config.top_k > len(workspace.passages):
         raise InputError(
             f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages",
             f"use --top-k {len(workspace.passages)} or less",
         )
-    clear_from(place, "mine")
     device = pick_device(config.device)
     # Settled here, once: whoever reads these embeddings later (training, search) must not measure anew.
-    config = replace(config, precision=settle_precision(config.precision, device, reporter))
+    config = replace(config, precision=keep_precision(workspace.layout.mining_precision, config.precision, device, reporter))
     encoder = load_encoder(workspace.encoder_of(place.number), device, reporter)
     reporter.say(f"round {place.number}: {encoder.query.settings.describe()} ({encoder.source})")
     passages = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
     queries = encode(workspace.queries.records, encoder, "query", workspace.layout, config, reporter)
     rows, scores = top_k(queries.read(), passages, config.top_k, config.threads, reporter)
     candidates = Candidates(workspace.queries.ids(), workspace.queries.langs, rows, scores)
+    clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished
     candidates.write(place.candidates, workspace.passages)
     contents = {
         "config": asdict(config),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from umr.config import Precision
 from umr.errors import UsageError
+from umr.manifest import read_manifest, write_manifest
 from umr.progress import Reporter
 
 SIZE = 1024  # rows and columns of the matrices that are timed
@@ -66,6 +68,26 @@ def settle_precision(precision: Precision, device: torch.device, reporter: Repor
     single, half = (matrix_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16))
     chosen: Precision = "bf16" if half > single else "fp32"
     reporter.say(f"precision {chosen}: one matrix product runs at {single:,.0f} GFLOP/s in fp32, {half:,.0f} in bf16 on this machine")
+    return chosen
+
+
+def keep_precision(plan: Path, precision: Precision, device: torch.device, reporter: Reporter) -> Precision:
+    """fp32 or bf16 as asked for; where that is auto, as measured the first time and kept in a small manifest.
+
+    Arguments:
+        plan: where the choice is kept, so that a later call does not measure anew and choose otherwise.
+        precision: fp32, bf16 or auto.
+        device: where it will run.
+        reporter: told what was measured or kept.
+    """
+    if precision != "auto":
+        return precision
+    if plan.exists():
+        kept: Precision = read_manifest(plan, "precision")["precision"]
+        reporter.say(f"precision {kept}, as measured when this work began")
+        return kept
+    chosen = settle_precision("auto", device, reporter)
+    write_manifest(plan, "precision", {}, {"precision": chosen})
     return chosen
 
 

