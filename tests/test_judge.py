@@ -65,3 +65,11 @@ def test_the_first_and_the_newest_encoder(work: Workspace) -> None:
     assert first_and_newest(work) == (0, None)
     train(work, TRAIN)
     assert first_and_newest(work) == (0, 1)
+
+
+def test_a_metric_deeper_than_k_retrieves_deeper(work: Workspace, tmp_path: Path) -> None:
+    found = mine(work, MINE, 0).run(work.passages)
+    gold = {q: ranking[5][0] for q, ranking in found.items()}
+    evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), 0, ("R@10", "MRR"), k=2)
+    assert candidates.rows.shape == (7, 10)
+    assert evaluation.macro["R@10"] == 1.0

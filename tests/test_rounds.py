@@ -107,3 +107,13 @@ def test_what_is_no_toml_or_not_there(tmp_path: Path) -> None:
         read_config(tmp_path / "latin.toml")
     with pytest.raises(InputError):
         read_config(tmp_path)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = tmp_path / "run.toml"
+    path.write_text('work = "~/w"\npassages = ["~/p.tsv"]\nqueries = ["q.tsv"]\n[encoder]\nmodel = "a/b"\n[label]\nlm = "a/c"\n')
+    config = read_config(path)
+    assert config.work == tmp_path / "home" / "w"
+    assert config.passages == (str(tmp_path / "home" / "p.tsv"),)
+    assert config.queries == (str(tmp_path / "q.tsv"),)

@@ -17,10 +17,11 @@ import tiny
 from train.rig import MINE, TRAIN, Notes, contents, encoder_config, labelled, opened
 from umr.config import MineConfig
 from umr.data.candidates import read_candidates
+from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace, open_workspace
 from umr.encoder import encode as encoding
 from umr.encoder.encoder import DualEncoder, load_encoder
-from umr.errors import FormatError, InputError, MismatchError, ScoreError
+from umr.errors import FormatError, InputError, MismatchError, ScoreError, UmrError
 from umr.mine import mine
 from umr.progress import Silent
 from umr.train import train
@@ -282,3 +283,48 @@ def test_a_round_that_cannot_exist_yet(work: Workspace, round_number: int) -> No
     with pytest.raises(UmrError) as caught:
         mine(work, MINE, round_number)
     assert caught.value.hint
+
+
+def test_a_removed_shard_alone_is_made_again(work: Workspace) -> None:
+    """What the message on a damaged shard promises."""
+    first = mine(work, MINE)
+    name = json.loads(work.layout.round(0).mined.read_text())["passage_embeddings"]
+    shards = sorted((work.layout.embeddings / name).glob("shard-*.npy"))
+    whole, others = shards[1].read_bytes(), {path: path.stat().st_mtime_ns for path in shards if path != shards[1]}
+    shards[1].unlink()
+    again = mine(work, MINE, force=True)
+    np.testing.assert_array_equal(again.rows, first.rows)
+    np.testing.assert_array_equal(again.scores, first.scores)
+    assert shards[1].read_bytes() == whole
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+
+
+def test_a_mining_that_fails_costs_nothing_that_was_finished(work: Workspace) -> None:
+    mine(work, MINE)
+    labelled(work)
+    train(work, TRAIN)
+    place = work.layout.round(0)
+    for config in (replace(MINE, device="cuda:99"), replace(MINE, top_k=10_000)):
+        with pytest.raises(UmrError):
+            mine(work, config, 0, force=True)
+    assert place.trained.exists()
+    assert place.labelled.exists()
+    assert (place.encoder / "model.safetensors").exists()
+
+
+def test_values_beyond_half_precision_are_refused_before_they_are_written(tmp_path: Path) -> None:
+    store = Embeddings(tmp_path, {}, 2, 3, "f16", 10)
+    with pytest.raises(ScoreError, match="row 1 has values beyond f16") as caught:
+        store.write(0, np.array([[1, 2, 3], [1, 7e4, 3]], dtype=np.float32))
+    assert "f32" in caught.value.hint
+    assert not store.path(0).exists()
+
+
+def test_training_with_another_encoder_than_mined_is_refused(work: Workspace) -> None:
+    mine(work, MINE)
+    labelled(work)
+    train(work, TRAIN)
+    labelled(work, 1)
+    train(work, replace(TRAIN, seed=3), 0, force=True)
+    with pytest.raises(MismatchError, match="round 1 was mined made otherwise: encoder"):
+        train(work, TRAIN, 1)

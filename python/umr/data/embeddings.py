@@ -62,7 +62,8 @@ class Embeddings:
         Raises:
             ScoreError: a value is too large for the dtype on disk.
         """
-        stored = vectors.astype(DTYPES[self.dtype])
+        with np.errstate(over="ignore"):  # looked for in the next line
+            stored = vectors.astype(DTYPES[self.dtype])
         if not np.isfinite(stored).all():
             row = self.span(shard)[0] + int(np.argwhere(~np.isfinite(stored))[0][0])
             raise ScoreError(
