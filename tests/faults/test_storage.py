@@ -89,10 +89,10 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(kept: Path, monkeypatch: py
     ],
 )
 def test_every_error_of_the_system_becomes_ours(number: int, kind: type[UmrError], words: str) -> None:
-    error = storage_error(OSError(number, os.strerror(number)), Path("/work/file"))
+    error = storage_error(OSError(number, os.strerror(number)), Path("/folder/file"))
     assert type(error) is kind
     assert words in error.message
-    assert "/work/file" in error.message
+    assert "/folder/file" in error.message
 
 
 def test_a_folder_that_is_a_file_is_an_error_of_ours(tmp_path: Path) -> None:

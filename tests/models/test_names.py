@@ -13,7 +13,7 @@ from umr.errors import ModelError, UsageError
 from umr.models import PYPI_MODELS, cache_folder, resolve
 from umr.models.device import autocast, pick_device, settle_precision
 from umr.models.lm import find_lm, load_lm
-from umr.models.loading import load, weights_fingerprint
+from umr.models.loading import load, local_folder, weights_fingerprint
 from umr.progress import Silent
 
 
@@ -157,3 +157,19 @@ def test_autocast_is_only_for_bf16() -> None:
         assert (a @ a).dtype == torch.bfloat16
     with autocast("fp32", torch.device("cpu")):
         assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_hub_model_is_downloaded_as_safetensors_where_it_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool) -> None:
+    import huggingface_hub
+
+    asked: list[list[str]] = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        (tmp_path / ("model.safetensors" if safe else "config.json")).write_text("")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert local_folder("owner/model") == tmp_path
+    assert [("*.bin" in patterns) for patterns in asked] == ([False] if safe else [False, True])

@@ -73,7 +73,9 @@ def _hint(name: str, error: Exception) -> str:
 
 
 def local_folder(name: str) -> Path:
-    """The folder that holds a model's files: itself, or the snapshot in the hub cache after loading the config.
+    """The folder that holds a model's files: itself, or its snapshot from the hub, downloaded once.
+
+    Weights come as safetensors; only a repository that has none gives its .bin files.
 
     Raises:
         ModelError: the files are not on this machine.
@@ -82,8 +84,11 @@ def local_folder(name: str) -> Path:
         return Path(name)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*", "*.bin"]
-    return Path(load(name, snapshot_download, allow_patterns=patterns))
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
+    folder = Path(load(name, snapshot_download, allow_patterns=patterns))
+    if any(folder.glob("*.safetensors")):
+        return folder
+    return Path(load(name, snapshot_download, allow_patterns=[*patterns, "*.bin"]))
 
 
 def weights_fingerprint(folder: Path) -> str:
