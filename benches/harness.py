@@ -141,7 +141,7 @@ def bench(options: argparse.ArgumentParser, body: Callable[[argparse.Namespace, 
     report = Report(Path(sys.argv[0]).stem)
     set_threads(args.threads)
     code = _run(args, report, body)
-    other = [n for n, v in vars(args).items() if n not in ("json", "check") and v != options.get_default(n)]
+    other = [n for n, v in vars(args).items() if n not in ("json", "check", "work") and v != options.get_default(n)]
     if args.check and code == 0 and other:
         report.problem, code = f"not the stated cells ({', '.join(other)} changed): nothing is decided", 2
     elif args.check and code == 0 and not report.holds:
