@@ -14,7 +14,7 @@ import umr
 
 HOUSE = Path(umr.__file__).parent
 FLOORS: list[set[str]] = [
-    {"errors", "config", "progress", "storage", "layout", "manifest", "languages"},
+    {"errors", "config", "progress", "storage", "layout", "manifest", "languages", "sizes"},
     {"models"},
     {"data"},
     {"encoder"},

@@ -53,6 +53,16 @@ def test_paths_are_relative_to_the_file_and_names_stay_names(tmp_path: Path) -> 
     assert found.train == TrainConfig(epochs=3, freeze="passages")
 
 
+def test_further_language_models_are_found_beside_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    text = GOOD.replace(
+        'lm = "owner/name"', 'lm = "owner/name"\nalso = ["second", "owner/third"]\nalso-template = ["{text}", "second {text}"]'
+    )
+    found = read_config(config_file(tmp_path, text)).label
+    assert found.also == (str(tmp_path / "second"), "owner/third")
+    assert found.also_template == ("{text}", "second {text}")
+
+
 def test_every_field_of_every_stage_can_be_written_and_read(tmp_path: Path) -> None:
     values = {
         "encoder": EncoderConfig(model="m", passage_model="n"),
@@ -80,6 +90,8 @@ def test_every_field_of_every_stage_can_be_written_and_read(tmp_path: Path) -> N
         ("top-k = 7", "top-k = 7.5", r"\[mine\]: top_k is 7.5, expected int"),
         ("top-k = 7", "top-k = 0", "top_k is 0, expected more than 0"),
         ('store = "f16"', 'store = "f8"', "store is 'f8', expected f32 or f16"),
+        ('lm = "owner/name"', 'lm = "owner/name"\nalso = "x"', r"\[label\]: also is 'x', expected a list of strings"),
+        ('lm = "owner/name"', 'lm = "owner/name"\nalso = [1]', r"\[label\]: also is \[1\], expected a list of strings"),
         ('lm = "owner/name"', "", r"\[label\]: missing key 'lm'"),
         ("epochs = 3", "epochs = true", "epochs is True, expected int"),
         ('freeze = "passages"', 'freeze = "all"', "freeze is 'all', expected none or passages or queries"),

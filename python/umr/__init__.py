@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from umr.encoder.encoder import DualEncoder, load_encoder
     from umr.errors import UmrError
     from umr.judge import judge, read_test_set
-    from umr.label import label
+    from umr.label import forecast_labels, label
+    from umr.label.inspect import inspect_labels
     from umr.mine import mine
     from umr.retrieve import search
     from umr.rounds import RunConfig, read_config, run
@@ -37,7 +38,7 @@ _HOMES = {
     "EncoderConfig": "config", "MineConfig": "config", "LabelConfig": "config", "TrainConfig": "config",
     "Workspace": "data.workspace", "create_workspace": "data.workspace", "open_workspace": "data.workspace",
     "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "rounds", "read_config": "rounds",
-    "judge": "judge", "read_test_set": "judge", "search": "retrieve",
+    "forecast_labels": "label", "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
     "DualEncoder": "encoder.encoder", "load_encoder": "encoder.encoder", "UmrError": "errors",
 }  # fmt: skip
 
@@ -51,6 +52,8 @@ __all__ = [
     "UmrError",
     "Workspace",
     "create_workspace",
+    "forecast_labels",
+    "inspect_labels",
     "judge",
     "label",
     "load_encoder",

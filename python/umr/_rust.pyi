@@ -8,8 +8,9 @@ Letters of shapes: n passages, Q queries, k candidates, B batch, C or c passages
 m and b anything.
 """
 
+from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_files",
     "merge_scores",
+    "merge_stores",
     "merge_topk",
     "permutation",
     "plan_batches",
@@ -273,6 +275,166 @@ def merge_scores(
     Raises:
         FormatError: a file is no score segment.
         InputError: a file is missing.
+    """
+
+def merge_stores(
+    stores: list[list[str]],
+    query_keys: NDArray[np.uint64],
+    passage_keys: NDArray[np.uint64],
+    rows: NDArray[np.uint32],
+    *,
+    out: str | None = None,
+    memory: int = 0,
+    threads: int = 0,
+    counter: Counter | None = None,
+) -> tuple[NDArray[np.float32] | None, list[dict[str, int]], list[str]]:
+    """The scores of candidates in M stores; query q wants `passage_keys[rows[q, j]]` for every j.
+
+    Within a store the first record of a pair counts: segments in the order given, records in the order written. The
+    bytes depend neither on threads nor on memory. Beside the scores it takes about 12 bytes a passage and a query.
+
+    Arguments:
+        stores: the score segments of each store.
+        query_keys: [Q, 2] content keys; queries may share one.
+        passage_keys: [n, 2] content keys; passages may share one.
+        rows: [Q, k] rows of `passage_keys`; 2**32 - 1 stands for no passage.
+        out: a .npy file that is to take the scores instead of memory; it appears when it is whole.
+        memory: bytes of queries and their scores in work at once; fewer bytes mean more passes over the segments, and
+            bound the memory where there is an `out`. 0 for a single pass.
+        threads: 0 for all.
+        counter: counts records read.
+
+    Returns:
+        scores [M, Q, k], NaN where a store lacks the pair (None where they went to `out`); the counts of each store
+        (`records`, `torn`, `duplicates` and `conflicts`, a record once a query that wants it); the torn segments.
+
+    Raises:
+        FormatError: a file is no score segment.
+        InputError: a file is missing.
+        StorageError: `out` cannot be written.
+        UsageError: shapes do not meet, or a row names no passage.
+    """
+
+@final
+class Linear:
+    """Packed weights of one product y = W R (s x) + b; R turns blocks of 128 inputs by the orthonormal Walsh-Hadamard matrix."""
+
+    def __init__(
+        self,
+        kind: str,
+        weights: Sequence[NDArray[np.float32] | NDArray[np.uint16]],
+        *,
+        group: int = 0,
+        units: NDArray[np.float32] | None = None,
+        bias: list[float] | None = None,
+        smooth: list[float] | None = None,
+        turned: bool = False,
+        paired: bool = False,
+    ) -> None:
+        """Pack.
+
+        Arguments:
+            kind: f32, bf16 or int8: what weights and inputs are multiplied as. Inputs of int8 get a unit and a zero a row.
+            weights: matrices [n, K], one below the other: float32, or the bits of bf16 as uint16.
+            group: int8: inputs that share a unit, a multiple of 4; 0 for all.
+            units: int8: [N, groups] float32 value of one unit of a code; None to take the largest weight over 127.
+            bias: b, [N].
+            smooth: s, [K].
+            turned: whether there is an R.
+            paired: two matrices of as many rows, kept in turns (a gate and what it opens).
+
+        Raises:
+            InputError: weights without rows or columns, or groups that do not fit.
+            NotFiniteError: a weight is not finite.
+            UsageError: shapes do not meet.
+        """
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the packed weights."""
+
+    def target_logp(
+        self,
+        states: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        *,
+        cap: float | None = None,
+        counter: Counter | None = None,
+    ) -> NDArray[np.float32]:
+        """Log-probabilities of targets, these being the weights of a vocabulary; no logit but theirs is ever kept.
+
+        Arguments:
+            states: [m, K] that predict.
+            rows: [t] which of them predicts a target.
+            targets: [t] token ids.
+            cap: logits become cap tanh(logit / cap).
+            counter: unused, for long calls' common face.
+
+        Returns:
+            [t] float32 nats; the same bytes at any thread count.
+        """
+
+@final
+class Decoder:
+    """A causal language model on the processor: RMS norms, rotary positions, grouped heads, gated blocks."""
+
+    def __init__(self, sizes: dict[str, Any], layers: list[dict[str, Any]], head: Linear) -> None:
+        """Put a model together.
+
+        Arguments:
+            sizes: width, heads, shared (heads of keys and values), size (of a head), eps, scale (of attention scores),
+                activation (silu or gelu_tanh), cap (of logits, or None), kind (of the products of attention: f32, else
+                bf16 where the processor multiplies it), ropes (frequencies [size / 2] and a factor each), norm (the last).
+            layers: before_attention, qkv, query_norm, key_norm, rope (which), window, out, after_attention, before_mlp,
+                gate_up (paired), down, after_mlp, prefix (keys and values of the first tokens): norms are lists of
+                numbers, products are `Linear`; what a model lacks is None.
+            head: the vocabulary.
+
+        Raises:
+            UsageError: the parts do not fit together.
+        """
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the packed weights."""
+
+    def logp(
+        self,
+        states: NDArray[np.float32],
+        parent: NDArray[np.int64],
+        trees: NDArray[np.int64],
+        known: NDArray[np.int32],
+        predict: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        *,
+        counter: Counter | None = None,
+    ) -> NDArray[np.float32]:
+        """Log-probabilities of target tokens of a forest (`umr.label.pack`).
+
+        Arguments:
+            states: [T, H] embeddings.
+            parent: [T] place of the token before, -1 for the first of a tree.
+            trees: [n, 3] where each tree begins, where its trunk ends, and where it ends.
+            known: [T] which token of the prefix a token is, or -1.
+            predict: [m] places that predict, ascending.
+            rows: [t] index into `predict`.
+            targets: [t] token ids.
+            counter: unused, for long calls' common face.
+
+        Returns:
+            [t] float32 nats; the same bytes in any company and at any thread count.
+
+        Raises:
+            UsageError: shapes do not meet, or this is no forest.
+        """
+
+def instructions(kind: str) -> str:
+    """What f32, bf16 or int8 is multiplied with on this processor: avx512, avx2 or portable.
+
+    Raises:
+        InputError: no such kind.
     """
 
 def sample_candidates(seed: int, step: int, queries: NDArray[np.uint32], counts: NDArray[np.uint32], c: int) -> NDArray[np.uint32]:

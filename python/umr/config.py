@@ -6,17 +6,22 @@ The command line takes its help texts from here, so that an option is described 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from umr.errors import UsageError
+from umr.sizes import bytes_of
 
 Pooling = Literal["mean", "cls", "last"]
 Similarity = Literal["dot", "cosine"]
 Title = Literal["text", "pair", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
 StoredPrecision = Literal["f32", "f16"]
+LabelPrecision = Literal["auto", "fp32", "bf16", "int8"]
+Weights = Literal["native", "int8", "int4"]
+Correction = Literal["none", "empty", "average"]
 Reduction = Literal["mean", "sum"]
 Negatives = Literal["in-batch", "own"]
 Duplicates = Literal["merge", "keep"]
@@ -88,15 +93,49 @@ class LabelConfig:
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target tokens.")
     source_length: int = setting(512, "Longest prompt with its passage, in tokens; only the passage is ever cut. The paper: 512.")
-    precision: Precision = setting("auto", "fp32, bf16, or auto (the faster one here, measured and said).")
-    pack_tokens: int = setting(1024, "Tokens in one forward pass of the language model.")
+    precision: LabelPrecision = setting(
+        "auto",
+        "fp32, bf16, auto (the faster of the two here, measured and said), or int8 (calibrated, our own kernels; see docs/labels.md).",
+    )
+    weights: Weights = setting(
+        "native", "Keep the language model's weights as they are, or in int8 or int4 (for models larger than memory)."
+    )
+    chat: bool = setting(False, "Wrap the prompt in the model's own chat template; off, a chat model continues plain text.")
+    memory: str | None = setting(None, "Working memory of labelling, such as 8GB. (default: most of what is free)")
+    pack_tokens: int | None = setting(None, "Tokens in one forward pass of the language model. (default: from --memory)")
+    fuse: float = setting(
+        0.0, "Weight of the retriever's z-scored score beside the likelihood's 1 in the labels; 0 takes the likelihood alone."
+    )
+    correct: Correction = setting(
+        "none",
+        "Taken out of the scores: empty, the question's likelihood under an empty passage (makes scores of different questions "
+        "comparable, moves no label); average, what the languages of question and passage alone do (against same-language bias).",
+    )
+    also: tuple[str, ...] = setting(
+        (), "Further language models, whose scores are averaged with the first's (z-scored for each query); named one by one."
+    )
+    also_template: tuple[str, ...] = setting(
+        (), "Further prompts for the first language model; each is scored and averaged like a further language model."
+    )
+    screen: int | None = setting(None, "Score at most so many candidates a query, the retriever's best first. (default: all)")
     store: str | None = setting(None, "Folder of the score stores; work folders that share it share scores. (default: WORK/scores)")
     temperature: float = setting(0.1, "Scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.")
     share: bool = setting(True, "Run a passage once for all the queries that mined it; off scores whole pairs one by one.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
 
     def __post_init__(self) -> None:
-        _positive(self, "source_length", "pack_tokens", "temperature")
+        _positive(self, "source_length", "temperature", *(n for n in ("pack_tokens", "screen") if getattr(self, n) is not None))
+        if not 0 <= self.fuse < math.inf:
+            raise UsageError(f"fuse is {self.fuse}, expected a finite weight of at least 0")
+        if self.memory is not None:
+            bytes_of(self.memory, "memory")
+        for name, what in (("also", "names of language models"), ("also_template", "templates")):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+                raise UsageError(f"{name} is {value!r}, expected a tuple of {what}", f'write {name}=("...",)')
+        twice = [name for at, name in enumerate(self.also) if name in (self.lm, *self.also[:at])]
+        if twice:
+            raise UsageError(f"the language model {twice[0]!r} is named twice", "name each language model once, in lm or in also")
 
 
 @dataclass(frozen=True)
@@ -170,6 +209,10 @@ def from_mapping(config: type[Config], values: Mapping[str, Any], where: str) ->
 
 
 def _checked(value: Any, kind: Any, where: str) -> Any:
+    if get_origin(kind) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
+            return tuple(value)
+        raise UsageError(f"{where} is {value!r}, expected a list of strings")
     options = [o for o in get_args(kind) if o is not type(None)] or [kind]
     for option in options:
         if get_args(option) and value in get_args(option):

@@ -38,6 +38,14 @@ class RoundLayout:
         """Scores and labels, one row a (query, passage)."""
         return self.folder / "labels.parquet"
 
+    def plan(self, fingerprint: str) -> Path:
+        """Plan of an unfinished labelling: removed when it ends."""
+        return self.folder / f"plan-{fingerprint[:16]}"
+
+    def plans(self) -> list[Path]:
+        """The plans that are there."""
+        return sorted(self.folder.glob("plan-*"))
+
     @property
     def training(self) -> Path:
         """State of an unfinished training: removed when it ends."""

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 class Bar(Protocol):
-    """A running bar; `advance` adds finished items."""
+    """A running bar; `advance` adds finished items, `note` says something beside them."""
 
     def advance(self, items: float) -> None:
         """Add `items` finished items."""
+
+    def note(self, text: str) -> None:
+        """Show a few words beside the bar, in place of those before."""
 
 
 class Reporter(Protocol):
@@ -39,6 +42,9 @@ class Reporter(Protocol):
 
 class _SilentBar:
     def advance(self, items: float) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass
 
 

@@ -21,7 +21,7 @@ from umr.storage import storage_error
 from umr.train import train
 
 TABLES = {"encoder", "mine", "label", "train"}
-MODELS = ("model", "passage_model", "lm")  # keys whose values may be paths
+MODELS = ("model", "passage_model", "lm", "also")  # keys whose values may be paths
 KEYS = {"work": str, "passages": list, "queries": list, "rounds": int, "lang": str}
 NAMED = {str: "a string", list: "a list of strings", int: "a whole number"}
 
@@ -88,10 +88,15 @@ def _beside(folder: Path, name: str, table: Mapping[str, Any]) -> dict[str, Any]
     """The table with its relative paths taken from `folder`; a model that is no folder or file there stays the name that it is."""
     found = dict(table)
     for key, value in table.items():
-        is_model = key.replace("-", "_") in MODELS and isinstance(value, str) and value and (folder / value).exists()
-        if is_model or (name == "label" and key == "store" and isinstance(value, str)):
+        if key.replace("-", "_") in MODELS:
+            found[key] = [_model(folder, item) for item in value] if isinstance(value, list) else _model(folder, value)
+        elif name == "label" and key == "store" and isinstance(value, str):
             found[key] = str(folder / value)
     return found
+
+
+def _model(folder: Path, value: Any) -> Any:
+    return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
 
 
 def _check(path: Path, value: Mapping[str, Any]) -> None:

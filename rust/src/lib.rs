@@ -16,13 +16,18 @@ pub mod tokens;
 
 // Exact search.
 pub mod dot;
+#[macro_use]
+pub mod gemm;
 pub mod quant;
 pub mod search;
 pub mod shards;
 pub mod topk;
 
+// Language models.
+pub mod decoder;
+
 // Scores of (query, passage) pairs.
-pub mod labels;
+pub mod merge;
 pub mod scores;
 
 #[cfg(feature = "python")]
@@ -47,10 +52,15 @@ mod _rust {
         batches::sample_candidates,
         // handles
         counter::Counter,
+        decoder::Decoder,
+        decoder::Linear,
+        // language models
+        decoder::instructions,
         records::Records,
         scores::ScoreLog,
         // scores
         scores::merge_scores,
+        scores::merge_stores,
         // search
         search::merge_topk,
         search::search,

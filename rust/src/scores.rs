@@ -59,50 +59,6 @@ pub fn decode(bytes: &[u8; RECORD]) -> Option<(Pair, f32)> {
     Some(((key(0), key(2)), f32::from_le_bytes(words[8])))
 }
 
-/// The intact records of a segment and whether something torn follows them.
-pub struct Segment<'a> {
-    records: &'a [[u8; RECORD]],
-    tail: bool,
-}
-
-impl<'a> Segment<'a> {
-    /// Reads the header. A file cut inside its header is torn and holds nothing; other first bytes are an error.
-    pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self> {
-        let expected = header();
-        if bytes.len() < HEADER && expected.starts_with(bytes) {
-            return Ok(Self {
-                records: &[],
-                tail: true,
-            });
-        }
-        if !bytes.starts_with(&expected) {
-            let message = "not a score segment: expected UMRSCOR1 and version 1 at its start";
-            return Err(Error::format(
-                path,
-                None,
-                message,
-                "remove it from the scores folder",
-            ));
-        }
-        let (records, rest) = bytes[HEADER..].as_chunks::<RECORD>();
-        Ok(Self {
-            records,
-            tail: !rest.is_empty(),
-        })
-    }
-
-    /// Calls `visit` for every intact record; returns their number and whether the segment is torn.
-    pub fn each(&self, mut visit: impl FnMut(Pair, f32) -> Result<()>) -> Result<(u64, bool)> {
-        for (at, bytes) in self.records.iter().enumerate() {
-            let Some((pair, score)) = decode(bytes) else {
-                return Ok((at as u64, true));
-            };
-            visit(pair, score)?;
-        }
-        Ok((self.records.len() as u64, self.tail))
-    }
-}
-
 /// A segment open for appending.
 #[derive(Debug)]
 pub struct ScoreLog {
@@ -180,24 +136,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_tail_of_any_length_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.scores");
-        let mut log = ScoreLog::create(&path).unwrap();
-        log.append(&[[1, 2], [3, 4]], &[[5, 6], [7, 8]], &[-1.5, -2.5])
-            .unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        assert_eq!(whole.len(), HEADER + 2 * RECORD);
-        for length in 0..=whole.len() {
-            let segment = Segment::parse(&path, &whole[..length]).unwrap();
-            let (records, torn) = segment.each(|_, _| Ok(())).unwrap();
-            let kept = length.saturating_sub(HEADER);
-            assert_eq!(records, (kept / RECORD) as u64);
-            assert_eq!(torn, length < HEADER || kept % RECORD != 0, "{length}");
-        }
-    }
-
-    #[test]
     fn every_flipped_byte_stops_the_segment() {
         let record = encode(([1, 2], [3, 4]), 0.5);
         assert_eq!(decode(&record), Some((([1, 2], [3, 4]), 0.5)));
@@ -227,10 +165,6 @@ mod tests {
         assert!(matches!(
             log.append(&[], &[], &[]),
             Err(Error::Shape { .. })
-        ));
-        assert!(matches!(
-            Segment::parse(&path, b"something else"),
-            Err(Error::Format { .. })
         ));
     }
 }

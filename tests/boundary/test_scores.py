@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from umr._rust import Counter, ScoreLog, merge_scores
+from umr._rust import Counter, ScoreLog, merge_scores, merge_stores
 from umr.errors import FormatError, InputError, ScoreError, StorageError, UsageError
 
 Keys = NDArray[np.uint64]
@@ -84,3 +84,37 @@ def test_nothing_wanted_and_no_segments() -> None:
     scores, stats = merge_scores([], keys(), keys())
     assert scores.shape == (0,)
     assert stats["records"] == 0
+
+
+def test_stores_merge_into_one_table(tmp_path: Path) -> None:
+    first = segment(tmp_path / "a", keys(1, 2), keys(5, 6), [-1.0, -2.0])
+    second = segment(tmp_path / "b", keys(1, 2), keys(5, 5), [-3.0, -4.0])
+    rows, counter = np.array([[0, 2**32 - 1], [1, 0]], np.uint32), Counter()
+    scores, counts, torn = merge_stores([[first, second], [second]], keys(1, 2), keys(5, 6), rows, counter=counter)
+    assert scores is not None
+    assert scores.dtype == np.float32
+    expected = [[[-1, np.nan], [-2, -4]], [[-3, np.nan], [np.nan, -4]]]
+    assert np.array_equal(scores, np.array(expected, np.float32), equal_nan=True)
+    assert counts[0] == {"records": 4, "torn": 0, "duplicates": 0, "conflicts": 1}
+    assert counts[1] == {"records": 2, "torn": 0, "duplicates": 0, "conflicts": 0}
+    assert (torn, counter.value) == ([], 6)
+
+
+def test_a_table_goes_into_a_file_and_torn_segments_are_named(tmp_path: Path) -> None:
+    path = Path(segment(tmp_path / "a", keys(1, 2), keys(5, 6), [-1.0, -2.0]))
+    path.write_bytes(path.read_bytes()[:-1])
+    rows, out = np.array([[0], [1], [0]], np.uint32), tmp_path / "scores.npy"
+    found = merge_stores([[str(path)]], keys(1, 2, 1), keys(5, 6), rows, out=str(out), memory=1, threads=2)
+    assert found == (None, [{"records": 1, "torn": 1, "duplicates": 0, "conflicts": 0}], [str(path)])
+    assert np.array_equal(np.load(out), np.array([[[-1], [np.nan], [-1]]], np.float32), equal_nan=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "scores.npy"]
+
+
+def test_tables_that_do_not_fit_are_refused() -> None:
+    rows = np.zeros((1, 2), np.uint32)
+    with pytest.raises(UsageError, match="2 query keys do not meet 2 pairs"):
+        merge_stores([], keys(1, 2), keys(5), rows)
+    with pytest.raises(UsageError, match="row 3 of 1 passages"):
+        merge_stores([], keys(1), keys(5), rows + np.uint32(3))
+    with pytest.raises(UsageError, match=r"rows: expected a C-contiguous uint32 array of shape \[Q, k\]"):
+        merge_stores([], keys(1), keys(5), rows[0])

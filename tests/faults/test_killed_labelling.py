@@ -1,97 +1,96 @@
-"""Labelling killed in the middle (SIGKILL, no clean-up): the next run keeps every finished pair and ends with the same bytes."""
+"""Labelling killed at random moments (SIGKILL, no clean-up): every finished batch is kept, and the end is that of an unbroken run."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tiny
+import umr
 
 HERE = Path(__file__).resolve()
-
-# The stage with a stand-in for the language model (and without torch): one pair a forward pass, slowly, each told on stdout.
-STAGE = """
-import sys, time, types, zlib
-from pathlib import Path
-import numpy as np
-
-models = types.ModuleType("umr.models.lm")
-models.find_lm = lambda name, reporter: types.SimpleNamespace(encoder_decoder=False, fingerprint="f", name=name, folder=name)
-sys.modules["umr.models.lm"] = models
-sys.modules["umr.models.device"] = types.SimpleNamespace(pick_device=str, keep_precision=lambda plan, precision, *_: precision)
-from importlib import import_module
-stage = import_module("umr.label")
-from umr.config import LabelConfig
-from umr.data.workspace import open_workspace
-
-class Slow:
-    def score(self, groups):
-        for group in groups:
-            for q in group.questions:
-                print(f"{group.title}|{group.text}|{q.text}|{q.lang}", flush=True)
-                time.sleep(float(sys.argv[2]))
-                value = zlib.crc32((group.title + group.text + q.text).encode()) % 997 / 300
-                yield [q.pair], np.array([-value], dtype=np.float32)
-
-stage._scorer = lambda *_: Slow()
-stage.label(open_workspace(Path(sys.argv[1])), LabelConfig(lm="lm", precision="fp32"))
-assert "torch" not in sys.modules, "this test should start fast"
-"""
-
-
-def run(work: Path, pause: float) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(HERE.parents[2] / "python"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-c", STAGE, str(work), str(pause)], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
-
-
-def finished_run(work: Path) -> str:
-    with run(work, 0) as process:
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    return output
+KILLS = 20
+PAIRS = 30 * 6
+HEADER = 32  # bytes of a segment before its records
+Runs = dict[str, tuple[Path, list[int], str]]  # work folder, exit codes, what was said on stderr
+RECORD = struct.Struct("<QQQQfI")  # question, passage, score, checksum
 
 
 def made(folder: Path, corpus: tiny.TinyCorpus) -> Path:
-    tiny.mined(tiny.workspace(folder, corpus), k=4)
+    tiny.mined(tiny.workspace(folder, corpus), k=6)
     return folder
 
 
-def test_a_killed_labelling_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    corpus = tiny.tiny_corpus(tmp_path / "corpus")
-    broken, whole = made(tmp_path / "broken", corpus), made(tmp_path / "whole", corpus)
-    with run(broken, 0.05) as first:
-        assert first.stdout is not None
-        begun = [first.stdout.readline() for _ in range(10)]  # the tenth is being scored: nine are on the device
-        first.send_signal(signal.SIGKILL)
-        rest = first.stdout.read().splitlines(keepends=True)
-        assert first.wait() == -signal.SIGKILL
-    assert not (broken / "round-0" / "label.json").exists()
-    assert not (broken / "round-0" / "labels.parquet").exists()
+def batches(work: Path) -> list[list[tuple[str, ...]]]:
+    """The batches that each labelling began, as the pairs in them."""
+    found: dict[int, list[tuple[str, ...]]] = {}
+    for line in Path(f"{work}.log").read_text().splitlines():
+        number, *pairs = line.split()
+        found.setdefault(int(number), []).append(tuple(pairs))
+    return [found.get(number, []) for number in range(max(found) + 1)]
 
-    scored = finished_run(broken).splitlines(keepends=True)
-    assert len(set(scored)) == len(scored)
-    finished = set(begun) | set(rest)
-    assert len(finished & set(scored)) <= 1  # the pair that was in the model's hands
-    assert len(finished | set(scored)) == 32
 
-    finished_run(whole)
+def records(work: Path) -> list[tuple[int, ...]]:
+    """(question, passage, score as bits) of everything in the score stores, in order of keys; torn ends are left out."""
+    found = []
+    for segment in (work / "scores").glob("*/*.scores"):
+        content = segment.read_bytes()[HEADER:]
+        whole = len(content) // RECORD.size * RECORD.size
+        found += [values[:5] for values in RECORD.iter_unpack(content[:whole])]
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Three work folders on one corpus: labelled without a break, killed again and again, labelled by two at once; and how each ended."""
+    folder = tmp_path_factory.mktemp("labelling")
+    corpus = tiny.tiny_corpus(folder / "corpus", passages=40, queries=30)
+    jobs = [
+        {"work": str(made(folder / name, corpus)), "kills": kills, "together": together, "pause": pause}
+        for name, kills, together, pause in (("whole", 0, 1, 0), ("broken", KILLS, 1, 0.02), ("double", 0, 2, 0.005))
+    ]
+    path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(HERE.with_name("nursery.py")), str(tiny.llama(folder / "llama")), json.dumps(jobs)]
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    ended = json.loads(ran.stdout.splitlines()[-1])
+    return {Path(job["work"]).name: (Path(job["work"]), codes, ran.stderr) for job, codes in zip(jobs, ended, strict=True)}
+
+
+def test_twenty_kills_cost_a_batch_each_and_change_no_byte(runs: Runs) -> None:
+    (whole, codes, errors), (broken, ended, _) = runs["whole"], runs["broken"]
+    assert codes == [0], errors
+    assert ended == [-signal.SIGKILL] * KILLS + [0], errors
+
+    (plan,) = batches(whole)
+    assert len(plan) > 2 * KILLS
+    done: set[tuple[str, ...]] = set()
+    for begun in batches(broken):
+        assert len(begun) == len(set(begun))
+        assert set(begun) <= set(plan), "another plan than that of an unbroken run"
+        assert len(done & set(begun)) <= 1, "more than the batch that was in work is repeated"
+        done |= set(begun)
+    assert done == set(plan)
+
+    assert len(records(whole)) == PAIRS
+    assert sorted(set(records(broken))) == records(whole)
     assert (broken / "round-0" / "labels.parquet").read_bytes() == (whole / "round-0" / "labels.parquet").read_bytes()
-    assert json.loads((broken / "round-0" / "label.json").read_text())["pairs"] == 32
+    assert json.loads((broken / "round-0" / "label.json").read_text())["pairs"] == PAIRS
+    assert not list((broken / "round-0").glob("plan-*"))
 
 
-def test_two_labellings_at_once_write_segments_of_their_own(tmp_path: Path) -> None:
-    corpus = tiny.tiny_corpus(tmp_path / "corpus")
-    work = made(tmp_path / "work", corpus)
-    with run(work, 0.03) as one, run(work, 0.03) as two:
-        for process in (one, two):
-            process.communicate(timeout=120)
-    assert (one.returncode, two.returncode) == (0, 0)
-    segments = list((work / "scores").glob("*/*.scores"))
-    assert len(segments) in (1, 2)  # two unless the first was done before the second began
-    assert json.loads((work / "round-0" / "label.json").read_text())["pairs"] == 32
+def test_two_labellings_at_once_write_segments_of_their_own(runs: Runs) -> None:
+    (whole, *_), (double, ended, errors) = runs["whole"], runs["double"]
+    assert ended == [0, 0], errors
+    assert len(list((double / "scores").glob("*/*.scores"))) in (1, 2)  # two unless the first was done before the second began
+    assert json.loads((double / "round-0" / "label.json").read_text())["pairs"] == PAIRS
+    assert set(records(double)) == set(records(whole))
+    assert (double / "round-0" / "labels.parquet").read_bytes() == (whole / "round-0" / "labels.parquet").read_bytes()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -19,51 +20,59 @@ from umr.config import LabelConfig
 from umr.data.candidates import read_candidates
 from umr.data.labels import read_labels
 from umr.errors import InputError, MismatchError, ScoreError, UsageError
-from umr.label.work import Group, Scored
+from umr.label import score as scoring
+from umr.label.engines import Engine
+from umr.label.pack import Tree
 from umr.manifest import read_manifest
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 
-Pair = tuple[str, str, str, str]  # title, text, question, language
+Pair = tuple[int, ...]  # token ids of source and target
+Contents = Callable[..., list[Pair]]
+TEMPLATE = "{title}. {text} {language}:"
 
 
 class Counting:
-    """A scorer that counts: a score that is a function of the pair's content, three pairs at a time."""
+    """A scorer that counts: a score that is a function of the pair's tokens."""
+
+    unit, bytes_per_token, shared = "packed", 1000, True
 
     def __init__(self) -> None:
         self.scored: list[Pair] = []
-        self.made = 0
+        self.made = self.calls = 0
         self.stop_after: int | None = None
-        self.spoil: str | None = None
+        self.spoil: Pair | None = None
         self.value = float("nan")
 
-    def __call__(self, *_: Any) -> Counting:
+    def __call__(self, *_: Any) -> Engine:
         self.made += 1
-        return self
+        return Engine(self, self.shared, "cpu", 1e9)
 
-    def score(self, groups: Iterable[Group]) -> Iterator[Scored]:
-        pairs = [(q.pair, (g.title, g.text, q.text, q.lang)) for g in groups for q in g.questions]
-        for start in range(0, len(pairs), 3):
-            some = pairs[start : start + 3]
-            if self.stop_after is not None and len(self.scored) + len(some) > self.stop_after:
-                raise KeyboardInterrupt
-            self.scored += [content for _, content in some]
-            yield [number for number, _ in some], np.array([self.of(content) for _, content in some], dtype=np.float32)
+    def score(self, trees: Sequence[Tree]) -> Any:
+        pairs = [(*tree.trunk, *branch.ids) for tree in trees for branch in tree.branches]
+        if self.stop_after is not None and len(self.scored) + len(pairs) > self.stop_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        self.scored += pairs
+        return np.array([self.of(pair) for pair in pairs], dtype=np.float32)
+
+    def flops(self, trees: Sequence[Tree]) -> float:
+        return 1e6 * sum(tree.tokens for tree in trees)
 
     def of(self, pair: Pair) -> float:
-        return self.value if pair[2] == self.spoil else -(hash(pair) % 1000) / 300
+        return self.value if pair == self.spoil else -(zlib.crc32(str(pair).encode()) % 1000) / 300
 
 
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr(stage, "_scorer", counting)
+    monkeypatch.setattr(scoring, "engine_for", counting)
     return counting
 
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32")
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", template=TEMPLATE, pack_tokens=200)
 
 
 @pytest.fixture
@@ -73,16 +82,26 @@ def work(tmp_path: Path) -> Any:
     return made
 
 
-def contents(work: Any, candidates: Any) -> list[Pair]:
-    """All pairs of a round, slowly."""
-    texts, found = work.queries.texts(), []
-    for q, row in enumerate(candidates.rows):
-        for title, text in work.passages.texts(row):
-            found.append((title, text, texts[q], work.queries.langs[q]))
-    return found
+@pytest.fixture
+def contents(lm: Callable[..., Any]) -> Callable[..., list[Pair]]:
+    """All pairs of a round as the model reads them, slowly."""
+    tokenizer = lm("llama").tokenizer
+
+    def tokens(text: str, special: bool) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=special).input_ids)
+
+    def make(work: Any, candidates: Any, template: str = TEMPLATE) -> list[Pair]:
+        texts, found = work.queries.texts(), []
+        for q, row in enumerate(candidates.rows):
+            for title, text in work.passages.texts(row):
+                filled = twin.source(template, title, text, work.queries.langs[q])
+                found.append((*tokens(filled, True), *tokens(texts[q], False)))  # its tokenizer puts the space itself
+        return found
+
+    return make
 
 
-def test_every_pair_is_scored_once_and_labelled(work: Any, config: LabelConfig, scorer: Counting) -> None:
+def test_every_pair_is_scored_once_and_labelled(work: Any, config: LabelConfig, scorer: Counting, contents: Contents) -> None:
     made = stage.label(work, config)
     pairs = contents(work, made.candidates)
     assert sorted(scorer.scored) == sorted(pairs)
@@ -94,12 +113,22 @@ def test_every_pair_is_scored_once_and_labelled(work: Any, config: LabelConfig, 
     assert (kept.labels == made.labels).all()
 
 
-def test_the_real_scorer_stands_behind_the_stage(work: Any, config: LabelConfig, lm: Callable[..., Any]) -> None:
-    model = lm("llama")
-    made = stage.label(work, replace(config, temperature=0.5))
+@pytest.mark.parametrize("options", [{"pack_tokens": None}, {"pack_tokens": 90}, {"memory": "1MB", "pack_tokens": None}, {"share": False}])
+@pytest.mark.parametrize("name", ["llama", "mt5"])
+def test_the_real_scorer_stands_behind_the_stage(
+    work: Any, config: LabelConfig, lm: Callable[..., Any], lm_folder: Callable[..., Path], name: str, options: dict[str, Any]
+) -> None:
+    model, twins = (
+        lm(name),
+        {"llama": (twin.causal, twin.CAUSAL, "{}"), "mt5": (twin.encoder_decoder, twin.ENCODER_DECODER, "Question: {}")},
+    )
+    one, template, target = twins[name]
+    made = stage.label(work, replace(config, lm=str(lm_folder(name)), template=None, temperature=0.5, **options))
+    texts = work.queries.texts()
     expected = [
-        twin.causal(model.model, model.tokenizer, twin.source(twin.CAUSAL, title, text, lang), f" {query}")
-        for title, text, query, lang in contents(work, made.candidates)
+        one(model.model, model.tokenizer, twin.source(template, title, text, work.queries.langs[q]), target.format(texts[q]))
+        for q, row in enumerate(made.candidates.rows)
+        for title, text in work.passages.texts(row)
     ]
     assert np.abs(made.scores.reshape(-1) - expected).max() <= 1e-4
     assert np.abs(made.labels - slow.labels(np.reshape(expected, made.scores.shape).tolist(), 0.5)).max() <= 1e-3
@@ -125,7 +154,7 @@ def test_another_temperature_is_refused_then_made_without_scoring(work: Any, con
     assert scorer.made == 1
 
 
-def test_the_next_round_scores_new_pairs_alone(work: Any, config: LabelConfig, scorer: Counting) -> None:
+def test_the_next_round_scores_new_pairs_alone(work: Any, config: LabelConfig, scorer: Counting, contents: Contents) -> None:
     before = stage.label(work, config)
     known = set(contents(work, before.candidates))
     scorer.scored.clear()
@@ -156,18 +185,20 @@ def test_another_work_folder_at_the_same_store_scores_nothing(work: Any, config:
 
 
 def test_an_interrupted_labelling_keeps_what_is_finished(work: Any, config: LabelConfig, scorer: Counting, tmp_path: Path) -> None:
-    scorer.stop_after = 14
+    scorer.stop_after = 20
     with pytest.raises(KeyboardInterrupt):
         stage.label(work, config)
     place = work.layout.round(0)
     assert not place.labelled.exists()
     assert not place.labels.exists()
     done = list(scorer.scored)
-    assert len(done) == 12
+    assert 5 < len(done) <= 20
+    assert len(place.plans()) == 1
     scorer.stop_after = None
     stage.label(work, config)
     assert len(scorer.scored) == len(set(scorer.scored)) == 32
-    assert scorer.scored[:12] == done
+    assert scorer.scored[: len(done)] == done
+    assert place.plans() == []
     unbroken = tiny.workspace(
         tmp_path / "unbroken", tiny.TinyCorpus(tmp_path / "corpus" / "passages.tsv", tmp_path / "corpus" / "queries.jsonl")
     )
@@ -185,6 +216,7 @@ def test_a_torn_segment_loses_its_torn_pairs_alone(work: Any, config: LabelConfi
     again = stage.label(work, config, force=True)
     assert 0 < len(scorer.scored) < 32
     assert len(set(scorer.scored)) == len(scorer.scored)
+    assert len(read_manifest(work.layout.round(0).labelled, "label")["files"]) == 1
     assert (again.scores == first.scores).all()
     assert read_manifest(work.layout.round(0).labelled, "label")["torn"] == 1
     scorer.made = 0
@@ -192,7 +224,9 @@ def test_a_torn_segment_loses_its_torn_pairs_alone(work: Any, config: LabelConfi
     assert scorer.made == 0
 
 
-def test_equal_contents_are_scored_once_and_languages_apart(tmp_path: Path, config: LabelConfig, scorer: Counting) -> None:
+def test_equal_contents_are_scored_once_and_languages_apart(
+    tmp_path: Path, config: LabelConfig, scorer: Counting, contents: Contents
+) -> None:
     (tmp_path / "p.tsv").write_text("id\ttext\ttitle\na\tthe river\t\nb\tthe river\t\nc\tthe river\tRhine\n", encoding="utf-8")
     lines = [("1", "where?", "en"), ("2", "where?", "en"), ("3", "where?", "de")]
     (tmp_path / "q.jsonl").write_text(
@@ -201,7 +235,8 @@ def test_equal_contents_are_scored_once_and_languages_apart(tmp_path: Path, conf
     work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.jsonl"))
     tiny.mined(work, k=3)
     made = stage.label(work, config)
-    assert sorted(scorer.scored) == sorted({(t, "the river", "where?", c) for t in ("", "Rhine") for c in ("en", "de")})
+    assert len(scorer.scored) == 4
+    assert sorted(scorer.scored) == sorted(set(contents(work, made.candidates)))
     assert np.isfinite(made.scores).all()
 
 
@@ -251,24 +286,25 @@ def test_candidates_that_were_changed_are_refused(work: Any, config: LabelConfig
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_score_that_is_not_finite_names_its_pair_and_keeps_the_others(
-    work: Any, config: LabelConfig, scorer: Counting, value: float
+    work: Any, config: LabelConfig, scorer: Counting, contents: Contents, value: float
 ) -> None:
     candidates = read_candidates(work.layout.round(0).candidates)
-    last = int(np.argmax(candidates.rows.max(axis=1)))  # its best passage comes last of all groups
-    scorer.spoil, scorer.value = work.queries.texts()[last], value
+    pairs = contents(work, candidates)
+    shortest = min(range(len(pairs)), key=lambda n: len(pairs[n]))  # comes late
+    scorer.spoil, scorer.value = pairs[shortest], value
     with pytest.raises(ScoreError) as caught:
         stage.label(work, config)
-    named = [p for p in work.passages.ids(candidates.rows[last]) if f"passage {p!r} " in caught.value.message]
-    assert f"query 'q{last}' " in caught.value.message
-    assert len(named) == 1
+    query, rank = divmod(shortest, 4)
+    passage = work.passages.ids(candidates.rows[query, rank : rank + 1])[0]
+    assert f"query 'q{query}' and passage {passage!r} is {value}" in caught.value.message
     assert "fp16" in caught.value.hint
     assert not work.layout.round(0).labelled.exists()
-    done = [p for p in scorer.scored if p[2] != scorer.spoil]
-    scorer.spoil = None
+    done, calls, scorer.spoil, scorer.calls = set(scorer.scored), scorer.calls, None, 0
     scorer.scored.clear()
     stage.label(work, config)
-    assert len(scorer.scored) >= 4
-    assert len(set(scorer.scored) & set(done)) <= 2  # those of the broken forward pass
+    assert calls > 1
+    assert len(done | set(scorer.scored)) == 32
+    assert len(done) + len(scorer.scored) - 32 <= 12  # those of the broken batch
 
 
 def test_a_round_that_was_not_mined_is_refused(tmp_path: Path, config: LabelConfig) -> None:

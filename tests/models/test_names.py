@@ -167,7 +167,9 @@ def test_a_hub_model_is_downloaded_as_safetensors_where_it_has_them(tmp_path: Pa
 
     def download(name: str, allow_patterns: list[str]) -> str:
         asked.append(allow_patterns)
-        (tmp_path / ("model.safetensors" if safe else "config.json")).write_text("")
+        (tmp_path / "config.json").write_text("")
+        if safe:
+            (tmp_path / "model.safetensors").write_text("")
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)

@@ -93,7 +93,7 @@ def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
 
     from umr.label.causal import CausalScorer
     from umr.label.prompt import CAUSAL, Prompt
-    from umr.label.work import Group, Question
+    from umr.label.reading import Reading
     from umr.models.lm import find_lm, load_lm
     from umr.progress import Silent
 
@@ -107,13 +107,13 @@ def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
     expected = json.loads(ran.stdout.splitlines()[-1])["scores"]
     assert len(expected) == 32
 
-    passages = list(dict.fromkeys(p["passage"] for p in pairs))
-    groups = [
-        Group("", text, [Question(n, p["question"], p["lang"]) for n, p in enumerate(pairs) if p["passage"] == text]) for text in passages
-    ]
-    lm = load_lm(find_lm(folder, Silent()), "fp32", torch.device("cpu"))
-    found = {}
-    for numbers, values in CausalScorer(lm, Prompt(*CAUSAL), 512, "mean", 700).score(groups):
-        found |= dict(zip(numbers, values.tolist(), strict=True))
-    assert sorted(found) == list(range(32))
-    assert max(abs(found[n] - value) for n, value in enumerate(expected)) <= 1e-4
+    files = find_lm(folder, Silent())
+    lm = load_lm(files, "fp32", torch.device("cpu"))
+    reading, trees = Reading(Prompt(*CAUSAL), lm.tokenizer, False, 512, lm.context), []
+    for text in dict.fromkeys(p["passage"] for p in pairs):
+        numbers = [n for n, p in enumerate(pairs) if p["passage"] == text]
+        sources = [reading.source(("", text), pairs[n]["lang"], 512) for n in numbers]
+        trees.append(reading.tree(sources, [reading.target(str(n), pairs[n]["question"]) for n in numbers], numbers))
+    assert [branch.pair for tree in trees for branch in tree.branches] == list(range(32))
+    found = CausalScorer(lm, "mean").score(trees)
+    assert np.abs(found - np.array(expected)).max() <= 1e-4

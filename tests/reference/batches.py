@@ -13,12 +13,13 @@ from umr.data.labels import Labels
 
 def make_batch(labels: Labels, queries: list[int], config: TrainConfig, step: int) -> tuple[list[int], list[list[float]]]:
     """Passage rows and labels [B][U] of a batch, one pair at a time."""
-    k = labels.labels.shape[1]
-    count = min(config.passages_per_query, k)
-    rows = np.array(queries, dtype=np.uint32)
-    drawn = sample_candidates(config.seed, step, rows, np.full(len(rows), k, dtype=np.uint32), count).tolist()
     known = [dict(zip(labels.candidates.rows[q].tolist(), labels.labels[q].tolist(), strict=True)) for q in queries]
-    chosen = [[int(labels.candidates.rows[q][place]) for place in places] for q, places in zip(queries, drawn, strict=True)]
+    scored = [[passage for passage, label in mine.items() if label > -math.inf] for mine in known]
+    counts = [len(mine) for mine in scored]
+    count = min(config.passages_per_query, min(counts) if config.duplicates == "keep" else max(counts))
+    rows = np.array(queries, dtype=np.uint32)
+    drawn = sample_candidates(config.seed, step, rows, np.array(counts, dtype=np.uint32), count).tolist()
+    chosen = [[mine[place] for place in places] for mine, places in zip(scored, drawn, strict=True)]
     if config.duplicates == "merge":
         passages = sorted({p for mine in chosen for p in mine})
         return passages, [[known[i].get(p, -math.inf) for p in passages] for i in range(len(queries))]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 
 def labels(scores: Sequence[Sequence[float]], temperature: float) -> list[list[float]]:
-    """log p(passage | query) over the query's own candidates: softmax of score / temperature, in logarithms."""
+    """log p(passage | query) over the query's own scored candidates: softmax of score / temperature, in logarithms; -inf for NaN."""
     return [_row([score / temperature for score in row]) for row in scores]
 
 
 def _row(scaled: Sequence[float]) -> list[float]:
-    largest = max(scaled)
-    total = math.fsum(math.exp(value - largest) for value in scaled)
-    return [value - largest - math.log(total) for value in scaled]
+    scored = [value for value in scaled if not math.isnan(value)]
+    largest = max(scored)
+    total = math.fsum(math.exp(value - largest) for value in scored)
+    return [-math.inf if math.isnan(value) else value - largest - math.log(total) for value in scaled]

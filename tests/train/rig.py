@@ -51,6 +51,9 @@ class _NoBar:
     def advance(self, items: float) -> None:
         pass
 
+    def note(self, text: str) -> None:
+        pass
+
 
 def encoder_config(model: Path | str, **options: Any) -> EncoderConfig:
     """A tiny encoder with its settings said: cosine of means unless told otherwise."""

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -66,6 +66,7 @@ def command(function: Callable[..., Any]) -> Callable[..., None]:
 
 def _make(kind: type, values: Mapping[str, Any]) -> Any:
     """The configuration, or None where its required field was left out."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     missing = [f for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and values[f.name] is None]
     if not missing:
         return kind(**values)
@@ -96,13 +97,15 @@ def _option(kind: type, field: dataclasses.Field[Any], hint: Any) -> inspect.Par
     required = field.default is dataclasses.MISSING
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
+    many = get_origin(hint) is tuple  # an option that may be given many times
     info = typer.Option(
         flag,
+        metavar="<str>" if many else None,
         help=field.metadata["help"],
         rich_help_panel=PANELS[kind],
         show_default=field.default is not None and not required,
     )
-    shown: Any = hint | None if required else hint
+    shown: Any = list[str] if many else hint | None if required else hint
     annotation = Annotated[shown, info]
     default = None if required else field.default
     return inspect.Parameter(_key(kind, field.name), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

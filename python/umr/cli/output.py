@@ -62,7 +62,7 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
     except MemoryError:
         _fail(
             "out of memory",
-            "use fewer tokens at once: --batch-tokens, --pack-tokens, --chunk-tokens",
+            "use fewer tokens at once: --batch-tokens (mine), --memory (label), --chunk-tokens (train)",
             "MemoryError",
             2,
             as_json,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -24,11 +24,14 @@ class _Rate(ProgressColumn):
 
 
 class _Running:
-    def __init__(self, progress: Progress, task: object) -> None:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, items: float) -> None:
-        self._progress.advance(self._task, items)  # type: ignore[arg-type]
+        self._progress.advance(self._task, items)
+
+    def note(self, text: str) -> None:
+        self._progress.update(self._task, note=escape(text))
 
 
 class RichReporter:
@@ -60,6 +63,7 @@ class RichReporter:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self._console, disable=self._quiet, transient=False) as progress:
-            yield _Running(progress, progress.add_task(escape(what), total=total, unit=unit))
+            yield _Running(progress, progress.add_task(escape(what), total=total, unit=unit, note=""))

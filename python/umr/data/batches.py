@@ -78,7 +78,10 @@ def batch_at(labels: Labels, training: Rows, config: TrainConfig, step: int) -> 
 
 
 def make_batch(labels: Labels, queries: Rows, config: TrainConfig, step: int) -> TrainBatch:
-    """Draw C candidates for each query and put them together.
+    """Draw C of each query's scored candidates and put them together.
+
+    A query with fewer than C gives all it has. Where duplicates are kept, which would count one drawn twice twice, C is at
+    most the smallest number that a query of the batch has.
 
     Arguments:
         labels: of all queries.
@@ -88,9 +91,11 @@ def make_batch(labels: Labels, queries: Rows, config: TrainConfig, step: int) ->
     """
     from umr._rust import sample_candidates
 
-    k = labels.labels.shape[1]
-    c = min(config.passages_per_query, k)
-    drawn = sample_candidates(config.seed, step, queries, np.full(len(queries), k, dtype=np.uint32), c)  # [B, C]
+    scored = np.isfinite(labels.labels[queries])  # [B, k]
+    counts = scored.sum(axis=1, dtype=np.uint32)
+    c = min(config.passages_per_query, int(counts.min() if config.duplicates == "keep" else counts.max()))
+    places = np.argsort(~scored, axis=1, kind="stable").astype(np.uint32)  # those of the scored candidates first, in order
+    drawn = np.take_along_axis(places, sample_candidates(config.seed, step, queries, counts, c), axis=1)  # [B, C]
     rows = np.take_along_axis(labels.candidates.rows[queries], drawn, axis=1)  # [B, C]
     if config.duplicates == "keep":
         return _kept(labels, queries, drawn, rows)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.config import LabelConfig
 from umr.data.candidates import Candidates, long_columns, read_candidates
+from umr.data.combine import combine_scores
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
 from umr.layout import RoundLayout
@@ -25,13 +28,14 @@ def normalise(scores: Floats, temperature: float) -> Floats:
     """Log-softmax of each row of scores divided by the temperature.
 
     Arguments:
-        scores: [Q, k] float32 nats.
+        scores: [Q, k] float32 nats, NaN where a candidate was not scored; at least one a row is.
         temperature: divides; the paper's code multiplies by 10, which is 0.1 here.
 
     Returns:
-        [Q, k] float32 log-probabilities; the exponentials of a row sum to 1.
+        [Q, k] float32 log-probabilities, -inf where there is no score; the exponentials of a row sum to 1.
     """
     scaled = scores.astype(np.float64) / temperature
+    scaled[np.isnan(scaled)] = -np.inf
     scaled -= scaled.max(axis=1, keepdims=True)
     labels: Floats = (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))).astype(np.float32)
     return labels
@@ -43,13 +47,15 @@ class Labels:
 
     Arguments:
         candidates: what was scored.
-        scores: [Q, k] float32, nats a query token (or a query, where summed).
-        labels: [Q, k] float32 log-probabilities.
+        scores: [Q, k] float32, nats a query token (or a query, where summed); NaN where a candidate was screened out.
+        labels: [Q, k] float32 log-probabilities, -inf where there is no score.
+        combined: [Q, k] float32 nats that the labels are made of, where they are not the scores; NaN where there is no score.
     """
 
     candidates: Candidates
     scores: Floats
     labels: Floats
+    combined: Floats | None = None
 
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a (query, passage), in order of query and rank."""
@@ -57,7 +63,31 @@ class Labels:
         columns = long_columns(c.query_ids, c.langs, c.rows.shape[1])
         flat = c.rows.reshape(-1)
         columns |= {"passage_id": passages.ids(flat), "passage_row": flat, "retriever_score": c.scores.reshape(-1)}
-        write_columns(path, columns | {"score": self.scores.reshape(-1), "label": self.labels.reshape(-1)})
+        columns |= {"score": self.scores.reshape(-1), "label": self.labels.reshape(-1)}
+        write_columns(path, columns if self.combined is None else columns | {"combined": self.combined.reshape(-1)})
+
+
+def make_labels(
+    candidates: Candidates,
+    scores: Floats,
+    config: LabelConfig,
+    *,
+    others: Sequence[Floats] = (),
+    prior: Floats | None = None,
+    passage_langs: NDArray[Any] | None = None,
+) -> Labels:
+    """Make labels as the configuration says: scores are corrected, averaged and fused, then normalised.
+
+    Arguments:
+        candidates, scores, others, prior, passage_langs: see `combine_scores`.
+        config: `fuse`, `correct` and `temperature` are read.
+
+    Raises:
+        ScoreError, UsageError: see `combine_scores`.
+    """
+    combined = combine_scores(scores, config=config, candidates=candidates, others=others, prior=prior, passage_langs=passage_langs)
+    differs = not np.array_equal(combined, scores, equal_nan=True)
+    return Labels(candidates, scores, normalise(combined, config.temperature), combined if differs else None)
 
 
 def read_labels(path: Path) -> Labels:
@@ -65,19 +95,28 @@ def read_labels(path: Path) -> Labels:
 
     Raises:
         InputError: there is no such file.
-        FormatError: it is not a table of labels, or a label is not finite.
+        FormatError: it is not a table of labels, a label is not finite though its candidate was scored, or a query has none.
     """
     candidates = read_candidates(path)
-    table = read_columns(path, ("score", "label"))
-    shape = candidates.rows.shape
-    scores, labels = (table[name].astype(np.float32).reshape(shape) for name in ("score", "label"))
-    bad = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(labels)).all(axis=1))
+    table = read_columns(path, ("score", "label", *_optional(path)))
+    columns = {name: values.astype(np.float32).reshape(candidates.rows.shape) for name, values in table.items()}
+    labels = columns.pop("label")
+    kept = np.isfinite(labels)
+    whole = np.logical_and.reduce([np.isfinite(c) for c in columns.values()]) & kept
+    screened = np.logical_and.reduce([np.isnan(c) for c in columns.values()]) & (labels == -np.inf)
+    bad = np.flatnonzero(~((whole | screened).all(axis=1) & kept.any(axis=1)))
     if len(bad):
         raise FormatError(
             f"{path}: a score or label of query {candidates.query_ids[bad[0]]!r} is not finite",
             "run `umr label` again with --force",
         )
-    return Labels(candidates, scores, labels)
+    return Labels(candidates, columns["score"], labels, columns.get("combined"))
+
+
+def _optional(path: Path) -> list[str]:
+    from pyarrow import parquet
+
+    return [name for name in ("combined",) if name in parquet.read_schema(path).names]
 
 
 def labels_of(place: RoundLayout) -> Labels:

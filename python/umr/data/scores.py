@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.data.merging import merge
 from umr.errors import InputError, StorageError
 from umr.manifest import read_manifest, require_same, write_manifest
 
@@ -47,6 +48,20 @@ class ScoreStore:
         from umr._rust import merge_scores
 
         return merge_scores(self.segments(), query_keys, passage_keys)
+
+    def table(self, query_keys: Keys, passage_keys: Keys, rows: NDArray[np.uint32]) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """The scores of candidates, from keys that are not repeated a pair.
+
+        Arguments:
+            query_keys: [Q, 2] content keys.
+            passage_keys: [n, 2] content keys.
+            rows: [Q, k] rows of `passage_keys`; `merging.NO_PASSAGE` where a query has fewer candidates.
+
+        Returns:
+            [Q, k] float32 nats, NaN where there is none yet, and counts as of `lookup`.
+        """
+        merged = merge([self.segments()], query_keys, passage_keys, rows)
+        return merged.scores[0], merged.counts[0]
 
     @contextmanager
     def appending(self) -> Iterator[ScoreLog]:

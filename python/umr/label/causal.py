@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
-from umr.errors import UsageError
-from umr.label.likelihood import reduce, token_logp
-from umr.label.pack import Pack, Tree, fill, grow, pack, visible
-from umr.label.prompt import Prompt, source_ids, target_ids
-from umr.label.work import Group, Question, Scored
+from umr.label.attention import additive, carrier, install
+from umr.label.cost import Shape, shape_of
+from umr.label.head import AGREE, ChunkedHead, find_projection
+from umr.label.likelihood import Head, Logits, reduce
+from umr.label.pack import Branch, Pack, Tree, fill, pack, visible
 from umr.models.lm import LanguageModel
-from umr.progress import Reporter
 
-TOLERANCE = {
-    "fp32": 1e-3,
-    "bf16": 0.15,
-}  # nats a token: larger differences mean that the model does not take block masks
+BLOCKS = {"cpu": 2048, "cuda": 16384}  # tokens in a row where attention goes by blocks
+WHOLE = {"cpu": 1024, "cuda": 2048}  # and where every token is compared with every other
+BATCH = {"cpu": 4096, "cuda": 65536}
+TRIAL = Tree([5, 6, 7, 8, 9], [Branch(0, [10, 11, 12], 2), Branch(1, [10, 13], 1), Branch(2, [14, 15, 16, 17], 3)])
+REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 class CausalScorer:
@@ -31,83 +32,80 @@ class CausalScorer:
 
     Arguments:
         lm: the model.
-        prompt: the templates.
-        limit: source tokens at most.
         reduction: mean or sum over target tokens.
-        budget: tokens in one packed row.
-        share: run a passage once for all its queries; off scores pair by pair.
+        share: run a passage once for all its queries; off runs every branch alone.
     """
 
-    def __init__(self, lm: LanguageModel, prompt: Prompt, limit: int, reduction: Reduction, budget: int, share: bool = True) -> None:
-        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = (
-            lm,
-            prompt,
-            limit,
-            reduction,
-            budget,
-            share,
-        )
+    unit: Literal["packed"] = "packed"
+
+    def __init__(self, lm: LanguageModel, reduction: Reduction, share: bool = True) -> None:
+        self.lm, self.reduction, self.share = lm, reduction, share
         text = lm.model.config.get_text_config()  # of a multimodal model; else the configuration itself
         self._typed = bool(getattr(text, "layer_types", None))
         self._kinds = set(text.layer_types if self._typed else ["full_attention"])
         self._window = getattr(text, "sliding_window", None)
         self._keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
+        self._base: Any = None  # the model without its head, where our own takes its place
+        self.head: Head = self._find_head()
+        self._blocks = self._take_blocks()
+        self.shape: Shape = shape_of(lm.model)
 
-    def check(self, groups: Iterable[Group], reporter: Reporter) -> None:
-        """Score a few pairs packed and whole; where they disagree, the model cannot share and pairs go alone."""
-        few = [Group(g.title, g.text, g.questions[:2]) for g in groups]
-        try:
-            packed = dict(zip(*self._all(few), strict=True))
-        except torch.OutOfMemoryError:
-            raise
-        except (IndexError, RuntimeError, TypeError, ValueError):  # Bloom's and Mamba's ways to refuse a block mask
-            packed = {}
-        self.share = False
-        whole = dict(zip(*self._all(few), strict=True))
-        worst = max(abs(packed.get(p, math.inf) - whole[p]) for p in whole)
-        self.share = bool(worst <= TOLERANCE[self.lm.precision])
-        if not self.share:
-            why = f"off by {worst:.3g} nats" if packed else "it takes no block mask"
-            reporter.warn(f"this model does not score shared passages correctly ({why}): scoring whole pairs, slower")
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a batch beyond which nothing gets faster."""
+        return BATCH.get(self.lm.device.type, BATCH["cpu"])
 
-    def _all(self, groups: Iterable[Group]) -> tuple[list[int], list[float]]:
-        parts = list(self.score(groups))
-        return [p for pairs, _ in parts for p in pairs], [float(v) for _, values in parts for v in values]
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of one forward pass."""
+        sizes = BLOCKS if self._blocks else WHOLE
+        return sizes.get(self.lm.device.type, sizes["cpu"])
 
-    def score(self, groups: Iterable[Group]) -> Iterator[Scored]:
-        """Scores, a packed row at a time."""
-        trees = chain.from_iterable(self._trees(group) for group in groups)
-        for row in fill(trees, self.budget) if self.share else ([tree] for tree in trees):
-            packed = pack(row)
-            yield packed.pairs, reduce(self._logp(packed), packed.owner, len(packed.pairs), self.reduction)
+    @property
+    def bytes_per_token(self) -> int:
+        """Working memory that one more token in a batch takes, estimated."""
+        return self.shape.bytes_per_token(compared=0 if self._blocks or not self.share else self.row_tokens * len(self._kinds))
 
-    def _trees(self, group: Group) -> Iterator[Tree]:
-        sources, targets = zip(*(self._ids(group, q) for q in group.questions), strict=True)
-        pairs = [q.pair for q in group.questions]
+    def flops(self, trees: Sequence[Tree]) -> float:
+        """Useful floating-point operations of scoring these trees."""
+        return sum(self.shape.causal(pack([tree]), self._window if self._kinds != {"full_attention"} else None) for tree in trees)
+
+    def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
+        """Score one batch.
+
+        Arguments:
+            trees: what fits into memory together.
+
+        Returns:
+            [m] float32 nats, one a branch, in order of trees and branches.
+        """
+        packs = (pack(row) for row in self._rows(trees))
+        parts = [reduce(self._logp(row), row.owner, row.branches, self.reduction) for row in packs]
+        return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+
+    def _rows(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
         if self.share:
-            yield grow(sources, targets, pairs)
+            yield from fill(trees, self.row_tokens)
         else:
-            yield from (grow([s], [t], [p]) for s, t, p in zip(sources, targets, pairs, strict=True))
-
-    def _ids(self, group: Group, question: Question) -> tuple[list[int], list[int]]:
-        target = target_ids(self.prompt, self.lm.tokenizer, question.text, special=False)
-        limit = self.limit if self.lm.context is None else min(self.limit, self.lm.context - len(target))
-        if limit < 1 or not target:
-            raise UsageError(
-                f"the question {question.text[:60]!r} has {len(target)} tokens, the model takes {self.lm.context}",
-                "use a model with a longer context",
-            )
-        return source_ids(self.prompt, self.lm.tokenizer, group.title, group.text, question.lang, limit), target
+            yield from ([replace(tree, branches=[branch])] for tree in trees for branch in tree.branches)
 
     @torch.inference_mode()
     def _logp(self, row: Pack) -> Tensor:
-        device = self.lm.device
-        ids, positions, predict, targets = (torch.from_numpy(a).to(device) for a in (row.ids, row.positions, row.predict, row.targets))
-        options: dict[str, Any] = {"logits_to_keep": predict} if self._keeps else {}
+        """Log-probabilities [t] of a row's target tokens."""
+        rows, targets = (torch.from_numpy(a).to(self.lm.device) for a in (row.rows, row.targets))
+        return self.head.logp(self._states(row), rows, targets)
+
+    def _states(self, row: Pack) -> Tensor:
+        """What predicts targets: last states [m, d], or logits [m, V] of a model whose own head is kept."""
+        ids, positions, predict = (torch.from_numpy(a).to(self.lm.device) for a in (row.ids, row.positions, row.predict))
+        inputs: dict[str, Any] = {"input_ids": ids[None], "use_cache": False}
         if self.share:
-            options |= {"attention_mask": self._masks(row), "position_ids": positions[None]}
-        logits = self.lm.model(input_ids=ids[None], use_cache=False, **options).logits[0]  # [m, V] or [T, V]
-        return token_logp(logits if self._keeps else logits[predict], targets)
+            inputs |= {"attention_mask": self._masks(row), "position_ids": positions[None]}
+        if self._base is not None:
+            return self._base(**inputs).last_hidden_state[0, predict]  # type: ignore[no-any-return]
+        if self._keeps:
+            return self.lm.model(**inputs, logits_to_keep=predict).logits[0]  # type: ignore[no-any-return]
+        return self.lm.model(**inputs).logits[0, predict]  # type: ignore[no-any-return]
 
     def _masks(self, row: Pack) -> Any:
         """The block mask as the model takes it: one, or one for each kind of layer."""
@@ -117,6 +115,39 @@ class CausalScorer:
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _mask(self, row: Pack, window: int | None) -> Tensor:
-        seen = torch.from_numpy(visible(row, window)).to(self.lm.device)
-        lowest = torch.finfo(self.lm.model.dtype).min
-        return torch.zeros(seen.shape, dtype=self.lm.model.dtype, device=self.lm.device).masked_fill(~seen, lowest)[None, None]
+        if self._blocks:
+            return carrier(row, window, self.lm.model.dtype, self.lm.device)
+        return additive(visible(row, window), self.lm.model.dtype, self.lm.device)
+
+    @torch.inference_mode()
+    def _find_head(self) -> Head:
+        """Our own head where a few tokens show that it gives the model's logits, else the model's."""
+        model = self.lm.model
+        base = model.base_model
+        if base is model:
+            return Logits()
+        ids = torch.tensor([TRIAL.trunk], device=self.lm.device)
+        try:
+            hidden = base(input_ids=ids, use_cache=False).last_hidden_state[0]
+            projection = find_projection(model, hidden, model(input_ids=ids, use_cache=False).logits[0])
+        except REFUSALS:
+            return Logits()
+        if projection is None:
+            return Logits()
+        self._base = base
+        return ChunkedHead(projection)
+
+    @torch.inference_mode()
+    def _take_blocks(self) -> bool:
+        """Whether the model's layers compute attention by blocks: a small row must come out as under the whole mask."""
+        if not self.share or not install(self.lm.model):
+            return False
+        row = pack([TRIAL, TRIAL])
+        try:
+            self._blocks = False
+            whole = self._states(row).float()
+            self._blocks = True
+            parts = self._states(row).float()
+        except REFUSALS:
+            return False
+        return bool((whole - parts).abs().max() <= 4 * AGREE[self.lm.model.dtype] * whole.abs().max().clamp(min=1))

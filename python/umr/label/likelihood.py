@@ -1,6 +1,8 @@
-"""From logits to the likelihood of a target: log-sum-exp in float32, a few rows at a time."""
+"""From log-probabilities of tokens to the likelihood of a target, and the heads that give them."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,21 +14,30 @@ from umr.config import Reduction
 ROWS = 64  # logit rows in float32 at once
 
 
-def token_logp(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities of target tokens.
+class Head(Protocol):
+    """What turns a model's last states into log-probabilities of target tokens."""
 
-    Arguments:
-        logits: [m, V] of any floating dtype.
-        targets: [m] token ids.
+    def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities of target tokens.
 
-    Returns:
-        [m] float32 nats.
-    """
-    parts = []
-    for some, ids in zip(torch.split(logits, ROWS), torch.split(targets, ROWS), strict=True):
-        wide = some.float()
-        parts.append(wide.gather(1, ids[:, None])[:, 0] - wide.logsumexp(1))
-    return torch.cat(parts)
+        Arguments:
+            hidden: [m, d] last states, normalised as the model's own head takes them.
+            rows: [t] int64, the state that predicts each target; a state may predict several.
+            targets: [t] int64 token ids.
+
+        Returns:
+            [t] float32 nats.
+        """
+        ...
+
+
+class Logits:
+    """The head of a model whose own forward pass gave the logits already: `hidden` are [m, V] logits."""
+
+    def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """See `Head.logp`."""
+        sums = torch.cat([some.float().logsumexp(1) for some in torch.split(hidden, ROWS)])
+        return hidden[rows, targets].float() - sums[rows]
 
 
 def reduce(logp: Tensor, owner: NDArray[np.int64], pairs: int, reduction: Reduction) -> NDArray[np.float32]:

@@ -1,19 +1,24 @@
 """Shared passages: the queries of a passage become branches of one trunk, and several trees fill one packed row.
 
-A row has no padding. A token sees its own trunk and its own branch, and positions go on from the trunk in every branch, so
-that each branch is computed as if it stood alone behind its passage.
+A row has no padding and computes every beginning once: branches that begin alike (the language's name, often the first words of
+a question) share these tokens too, so that a row is a forest in which a token sees its own ancestors alone. Positions count the
+ancestors, so that each branch is computed as if it stood alone behind its passage. The last token of a branch is only
+predicted, never read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.errors import UsageError
+
 Ints = NDArray[np.int64]
-TRUNK = -1
+ROOT = -1
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Branch:
 
     Arguments:
         pair: the pair's number in the plan.
-        ids: the rest of the source, then the target.
+        ids: the rest of the source (none where the trunk is the whole source), then the target.
         targets: how many of the last ids are target tokens, at least one.
     """
 
@@ -40,7 +45,7 @@ class Tree:
 
     @property
     def tokens(self) -> int:
-        """Tokens that are computed."""
+        """Tokens of the trunk and of all branches: at least as many as are computed."""
         return len(self.trunk) + sum(len(b.ids) for b in self.branches)
 
 
@@ -50,40 +55,42 @@ class Pack:
 
     Arguments:
         ids: [T] token ids.
-        positions: [T] restarted in every tree, continued in every branch.
-        tree: [T] number of the tree.
-        branch: [T] number of the branch in the row, TRUNK for trunk tokens.
-        predict: [m] places whose next token is a target.
-        targets: [m] those target ids.
-        owner: [m] index into `pairs`.
-        pairs: numbers of the pairs scored by this row.
+        positions: [T] how many ancestors a token has.
+        parent: [T] place of the token before it, ROOT for the first of a trunk; always an earlier place.
+        trees: [n, 3] where each tree begins, where its trunk ends, and where it ends.
+        predict: [m] places that predict a target, each once, ascending.
+        rows: [t] index into `predict` for every target token: branches that begin alike share a place.
+        targets: [t] target ids.
+        owner: [t] number of the branch, counted over all trees.
+        branches: how many there are.
     """
 
     ids: Ints
     positions: Ints
-    tree: Ints
-    branch: Ints
+    parent: Ints
+    trees: Ints
     predict: Ints
+    rows: Ints
     targets: Ints
     owner: Ints
-    pairs: list[int]
+    branches: int
 
 
 def grow(sources: Sequence[list[int]], targets: Sequence[list[int]], pairs: Sequence[int]) -> Tree:
     """The tree of pairs that share a passage: the trunk is the longest beginning that all sources have in common.
 
     Arguments:
-        sources: token ids of each pair's prompt with its passage.
+        sources: token ids of each pair's prompt with its passage; at least one, so that something predicts the first target.
         targets: token ids of each pair's target.
         pairs: numbers of the pairs.
 
-    Returns:
-        a tree whose branches keep at least one source token each, so that the first target token has a place to be
-        predicted from.
+    Raises:
+        UsageError: a source has no tokens.
     """
+    if not all(sources):
+        raise UsageError("a prompt has no tokens, so nothing predicts its question", "give a --template with more than the passage")
     low, high = min(sources), max(sources)  # the common beginning of all is that of the two extremes
-    shared = 0
-    limit = min(len(s) for s in sources) - 1
+    shared, limit = 0, min(len(s) for s in sources)
     while shared < limit and low[shared] == high[shared]:
         shared += 1
     branches = [Branch(p, s[shared:] + t, len(t)) for p, s, t in zip(pairs, sources, targets, strict=True)]
@@ -118,37 +125,64 @@ def fill(trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
         yield row
 
 
+class _Row:
+    """A row that grows token by token."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.parent: list[int] = []
+        self.trees: list[tuple[int, int, int]] = []
+        self.predict: list[int] = []
+        self.targets: list[int] = []
+        self.owner: list[int] = []
+        self.branches = 0
+        self._children: dict[tuple[int, int], int] = {}
+
+    def add(self, tree: Tree) -> None:
+        """Lay out a tree behind those before it."""
+        self._children.clear()
+        start = len(self.ids)
+        stem = ROOT
+        for token in tree.trunk:
+            stem = self._step(stem, token)
+        end = len(self.ids)
+        for branch in tree.branches:
+            self._branch(stem, branch)
+        self.trees.append((start, end, len(self.ids)))
+
+    def _branch(self, at: int, branch: Branch) -> None:
+        first, last = len(branch.ids) - branch.targets, len(branch.ids) - 1
+        for number, token in enumerate(branch.ids):
+            if number >= first:
+                self.predict.append(at)
+                self.targets.append(token)
+                self.owner.append(self.branches)
+            if number < last:
+                at = self._step(at, token)
+        self.branches += 1
+
+    def _step(self, at: int, token: int) -> int:
+        """The place of a token behind another, which is made where there is none yet."""
+        place = self._children.setdefault((at, token), len(self.ids))
+        if place == len(self.ids):
+            self.ids.append(token)
+            self.parent.append(at)
+            self.positions.append(self.positions[at] + 1 if at != ROOT else 0)
+        return place
+
+
 def pack(trees: Sequence[Tree]) -> Pack:
     """Lay trees out in one row."""
-    ids: list[int] = []
-    positions: list[int] = []
-    tree_of: list[int] = []
-    branch_of: list[int] = []
-    predict: list[int] = []
-    targets: list[int] = []
-    owner: list[int] = []
-    pairs: list[int] = []
-    for number, tree in enumerate(trees):
-        stem = len(tree.trunk)
-        ids += tree.trunk
-        positions += range(stem)
-        branch_of += [TRUNK] * stem
-        for branch in tree.branches:
-            end = len(ids) + len(branch.ids)
-            predict += range(end - branch.targets - 1, end - 1)
-            targets += branch.ids[len(branch.ids) - branch.targets :]
-            owner += [len(pairs)] * branch.targets
-            branch_of += [len(pairs)] * len(branch.ids)
-            positions += range(stem, stem + len(branch.ids))
-            ids += branch.ids
-            pairs.append(branch.pair)
-        tree_of += [number] * tree.tokens
-    return Pack(
-        _array(ids), _array(positions), _array(tree_of), _array(branch_of), _array(predict), _array(targets), _array(owner), pairs
-    )  # fmt: skip
+    row = _Row()
+    for tree in trees:
+        row.add(tree)
+    predict, rows = np.unique(_array(row.predict), return_inverse=True)
+    ids, positions, parent, targets, owner = map(_array, (row.ids, row.positions, row.parent, row.targets, row.owner))
+    return Pack(ids, positions, parent, _array(row.trees), predict, rows.reshape(-1).astype(np.int64), targets, owner, row.branches)
 
 
-def _array(values: Sequence[int]) -> Ints:
+def _array(values: Sequence[int] | Sequence[tuple[int, int, int]]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
@@ -160,12 +194,31 @@ def visible(row: Pack, window: int | None = None) -> NDArray[np.bool_]:
         window: a sliding window in tokens, or None for full attention.
 
     Returns:
-        [T, T] bool; entry (i, j) says that i sees j: the same tree, j in the trunk or in i's branch, and not after i.
+        [T, T] bool; entry (i, j) says that i sees j: j is i or an ancestor of i, and near enough.
     """
-    same_tree = row.tree[:, None] == row.tree[None, :]
-    lineage = (row.branch[None, :] == TRUNK) | (row.branch[:, None] == row.branch[None, :])
-    distance = row.positions[:, None] - row.positions[None, :]
-    causal = np.tril(np.ones((len(row.ids), len(row.ids)), dtype=bool))
-    near = distance < window if window else np.True_
-    seen: NDArray[np.bool_] = same_tree & lineage & causal & near
+    return lineage(row, 0, len(row.ids), window)
+
+
+def lineage(row: Pack, start: int, end: int, window: int | None = None) -> NDArray[np.bool_]:
+    """`visible` among the places from `start` to `end`, for which it holds that ancestors outside are not asked for.
+
+    Arguments:
+        row: T tokens.
+        start, end: a whole number of trees, or a part of one.
+        window: a sliding window in tokens, or None for full attention.
+
+    Returns:
+        [end - start, end - start] bool.
+    """
+    parent, size = row.parent[start:end] - start, end - start
+    seen = np.zeros((size, size), dtype=bool)
+    runs = np.flatnonzero(parent != np.arange(size) - 1)  # within a run each token follows the one before it
+    runs = runs if len(runs) and runs[0] == 0 else np.concatenate([[0], runs])
+    for first, last in pairwise([*runs.tolist(), size]):
+        if parent[first] >= 0:
+            seen[first:last, :first] = seen[parent[first], :first]
+        seen[first:last, first:last] = np.tri(last - first, dtype=bool)
+    if window:
+        positions = row.positions[start:end]
+        seen &= positions[:, None] - positions[None, :] < window
     return seen

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from umr.config import Reduction
-from umr.label.likelihood import reduce, token_logp
-from umr.label.prompt import Prompt, source_ids, target_ids
-from umr.label.work import Group, Scored
+from umr.label.cost import Shape, shape_of
+from umr.label.cross import Encoded, decode, encode, takes_cache
+from umr.label.head import AGREE, ChunkedHead, find_projection
+from umr.label.likelihood import Head, Logits, reduce
+from umr.label.pack import Tree
 from umr.models.lm import LanguageModel
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One (passage, prompt) and the targets asked of it."""
-
-    ids: list[int]
-    pairs: list[int]
-    targets: list[list[int]]
+BATCH = {"cpu": 4096, "cuda": 65536}  # tokens encoded at once
+TARGETS = {"cpu": 1024, "cuda": 16384}  # tokens decoded at once
+PADDING = {"source": 0.02, "target": 0.08}  # of a chunk's tokens at most; targets are the smaller part of all tokens
 
 
 class EncoderDecoderScorer:
@@ -34,73 +29,144 @@ class EncoderDecoderScorer:
 
     Arguments:
         lm: the model.
-        prompt: the templates.
-        limit: source tokens at most.
         reduction: mean or sum over target tokens.
-        budget: source tokens encoded at once, and target tokens decoded at once.
-        share: encode a source once for all its queries; off goes pair by pair.
+        share: read by the stage, which makes a tree of every pair where it is off; here it changes nothing.
     """
 
-    def __init__(self, lm: LanguageModel, prompt: Prompt, limit: int, reduction: Reduction, budget: int, share: bool = True) -> None:
-        self.lm, self.prompt, self.limit, self.reduction, self.budget, self.share = (
-            lm,
-            prompt,
-            limit,
-            reduction,
-            budget,
-            share,
-        )
+    unit: Literal["padded"] = "padded"
 
-    def score(self, groups: Iterable[Group]) -> Iterator[Scored]:
-        """Scores, a group of one passage at a time."""
-        for group in groups:
-            for source in self._sources(group):
-                states = self._encode(source.ids)  # [1, L, d]
-                for start, end in self._chunks(source.targets):
-                    yield source.pairs[start:end], self._decode(states, source.targets[start:end])
+    def __init__(self, lm: LanguageModel, reduction: Reduction, share: bool = True) -> None:
+        self.lm, self.reduction, self.share = lm, reduction, share
+        config = lm.model.config
+        self._start = int(config.pad_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id)
+        self._cached = takes_cache(lm.model, self._start, 4 * AGREE.get(lm.model.dtype, 2e-2))
+        self._own = False  # whether the decoder's states go through our head; else the model makes logits
+        self.head: Head = self._find_head()
+        self.shape: Shape = shape_of(lm.model)
 
-    def _sources(self, group: Group) -> Iterator[_Source]:
-        by_lang: dict[str, list[int]] = {}
-        for number, question in enumerate(group.questions):
-            by_lang.setdefault(question.lang if self.share else str(number), []).append(number)
-        for numbers in by_lang.values():
-            asked = [group.questions[n] for n in numbers]
-            ids = source_ids(self.prompt, self.lm.tokenizer, group.title, group.text, asked[0].lang, self.limit)
-            targets = [target_ids(self.prompt, self.lm.tokenizer, q.text, special=True) for q in asked]
-            yield _Source(ids, [q.pair for q in asked], targets)
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a batch beyond which nothing gets faster."""
+        return BATCH.get(self.lm.device.type, BATCH["cpu"])
 
-    def _chunks(self, targets: list[list[int]]) -> Iterator[tuple[int, int]]:
-        start = 0
-        for end in range(1, len(targets) + 1):
-            longest = max(len(t) for t in targets[start : end + 1])
-            if end == len(targets) or longest * (end + 1 - start) > self.budget:
-                yield start, end
-                start = end
+    @property
+    def bytes_per_token(self) -> int:
+        """Working memory that one more token in a batch takes, estimated."""
+        return self.shape.bytes_per_token(compared=0)
+
+    def flops(self, trees: Sequence[Tree]) -> float:
+        """Useful floating-point operations of scoring these trees."""
+        return self.shape.encoder_decoder(trees)
+
+    def padding(self, trees: Sequence[Tree]) -> int:
+        """Tokens that are computed beside the useful ones when these trees are scored together."""
+        wasted = 0
+        for chunk in self._sources(trees):
+            wasted += _wasted([len(trees[n].trunk) for n in chunk])
+            lengths = [len(branch.ids) for n in chunk for branch in trees[n].branches]
+            wasted += sum(_wasted([lengths[n] for n in rows]) for rows in self._targets(lengths))
+        return wasted
 
     @torch.inference_mode()
-    def _encode(self, ids: list[int]) -> Tensor:
-        tokens = torch.tensor([ids], device=self.lm.device)
-        return self.lm.model.get_encoder()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state  # type: ignore[no-any-return]
+    def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
+        """Score one batch.
+
+        Arguments:
+            trees: sources, each with its targets, that fit into memory together.
+
+        Returns:
+            [m] float32 nats, one a branch, in order of trees and branches.
+        """
+        first = np.cumsum([0, *(len(tree.branches) for tree in trees)])
+        scores = np.empty(int(first[-1]), dtype=np.float32)
+        for chunk in self._sources(trees):
+            encoded = self._encode([trees[n].trunk for n in chunk])
+            targets = [branch.ids for n in chunk for branch in trees[n].branches]
+            place = np.concatenate([np.arange(first[n], first[n + 1]) for n in chunk])
+            source = np.repeat(np.arange(len(chunk)), [len(trees[n].branches) for n in chunk])
+            for rows in self._targets([len(ids) for ids in targets]):
+                scores[place[rows]] = self._decode(encoded, source[rows], [targets[n] for n in rows])
+        return scores
+
+    def _sources(self, trees: Sequence[Tree]) -> Iterator[list[int]]:
+        return chunks([len(tree.trunk) for tree in trees], self.most_tokens, PADDING["source"])
+
+    def _targets(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        return chunks(lengths, TARGETS.get(self.lm.device.type, TARGETS["cpu"]), PADDING["target"])
+
+    def _encode(self, sources: list[list[int]]) -> Encoded:
+        ids, keep = _padded(sources)
+        mask = None if keep.all() else torch.from_numpy(keep).long().to(self.lm.device)
+        return encode(self.lm.model, torch.from_numpy(ids).to(self.lm.device), mask, self._start, self._cached)
+
+    def _decode(self, encoded: Encoded, source: Ints, targets: list[list[int]]) -> NDArray[np.float32]:
+        """Scores [B] of targets, each behind its source [B]."""
+        labels, keep = _padded(targets)
+        inputs = np.concatenate([np.full_like(labels[:, :1], self._start), labels[:, :-1]], axis=1)
+        ids, rows, kept = (torch.from_numpy(a).to(self.lm.device) for a in (inputs, source, keep))
+        states = self._states(ids, encoded, rows)[kept]
+        wanted = torch.from_numpy(labels[keep]).to(self.lm.device)
+        logp = self.head.logp(states, torch.arange(len(wanted), device=wanted.device), wanted)
+        return reduce(logp, np.nonzero(keep)[0], len(targets), self.reduction)
+
+    def _states(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
+        """Last states [B, T, d] of the decoder, or logits [B, T, V] of a model whose own head is kept."""
+        return decode(self.lm.model, ids, encoded, source) if self._own else self._logits(ids, encoded, source)
+
+    def _logits(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        mask = torch.ones_like(encoded.states[..., 0], dtype=torch.long) if encoded.mask is None else encoded.mask
+        outputs = BaseModelOutput(last_hidden_state=encoded.states[source])
+        return self.lm.model(encoder_outputs=outputs, attention_mask=mask[source], decoder_input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def _decode(self, states: Tensor, targets: list[list[int]]) -> NDArray[np.float32]:
-        rows, width = len(targets), max(len(t) for t in targets)
-        labels = np.zeros((rows, width), dtype=np.int64)
-        mask = np.zeros((rows, width), dtype=bool)
-        for row, target in enumerate(targets):
-            labels[row, : len(target)] = target
-            mask[row, : len(target)] = True
-        ids = torch.from_numpy(labels).to(self.lm.device)
-        output = self.lm.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states.expand(rows, -1, -1)),
-            attention_mask=torch.ones(rows, states.shape[1], dtype=torch.long, device=self.lm.device),
-            decoder_input_ids=self._shifted(ids),
-            use_cache=False,
-        )
-        keep = torch.from_numpy(mask).to(self.lm.device)
-        return reduce(token_logp(output.logits[keep], ids[keep]), np.nonzero(mask)[0], rows, self.reduction)
+    def _find_head(self) -> Head:
+        """Our own head where a few tokens show that it gives the model's logits, else the model's."""
+        encoded = self._encode([[5, 6, 7]])
+        ids = torch.tensor([[self._start, 8, 9, 10]], device=self.lm.device)
+        source = torch.zeros(1, dtype=torch.long, device=self.lm.device)
+        try:
+            hidden = decode(self.lm.model, ids, encoded, source)[0]
+            projection = find_projection(self.lm.model, hidden, self._logits(ids, encoded, source)[0])
+        except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return Logits()
+        self._own = projection is not None
+        return ChunkedHead(projection) if projection is not None else Logits()
 
-    def _shifted(self, ids: Tensor) -> Tensor:
-        start = self.lm.model.config.decoder_start_token_id
-        first = torch.full_like(ids[:, :1], start if start is not None else self.lm.model.config.pad_token_id)
-        return torch.cat([first, ids[:, :-1]], dim=1)
+
+def chunks(lengths: Sequence[int], budget: int, waste: float) -> Iterator[list[int]]:
+    """Texts put together from the longest to the shortest; a chunk ends before it is over the budget or too much of it is padding.
+
+    Arguments:
+        lengths: tokens of each text.
+        budget: tokens of a chunk at most, padding included; one text alone may have more.
+        waste: share of padding in a chunk at most.
+    """
+    chunk: list[int] = []
+    used = longest = 0
+    for number in sorted(range(len(lengths)), key=lambda n: (-lengths[n], n)):
+        area = longest * (len(chunk) + 1)
+        if chunk and (area > budget or area - used - lengths[number] > waste * area):
+            yield chunk
+            chunk, used = [], 0
+        if not chunk:
+            longest = lengths[number]
+        chunk.append(number)
+        used += lengths[number]
+    if chunk:
+        yield chunk
+
+
+def _wasted(lengths: list[int]) -> int:
+    return max(lengths) * len(lengths) - sum(lengths)
+
+
+def _padded(rows: list[list[int]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """Rows [B, T] filled up with zeros, and which entries [B, T] are theirs."""
+    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    keep = np.zeros(ids.shape, dtype=bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        keep[number, : len(row)] = True
+    return ids, keep

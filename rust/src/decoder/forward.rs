@@ -1,0 +1,393 @@
+//! The whole model over a forest.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::attention::{Heads, Job, kind_for};
+use super::forest::{Chunk, Forest};
+use super::head::target_logp;
+use super::layer::{Activation, Common, Layer};
+use super::linear::Linear;
+use super::math::rms_inplace;
+use super::rope::{Angles, Rope};
+use crate::error::{Error, Result};
+use crate::gemm::Kind;
+use crate::progress::Progress;
+
+/// Rows that go through the products of a layer together: their inputs stay in the cache.
+const PIECE: usize = 96;
+
+/// Sizes and constants of a model.
+pub struct Shape {
+    /// H.
+    pub width: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub shared: usize,
+    /// Values of a head.
+    pub size: usize,
+    /// Added to the mean square of a norm.
+    pub eps: f32,
+    /// Factor of attention scores.
+    pub scale: f32,
+    /// Of the gated blocks.
+    pub activation: Activation,
+    /// Logits become cap tanh(logit / cap).
+    pub cap: Option<f32>,
+    /// What products of attention are made in: bf16 unless this is f32.
+    pub kind: Kind,
+    /// Angles that layers choose from.
+    pub ropes: Vec<Rope>,
+    /// The last norm: [H].
+    pub norm: Vec<f32>,
+}
+
+/// Which places predict which targets.
+pub struct Wanted<'a> {
+    /// [m] places, ascending.
+    pub predict: &'a [i64],
+    /// [t] index into `predict`.
+    pub rows: &'a [i64],
+    /// [t] token ids.
+    pub targets: &'a [i64],
+}
+
+/// A causal language model.
+pub struct Decoder {
+    shape: Shape,
+    common: Common,
+    layers: Vec<Layer>,
+    head: Arc<Linear>,
+}
+
+impl Decoder {
+    /// Puts a model together and checks that its parts fit.
+    pub fn new(shape: Shape, layers: Vec<Layer>, head: Arc<Linear>) -> Result<Self> {
+        let heads = Heads {
+            queries: shape.heads,
+            shared: shape.shared,
+            size: shape.size,
+        };
+        let common = Common {
+            width: shape.width,
+            heads,
+            eps: shape.eps,
+            scale: shape.scale,
+            activation: shape.activation,
+        };
+        if shape.shared == 0
+            || !shape.heads.is_multiple_of(shape.shared)
+            || !shape.size.is_multiple_of(2)
+            || layers.is_empty()
+        {
+            let message = format!(
+                "{} heads, {} of keys, {} values each, {} layers",
+                shape.heads,
+                shape.shared,
+                shape.size,
+                layers.len()
+            );
+            return Err(Error::shape(message));
+        }
+        let whole = Self {
+            common,
+            layers,
+            head,
+            shape,
+        };
+        for (number, layer) in whole.layers.iter().enumerate() {
+            whole.check(number, layer)?;
+        }
+        let last = (whole.head.matrix().inputs(), whole.shape.norm.len());
+        if last != (whole.shape.width, whole.shape.width) {
+            return Err(Error::shape(format!(
+                "a head of {} inputs and a norm of {} for states of {}",
+                last.0, last.1, whole.shape.width
+            )));
+        }
+        Ok(whole)
+    }
+
+    fn check(&self, number: usize, layer: &Layer) -> Result<()> {
+        let (h, heads) = (self.shape.width, self.common.heads);
+        let sides = |linear: &Linear| (linear.matrix().outputs(), linear.matrix().inputs());
+        let inner = sides(&layer.down).1;
+        let mut wrong = sides(&layer.qkv) != (heads.width(), h)
+            || sides(&layer.out) != (h, heads.queries * heads.size);
+        wrong |= sides(&layer.gate_up) != (super::linear::paired_outputs(inner), h)
+            || sides(&layer.down).0 != h;
+        let norms = [
+            Some(&layer.before_attention),
+            Some(&layer.before_mlp),
+            layer.after_attention.as_ref(),
+            layer.after_mlp.as_ref(),
+        ];
+        wrong |= norms.into_iter().flatten().any(|norm| norm.len() != h);
+        wrong |= [&layer.query_norm, &layer.key_norm]
+            .into_iter()
+            .flatten()
+            .any(|norm| norm.len() != heads.size);
+        wrong |= self
+            .shape
+            .ropes
+            .get(layer.rope)
+            .is_none_or(|rope| 2 * rope.half() != heads.size)
+            || layer.window == Some(0);
+        if wrong {
+            Err(Error::shape(format!(
+                "the weights of layer {number} do not fit together"
+            )))
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_prefix(&mut self, layer: usize, prefix: super::layer::Prefix) {
+        self.layers[layer].prefix = Some(prefix);
+    }
+
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        let of = |layer: &Layer| {
+            [&layer.qkv, &layer.out, &layer.gate_up, &layer.down]
+                .map(|linear| linear.matrix().bytes())
+                .iter()
+                .sum::<usize>()
+        };
+        self.layers.iter().map(of).sum::<usize>() + self.head.matrix().bytes()
+    }
+
+    /// Log-probabilities of target tokens.
+    ///
+    /// # Arguments
+    /// * `forest`: T tokens.
+    /// * `states`: [T, H] their embeddings.
+    /// * `known`: [T] which token of the prefix a token is, or -1.
+    /// * `wanted`: what to predict.
+    ///
+    /// # Returns
+    /// [t] f32 nats, the same bits at any number of threads and in any company.
+    pub fn logp(
+        &self,
+        forest: &Forest,
+        states: Vec<f32>,
+        known: &[i32],
+        wanted: &Wanted<'_>,
+        progress: &Progress,
+    ) -> Result<Vec<f32>> {
+        self.check_call(forest, &states, known, wanted)?;
+        let mut last = self.run(forest, states, known, wanted.predict, progress)?;
+        last.par_chunks_exact_mut(self.shape.width)
+            .for_each(|row| rms_inplace(row, &self.shape.norm, self.shape.eps));
+        target_logp(
+            &self.head,
+            &mut last,
+            self.shape.cap,
+            wanted.rows,
+            wanted.targets,
+            progress,
+        )
+    }
+
+    fn check_call(
+        &self,
+        forest: &Forest,
+        states: &[f32],
+        known: &[i32],
+        wanted: &Wanted<'_>,
+    ) -> Result<()> {
+        let (tokens, width) = (forest.len(), self.shape.width);
+        if states.len() != tokens * width || known.len() != tokens {
+            return Err(Error::shape(format!(
+                "{} values and {} marks for {tokens} tokens of {width}",
+                states.len(),
+                known.len()
+            )));
+        }
+        let rising = wanted.predict.is_sorted_by(|a, b| a < b);
+        if !rising
+            || wanted
+                .predict
+                .iter()
+                .any(|place| !(0..tokens as i64).contains(place))
+        {
+            return Err(Error::shape(format!(
+                "places that predict must ascend and lie among {tokens} tokens"
+            )));
+        }
+        let most = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.prefix.as_ref())
+            .map(|prefix| prefix.keys.len())
+            .min();
+        let size = self.common.heads.shared * self.common.heads.size;
+        if known.iter().any(|known| {
+            usize::try_from(*known)
+                .is_ok_and(|known| most.is_none_or(|most| (known + 1) * size > most))
+        }) {
+            return Err(Error::shape(
+                "a token is said to be in a prefix that is shorter or absent".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// [m, H] states of the places that predict, behind the last layer.
+    fn run(
+        &self,
+        forest: &Forest,
+        mut states: Vec<f32>,
+        known: &[i32],
+        predict: &[i64],
+        progress: &Progress,
+    ) -> Result<Vec<f32>> {
+        let everyone: Vec<u32> = (0..forest.len() as u32).collect();
+        let few: Vec<u32> = predict.iter().map(|place| *place as u32).collect();
+        let size = self.common.heads.tokens();
+        let (all_chunks, few_chunks) = (forest.chunks(&everyone, size), forest.chunks(&few, size));
+        let positions: Vec<u32> = (0..forest.len())
+            .map(|place| forest.depth(place) as u32)
+            .collect();
+        let angles: Vec<_> = self
+            .shape
+            .ropes
+            .iter()
+            .map(|rope| rope.angles(forest.positions()))
+            .collect();
+        let pass = Pass {
+            model: self,
+            forest,
+            positions: &positions,
+            known,
+            angles: &angles,
+            progress,
+        };
+        let mut projected = vec![0.0f32; forest.len() * self.common.heads.width()];
+        pass.step(
+            None,
+            Some(&self.layers[0]),
+            &mut [],
+            &mut states,
+            &mut projected,
+        )?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            let next = self.layers.get(number + 1);
+            let (asked, chunks): (&[u32], &[Chunk]) = if next.is_some() {
+                (&everyone, &all_chunks)
+            } else {
+                (&few, &few_chunks)
+            };
+            let mut attended = pass.attend(layer, asked, chunks, &projected)?;
+            if next.is_none() {
+                states = self.gather(&states, &few);
+            }
+            pass.step(
+                Some(layer),
+                next,
+                &mut attended,
+                &mut states,
+                &mut projected,
+            )?;
+        }
+        Ok(states)
+    }
+
+    fn gather(&self, states: &[f32], places: &[u32]) -> Vec<f32> {
+        let width = self.shape.width;
+        places
+            .iter()
+            .flat_map(|place| &states[*place as usize * width..][..width])
+            .copied()
+            .collect()
+    }
+}
+
+/// One call's view of the model.
+struct Pass<'a> {
+    model: &'a Decoder,
+    forest: &'a Forest,
+    positions: &'a [u32],
+    known: &'a [i32],
+    angles: &'a [Angles],
+    progress: &'a Progress,
+}
+
+impl Pass<'_> {
+    fn attend(
+        &self,
+        layer: &Layer,
+        asked: &[u32],
+        chunks: &[Chunk],
+        states: &[f32],
+    ) -> Result<Vec<f32>> {
+        let heads = self.model.common.heads;
+        let mut to = vec![0.0f32; asked.len() * heads.queries * heads.size];
+        let kind = kind_for(self.model.shape.kind);
+        let job = Job {
+            forest: self.forest,
+            heads,
+            window: layer.window,
+            states,
+            kind,
+        };
+        job.run(asked, chunks, &mut to, self.progress)?;
+        Ok(to)
+    }
+
+    /// The end of one layer and the beginning of the next, piece by piece.
+    fn step(
+        &self,
+        ended: Option<&Layer>,
+        begun: Option<&Layer>,
+        attended: &mut [f32],
+        states: &mut [f32],
+        projected: &mut [f32],
+    ) -> Result<()> {
+        let common = self.model.common;
+        let (wide, inner) = (
+            common.heads.width(),
+            common.heads.queries * common.heads.size,
+        );
+        let mut attended = attended.chunks_mut(PIECE * inner);
+        let mut projected = projected.chunks_mut(PIECE * wide);
+        let mut pieces = Vec::new();
+        for (number, piece) in states.chunks_mut(PIECE * common.width).enumerate() {
+            let to = if begun.is_some() {
+                projected.next()
+            } else {
+                None
+            };
+            pieces.push((
+                number * PIECE,
+                piece,
+                attended.next().unwrap_or_default(),
+                to.unwrap_or_default(),
+            ));
+        }
+        pieces
+            .into_par_iter()
+            .try_for_each(|(start, states, attended, projected)| {
+                self.progress.poll()?;
+                if let Some(layer) = ended {
+                    layer.finish(common, attended, states);
+                }
+                if let Some(layer) = begun {
+                    let range = start..start + states.len() / common.width;
+                    let (positions, known) = (&self.positions[range.clone()], &self.known[range]);
+                    layer.project(
+                        common,
+                        states,
+                        positions,
+                        known,
+                        &self.angles[layer.rope],
+                        projected,
+                    );
+                }
+                Ok(())
+            })
+    }
+}

@@ -1,0 +1,256 @@
+//! One layer: what is done to rows of states before and after attention.
+
+use std::sync::Arc;
+
+use super::attention::Heads;
+use super::linear::Linear;
+use super::math::{add, gelu_of, rms, rms_inplace, silu_of};
+use super::rope::Angles;
+use crate::gemm::{PANEL, Sink, Store, multiply};
+
+/// The function of a gate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Activation {
+    /// x / (1 + e^-x).
+    Silu,
+    /// The tanh formula of GELU.
+    GeluTanh,
+}
+
+/// Keys and values of the first tokens of every trunk, computed elsewhere: [n, shared heads x size] each.
+pub struct Prefix {
+    /// Keys, turned to their positions.
+    pub keys: Vec<f32>,
+    /// Values.
+    pub values: Vec<f32>,
+}
+
+/// Weights of a layer. Norms are RMS norms; those behind a block are not in every model.
+pub struct Layer {
+    /// Before attention: [H].
+    pub before_attention: Vec<f32>,
+    /// Queries, keys and values.
+    pub qkv: Arc<Linear>,
+    /// Of each query head: [d].
+    pub query_norm: Option<Vec<f32>>,
+    /// Of each key head: [d].
+    pub key_norm: Option<Vec<f32>>,
+    /// Which of the model's angles.
+    pub rope: usize,
+    /// Tokens that a token sees, itself among them.
+    pub window: Option<usize>,
+    /// Of the attention's result.
+    pub out: Arc<Linear>,
+    /// Behind it: [H].
+    pub after_attention: Option<Vec<f32>>,
+    /// Before the gated block: [H].
+    pub before_mlp: Vec<f32>,
+    /// Gate and up, sixteen outputs of each in turns.
+    pub gate_up: Arc<Linear>,
+    /// Back to the states.
+    pub down: Arc<Linear>,
+    /// Behind it: [H].
+    pub after_mlp: Option<Vec<f32>>,
+    /// Where the first tokens are known.
+    pub prefix: Option<Prefix>,
+}
+
+/// What all layers share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Common {
+    pub width: usize,
+    pub heads: Heads,
+    pub eps: f32,
+    pub scale: f32,
+    pub activation: Activation,
+}
+
+impl Layer {
+    /// Queries, keys and values of some rows.
+    ///
+    /// # Arguments
+    /// * `states`: [n, H].
+    /// * `positions`: [n].
+    /// * `known`: [n] which token of the prefix, or -1.
+    /// * `to`: [n, width of the heads].
+    pub(crate) fn project(
+        &self,
+        common: Common,
+        states: &[f32],
+        positions: &[u32],
+        known: &[i32],
+        angles: &Angles,
+        to: &mut [f32],
+    ) {
+        let width = common.heads.width();
+        apply_norm(
+            &self.qkv,
+            &self.before_attention,
+            common,
+            states,
+            &mut Store { to, stride: width },
+        );
+        self.qkv.add_bias(to);
+        for ((row, position), known) in to.chunks_exact_mut(width).zip(positions).zip(known) {
+            self.place(common, row, *position as usize, angles);
+            if let (Some(prefix), Ok(known)) = (&self.prefix, usize::try_from(*known)) {
+                let size = common.heads.shared * common.heads.size;
+                let (keys, values) =
+                    row[common.heads.queries * common.heads.size..].split_at_mut(size);
+                keys.copy_from_slice(&prefix.keys[known * size..][..size]);
+                values.copy_from_slice(&prefix.values[known * size..][..size]);
+            }
+        }
+    }
+
+    fn place(&self, common: Common, row: &mut [f32], position: usize, angles: &Angles) {
+        let Heads {
+            queries,
+            shared,
+            size,
+        } = common.heads;
+        for (number, head) in row
+            .chunks_exact_mut(size)
+            .take(queries + shared)
+            .enumerate()
+        {
+            let query = number < queries;
+            if let Some(norm) = if query {
+                &self.query_norm
+            } else {
+                &self.key_norm
+            } {
+                rms_inplace(head, norm, common.eps);
+            }
+            angles.apply(head, position, if query { common.scale } else { 1.0 });
+        }
+    }
+
+    /// What comes behind attention, added to the states.
+    ///
+    /// # Arguments
+    /// * `attended`: [n, query heads x size]; changed.
+    /// * `states`: [n, H].
+    pub(crate) fn finish(&self, common: Common, attended: &mut [f32], states: &mut [f32]) {
+        let width = common.width;
+        let count = states.len() / width;
+        let mut result = vec![0.0f32; states.len()];
+        apply(
+            &self.out,
+            attended,
+            &mut Store {
+                to: &mut result,
+                stride: width,
+            },
+        );
+        self.out.add_bias(&mut result);
+        add_normed(states, &mut result, self.after_attention.as_deref(), common);
+        let inner = self.down.matrix().inputs();
+        let mut hidden = vec![0.0f32; count * inner];
+        let mut gate = Gate {
+            to: &mut hidden,
+            stride: inner,
+            bias: self.gate_up.bias(),
+            activation: common.activation,
+        };
+        apply_norm(&self.gate_up, &self.before_mlp, common, states, &mut gate);
+        apply(
+            &self.down,
+            &mut hidden,
+            &mut Store {
+                to: &mut result,
+                stride: width,
+            },
+        );
+        self.down.add_bias(&mut result);
+        add_normed(states, &mut result, self.after_mlp.as_deref(), common);
+    }
+}
+
+fn add_normed(states: &mut [f32], result: &mut [f32], norm: Option<&[f32]>, common: Common) {
+    if let Some(norm) = norm {
+        result
+            .chunks_exact_mut(common.width)
+            .for_each(|row| rms_inplace(row, norm, common.eps));
+    }
+    add(states, result);
+}
+
+/// A product of inputs [n, K], which are changed.
+fn apply<S: Sink>(linear: &Linear, inputs: &mut [f32], sink: &mut S) {
+    let inner = linear.matrix().inputs();
+    let count = inputs.len() / inner;
+    let mut rows = linear.rows(count);
+    for (at, values) in inputs.chunks_exact_mut(inner).enumerate() {
+        linear.set(&mut rows, at, values);
+    }
+    multiply(
+        &rows,
+        0..count,
+        linear.matrix(),
+        0..linear.matrix().panels(),
+        sink,
+    );
+}
+
+/// A product of normed states [n, H].
+fn apply_norm<S: Sink>(
+    linear: &Linear,
+    norm: &[f32],
+    common: Common,
+    states: &[f32],
+    sink: &mut S,
+) {
+    let count = states.len() / common.width;
+    let (mut rows, mut values) = (linear.rows(count), vec![0.0f32; common.width]);
+    for (at, row) in states.chunks_exact(common.width).enumerate() {
+        rms(row, norm, common.eps, &mut values);
+        linear.set(&mut rows, at, &mut values);
+    }
+    multiply(
+        &rows,
+        0..count,
+        linear.matrix(),
+        0..linear.matrix().panels(),
+        sink,
+    );
+}
+
+/// Writes activation(gate) * up: half a panel of values for each panel of products.
+struct Gate<'a> {
+    to: &'a mut [f32],
+    stride: usize,
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+}
+
+impl Sink for Gate<'_> {
+    #[inline(always)]
+    fn take<const FMA: bool>(
+        &mut self,
+        row: usize,
+        column: usize,
+        _width: usize,
+        values: &[f32; PANEL],
+    ) {
+        const HALF: usize = PANEL / 2;
+        let mut values = *values;
+        if let Some(bias) = self.bias {
+            values
+                .iter_mut()
+                .zip(&bias[column..])
+                .for_each(|(value, bias)| *value += bias);
+        }
+        let made: [f32; HALF] = match self.activation {
+            Activation::Silu => {
+                std::array::from_fn(|at| silu_of::<FMA>(values[at]) * values[HALF + at])
+            }
+            Activation::GeluTanh => {
+                std::array::from_fn(|at| gelu_of::<FMA>(values[at]) * values[HALF + at])
+            }
+        };
+        let at = column / 2;
+        let width = HALF.min(self.stride - at);
+        self.to[row * self.stride + at..][..width].copy_from_slice(&made[..width]);
+    }
+}

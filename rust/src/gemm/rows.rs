@@ -1,0 +1,235 @@
+//! The left side of a product: rows converted to the kind of the weights.
+
+use super::{Form, Kind, Matrix};
+
+/// Words between the starts of rows are an odd multiple of this, so that rows do not fall on the same cache sets.
+const LINE: usize = 16;
+/// The code of zero in a row of zeros.
+const MIDDLE: u32 = 0x8080_8080;
+
+/// Rows [m, K] as a kernel reads them.
+pub struct Rows {
+    form: Form,
+    count: usize,
+    stride: usize,
+    words: Vec<u32>,
+    /// int8: [m, groups] how the codes of a group are read.
+    codes: Vec<Code>,
+}
+
+/// A code c stands for (c - zero) unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code {
+    pub unit: f32,
+    pub zero: i32,
+}
+
+impl Rows {
+    /// Room for `count` rows, all zero.
+    pub fn new(form: Form, count: usize) -> Self {
+        let lines = form.inputs.div_ceil(form.kind.per_word()).div_ceil(LINE);
+        let stride = (lines | 1) * LINE;
+        let (zero, codes) = if form.kind == Kind::Int8 {
+            (MIDDLE, count * form.groups())
+        } else {
+            (0, 0)
+        };
+        Self {
+            form,
+            count,
+            stride,
+            words: vec![zero; stride * count],
+            codes: vec![
+                Code {
+                    unit: 0.0,
+                    zero: 128
+                };
+                codes
+            ],
+        }
+    }
+
+    /// Rows made of f32 values [m, K] in C order.
+    pub fn of(form: Form, values: &[f32]) -> Self {
+        let mut rows = Self::new(form, values.len() / form.inputs);
+        for (at, row) in values.chunks_exact(form.inputs).enumerate() {
+            rows.set(at, row);
+        }
+        rows
+    }
+
+    /// Rows in the form of some weights.
+    pub fn for_matrix(matrix: &Matrix, values: &[f32]) -> Self {
+        Self::of(matrix.form(), values)
+    }
+
+    /// Converts one row's K values.
+    pub fn set(&mut self, at: usize, values: &[f32]) {
+        let words = &mut self.words[at * self.stride..][..self.stride];
+        match self.form.kind {
+            Kind::F32 => words
+                .iter_mut()
+                .zip(values)
+                .for_each(|(word, value)| *word = value.to_bits()),
+            Kind::Bf16 => pairs(words, values),
+            Kind::Int8 => {
+                let groups = self.form.groups();
+                let codes = &mut self.codes[at * groups..][..groups];
+                for ((code, some), words) in codes
+                    .iter_mut()
+                    .zip(values.chunks(self.form.group))
+                    .zip(words.chunks_mut(self.form.group.div_ceil(4)))
+                {
+                    *code = quantise(words, some);
+                }
+            }
+        }
+    }
+
+    /// m.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How they are kept.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub(crate) fn words(&self, at: usize) -> &[u32] {
+        &self.words[at * self.stride..][..self.stride]
+    }
+
+    /// int8: how the codes of a group of a row are read.
+    pub(crate) fn code(&self, at: usize, group: usize) -> Code {
+        self.codes[at * self.form.groups() + group]
+    }
+
+    /// The inner product of a row with one output's weights, summed in f64.
+    pub fn dot(&self, at: usize, matrix: &Matrix, output: usize) -> f32 {
+        let words = self.words(at);
+        let value = |input: usize| {
+            let word = words[input / self.form.kind.per_word()];
+            match self.form.kind {
+                Kind::F32 => f32::from_bits(word),
+                Kind::Bf16 => bf16_value((word >> (16 * (input % 2))) as u16),
+                Kind::Int8 => {
+                    let Code { unit, zero } = self.code(at, input / self.form.group);
+                    (i32::from((word >> (8 * (input % 4))) as u8) - zero) as f32 * unit
+                }
+            }
+        };
+        (0..self.form.inputs)
+            .map(|input| f64::from(value(input)) * f64::from(matrix.weight(output, input)))
+            .sum::<f64>() as f32
+    }
+}
+
+/// The bits of the nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+    if value.is_nan() { 0x7fc0 } else { rounded }
+}
+
+#[inline(always)]
+pub(crate) fn bf16_value(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+by_isa! {
+    fn pairs(words: &mut [u32], values: &[f32]) = pairs_body;
+}
+
+#[inline(always)]
+fn pairs_body<const FMA: bool>(words: &mut [u32], values: &[f32]) {
+    let (whole, rest) = values.as_chunks::<2>();
+    for (word, pair) in words.iter_mut().zip(whole) {
+        *word = u32::from(bf16_bits(pair[0])) | u32::from(bf16_bits(pair[1])) << 16;
+    }
+    if let [last] = rest {
+        words[whole.len()] = u32::from(bf16_bits(*last));
+    }
+}
+
+by_isa! {
+    fn quantise(words: &mut [u32], values: &[f32]) -> Code = quantise_body;
+}
+
+/// Codes from 0 to 255 over the range of the values and zero; a row that is not finite gets a unit that is not.
+#[inline(always)]
+fn quantise_body<const FMA: bool>(words: &mut [u32], values: &[f32]) -> Code {
+    let (low, high) = range(values);
+    let unit = (high - low) / 255.0;
+    if unit.is_nan() || unit.is_infinite() || unit < f32::MIN_POSITIVE {
+        words.fill(MIDDLE);
+        return Code {
+            unit: if unit.is_finite() { 0.0 } else { f32::NAN },
+            zero: 128,
+        };
+    }
+    let inverse = 1.0 / unit;
+    let zero = (-low * inverse).round_ties_even();
+    let (quads, rest) = values.as_chunks::<4>();
+    for (word, quad) in words.iter_mut().zip(quads) {
+        *word = u32::from_le_bytes(quad.map(|value| code(value, inverse, zero)));
+    }
+    if !rest.is_empty() {
+        let mut last = [128u8; 4];
+        last.iter_mut()
+            .zip(rest)
+            .for_each(|(byte, value)| *byte = code(*value, inverse, zero));
+        words[quads.len()] = u32::from_le_bytes(last);
+    }
+    Code {
+        unit,
+        zero: zero as i32,
+    }
+}
+
+/// Least and largest value, zero among them; NaN where a value is NaN.
+#[inline(always)]
+fn range(values: &[f32]) -> (f32, f32) {
+    let (mut low, mut high, mut strange) = ([0.0f32; LINE], [0.0f32; LINE], [0.0f32; LINE]);
+    let (lines, rest) = values.as_chunks::<LINE>();
+    for line in lines {
+        for at in 0..LINE {
+            low[at] = if line[at] < low[at] {
+                line[at]
+            } else {
+                low[at]
+            };
+            high[at] = if line[at] > high[at] {
+                line[at]
+            } else {
+                high[at]
+            };
+            strange[at] += line[at] * 0.0; // of NaN and infinity this is NaN
+        }
+    }
+    let least = low.iter().chain(rest).fold(
+        0.0f32,
+        |least, value| if *value < least { *value } else { least },
+    );
+    let most = high.iter().chain(rest).fold(
+        0.0f32,
+        |most, value| if *value > most { *value } else { most },
+    );
+    let strange: f32 =
+        strange.iter().sum::<f32>() + rest.iter().map(|value| value * 0.0).sum::<f32>();
+    (least + strange, most)
+}
+
+#[inline(always)]
+fn code(value: f32, inverse: f32, zero: f32) -> u8 {
+    const SHIFT: f32 = 12_582_912.0; // rounds to the nearest integer, ties to even, and leaves it in the low bits
+    let place = value * inverse + zero;
+    let place = if place < 0.0 { 0.0 } else { place };
+    let place = if place > 255.0 { 255.0 } else { place };
+    (place + SHIFT).to_bits() as u8
+}

@@ -1,0 +1,110 @@
+//! Segments read in parts through buffers of bounded size, so that not even mapped pages add up.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::scores::{HEADER, RECORD, header};
+
+/// A segment as long as it was when it was opened; what is appended later is not seen.
+#[derive(Debug)]
+pub struct Segment {
+    /// The file.
+    pub path: PathBuf,
+    /// Whole records, intact or not.
+    pub records: u64,
+    /// Whether a part of a record, or of the header, ends the file.
+    pub tail: bool,
+}
+
+impl Segment {
+    /// Reads the header. A file cut inside its header is torn and holds nothing; other first bytes are an error.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |source| Error::io(path, source);
+        let file = files::open(path)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut first = Vec::with_capacity(HEADER);
+        file.take((HEADER as u64).min(length))
+            .read_to_end(&mut first)
+            .map_err(failed)?;
+        let expected = header();
+        if !expected.starts_with(&first) {
+            let message = "not a score segment: expected UMRSCOR1 and version 1 at its start";
+            let hint = "remove it from the scores folder";
+            return Err(Error::format(path, None, message, hint));
+        }
+        let body = length.saturating_sub(HEADER as u64);
+        Ok(Self {
+            path: path.to_path_buf(),
+            records: body / RECORD as u64,
+            tail: length < HEADER as u64 || body % RECORD as u64 != 0,
+        })
+    }
+
+    /// The bytes of `count` records from record `from` on, in `buffer`.
+    pub fn read<'a>(
+        &self,
+        from: u64,
+        count: usize,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [[u8; RECORD]]> {
+        let failed = |source| Error::io(&self.path, source);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        buffer.resize(count * RECORD, 0);
+        file.seek(SeekFrom::Start(HEADER as u64 + from * RECORD as u64))
+            .and_then(|_| file.read_exact(buffer))
+            .map_err(failed)?;
+        Ok(buffer.as_chunks::<RECORD>().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scores::{ScoreLog, decode};
+
+    #[test]
+    fn a_torn_tail_of_any_length_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scores");
+        let mut log = ScoreLog::create(&path).unwrap();
+        log.append(&[[1, 2], [3, 4]], &[[5, 6], [7, 8]], &[-1.5, -2.5])
+            .unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let segment = Segment::open(&path).unwrap();
+            let kept = length.saturating_sub(HEADER);
+            assert_eq!(segment.records, (kept / RECORD) as u64);
+            assert_eq!(segment.tail, length < HEADER || kept % RECORD != 0);
+        }
+    }
+
+    #[test]
+    fn parts_are_read_from_where_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scores");
+        let keys: Vec<_> = (0..9).map(|n| [n, n]).collect();
+        let scores: Vec<_> = (0..9u8).map(f32::from).collect();
+        let mut log = ScoreLog::create(&path).unwrap();
+        log.append(&keys, &keys, &scores).unwrap();
+        let (segment, mut buffer) = (Segment::open(&path).unwrap(), Vec::new());
+        let records = segment.read(4, 3, &mut buffer).unwrap();
+        let read: Vec<_> = records.iter().map(|r| decode(r).unwrap().1).collect();
+        assert_eq!(read, [4.0, 5.0, 6.0]);
+        assert!(matches!(
+            segment.read(7, 3, &mut buffer),
+            Err(Error::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.scores");
+        std::fs::write(&path, "something else").unwrap();
+        assert!(matches!(Segment::open(&path), Err(Error::Format { .. })));
+    }
+}

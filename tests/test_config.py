@@ -1,0 +1,179 @@
+"""Settings: values out of range, lists of names, sizes of memory; the files and options that set them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import tiny
+from umr.config import LabelConfig, from_mapping
+from umr.errors import UsageError
+from umr.rounds import read_config
+from umr.sizes import bytes_of
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1B", 1), ("8GB", 8 * 10**9), ("8gb", 8 * 10**9), ("512 MiB", 512 * 2**20), ("1.5KB", 1500), (" 2TB ", 2 * 10**12),
+        ("1KiB", 1024), ("3kib", 3072), ("0.5GiB", 2**29), ("1.1kb", 1100), ("1tib", 2**40), ("7mb", 7 * 10**6),
+    ],
+)  # fmt: skip
+def test_a_size_is_its_bytes(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@given(st.integers(1, 10**9), st.integers(0, 999), st.sampled_from(["KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]))
+def test_a_size_is_exact_and_rounded_down(whole: int, thousandths: int, unit: str) -> None:
+    base, power = (1024 if "i" in unit else 1000), "KMGT".index(unit[0]) + 1
+    expected = Fraction(whole * 1000 + thousandths, 1000) * base**power
+    assert bytes_of(f"{whole}.{thousandths:03d}{unit}") == int(expected)
+
+
+@pytest.mark.parametrize("text", ["", "8", "GB", "8 G", "8G", "-8GB", "8GBs", "8,5GB", "1e9B", "8  GB", "0x8GB", ".5GB", "nanGB", "٨GB"])
+def test_what_is_no_size_is_refused_with_the_units(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a number of bytes with its unit") as caught:
+        bytes_of(text)
+    assert "GiB" in caught.value.hint
+    assert repr(text) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["0GB", "0.4B", "0.0001KB"])
+def test_no_bytes_at_all_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="at least one byte"):
+        bytes_of(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fuse": -0.1}, "fuse is -0.1, expected a finite weight"),
+        ({"fuse": float("nan")}, "fuse is nan"),
+        ({"fuse": float("inf")}, "fuse is inf"),
+        ({"screen": 0}, "screen is 0, expected more than 0"),
+        ({"pack_tokens": 0}, "pack_tokens is 0, expected more than 0"),
+        ({"memory": "much"}, "memory is 'much', expected a number of bytes"),
+        ({"memory": "0GB"}, "memory is '0GB', expected at least one byte"),
+        ({"also": "lm2"}, "also is 'lm2', expected a tuple"),
+        ({"also": ("a", "")}, "expected a tuple of names"),
+        ({"also": ("lm",)}, "'lm' is named twice"),
+        ({"also": ("a", "b", "a")}, "'a' is named twice"),
+        ({"temperature": 0.0}, "temperature is 0.0, expected more than 0"),
+        ({"source_length": 0}, "source_length is 0, expected more than 0"),
+    ],
+)
+def test_labelling_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        LabelConfig("lm", **values)
+
+
+def test_labelling_values_in_range_are_kept() -> None:
+    made = LabelConfig("lm", fuse=2.5, screen=1, pack_tokens=1, memory="2 GiB", also=("a", "b"), correct="average", precision="int8")
+    assert (made.also, made.memory, made.screen) == (("a", "b"), "2 GiB", 1)
+    assert LabelConfig("lm") == LabelConfig("lm", fuse=0.0, also=(), screen=None, pack_tokens=None, memory=None)
+
+
+def test_a_list_of_names_comes_from_a_table() -> None:
+    assert from_mapping(LabelConfig, {"lm": "x", "also": ["a", "b"]}, "f").also == ("a", "b")
+    assert from_mapping(LabelConfig, {"lm": "x", "also": []}, "f").also == ()
+    made = LabelConfig("x", also=("a",), fuse=1.0, screen=3)
+    assert from_mapping(LabelConfig, {k: v for k, v in asdict(made).items() if v is not None}, "f") == made
+
+
+@pytest.mark.parametrize("value", ["a", [1], [""], [["a"]], 3, {"a": 1}, True])
+def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"also is .*, expected a list of strings"):
+        from_mapping(LabelConfig, {"lm": "x", "also": value}, "f")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('also = "a"', r"\[label\]: also is 'a', expected a list of strings"),
+        ('fuse = "1"', r"\[label\]: fuse is '1', expected float"),
+        ('correct = "mean"', "expected none or empty or average"),
+        ('precision = "int4"', "expected auto or fp32 or bf16 or int8"),
+        ("memory = 8", "memory is 8, expected str"),
+        ("screen = 2.5", "screen is 2.5, expected int"),
+    ],
+)
+def test_a_run_file_is_checked(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'work = "w"\npassages = ["p"]\nqueries = ["q"]\n[encoder]\nmodel = "m"\n[label]\nlm = "l"\n{line}\n')
+    with pytest.raises(UsageError, match=message):
+        read_config(path)
+
+
+def test_a_run_file_sets_every_new_value(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    lines = 'also = ["a/b", "c/d"]\nfuse = 1\ncorrect = "average"\nscreen = 16\nmemory = "4GB"\n'
+    lines += 'pack-tokens = 77\nprecision = "int8"\nchat = true\n'
+    path.write_text(f'work = "w"\npassages = ["p"]\nqueries = ["q"]\n[encoder]\nmodel = "m"\n[label]\nlm = "l"\n{lines}')
+    assert read_config(path).label == LabelConfig(
+        "l", also=("a/b", "c/d"), fuse=1.0, correct="average", screen=16, memory="4GB", pack_tokens=77, precision="int8", chat=True
+    )
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[LabelConfig]:
+    """The configurations that reach the labelling stage, which stops there."""
+    import umr.label  # noqa: F401
+
+    found: list[LabelConfig] = []
+
+    def stage(workspace: Any, config: LabelConfig, *_: Any, **__: Any) -> None:
+        found.append(config)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(sys.modules["umr.label"], "label", stage)
+    return found
+
+
+def call(work: Any, *words: str) -> Any:
+    from umr.cli import app
+
+    return CliRunner().invoke(app, ["label", str(work), *words], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    made = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
+    tiny.mined(made, k=4)
+    return Path(made.layout.folder)
+
+
+def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig]) -> None:
+    call(work, "--lm", "l")
+    call(work, "--lm", "l", "--also", "a", "--also", "b/c", "--fuse", "0.5", "--correct", "empty", "--screen", "9", "--memory", "2GB")
+    call(work, "--lm", "l", "--pack-tokens", "5", "--precision", "int8", "--weights", "int4", "--chat", "--no-share")
+    assert seen == [
+        LabelConfig("l"),
+        LabelConfig("l", also=("a", "b/c"), fuse=0.5, correct="empty", screen=9, memory="2GB"),
+        LabelConfig("l", pack_tokens=5, precision="int8", weights="int4", chat=True, share=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--lm", "l", "--memory", "8"), "memory is '8'"),
+        (("--lm", "l", "--fuse", "-1"), "fuse is -1.0"),
+        (("--lm", "l", "--also", "l"), "'l' is named twice"),
+        (("--lm", "l", "--screen", "0"), "screen is 0"),
+        (("--also", "a"), "--also needs --lm"),
+        ((), "--lm is missing"),
+    ],
+)
+def test_options_of_labelling_that_make_no_sense(work: Path, seen: list[LabelConfig], words: tuple[str, ...], message: str) -> None:
+    done = call(work, *words)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert not seen
