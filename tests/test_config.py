@@ -65,6 +65,8 @@ def test_no_bytes_at_all_are_refused(text: str) -> None:
         ({"also": "lm2"}, "also is 'lm2', expected a tuple"),
         ({"also": ("a", "")}, "expected a tuple of names"),
         ({"also": ("lm",)}, "'lm' is named twice"),
+        ({"also_template": "{text}"}, "also_template is '{text}', expected a tuple of templates"),
+        ({"also_template": ("",)}, "expected a tuple of templates"),
         ({"also": ("a", "b", "a")}, "'a' is named twice"),
         ({"temperature": 0.0}, "temperature is 0.0, expected more than 0"),
         ({"source_length": 0}, "source_length is 0, expected more than 0"),
@@ -152,11 +154,29 @@ def work(tmp_path: Path) -> Path:
 
 def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig]) -> None:
     call(work, "--lm", "l")
-    call(work, "--lm", "l", "--also", "a", "--also", "b/c", "--fuse", "0.5", "--correct", "empty", "--screen", "9", "--memory", "2GB")
+    call(
+        work,
+        "--lm",
+        "l",
+        "--also",
+        "a",
+        "--also",
+        "b/c",
+        "--also-template",
+        "{text}!",
+        "--fuse",
+        "0.5",
+        "--correct",
+        "empty",
+        "--screen",
+        "9",
+        "--memory",
+        "2GB",
+    )
     call(work, "--lm", "l", "--pack-tokens", "5", "--precision", "int8", "--weights", "int4", "--chat", "--no-share")
     assert seen == [
         LabelConfig("l"),
-        LabelConfig("l", also=("a", "b/c"), fuse=0.5, correct="empty", screen=9, memory="2GB"),
+        LabelConfig("l", also=("a", "b/c"), also_template=("{text}!",), fuse=0.5, correct="empty", screen=9, memory="2GB"),
         LabelConfig("l", pack_tokens=5, precision="int8", weights="int4", chat=True, share=False),
     ]
 

@@ -1,11 +1,12 @@
 """Useful floating-point operations of labelling: what the scores need when nothing is computed twice or for padding.
 
-    FLOP = 2 x body parameters x useful tokens + 2 x hidden size x vocabulary x target tokens
+    FLOP = 2 x (body - last) x tokens + 2 x (keys x tokens + (last - keys) x places) + 2 x hidden x vocabulary x places
 
 Body parameters are the weights of the projections, counted from the config: a layer has hidden x heads x head_dim (q),
-twice hidden x kv_heads x head_dim (k and v), heads x head_dim x hidden (o) and 3 x hidden x intermediate (gated MLP).
-Useful tokens of a passage's group: the tokens that all its prompts begin with, once, then of every pair the rest of its
-prompt and its question. Attention scores, norms and the softmax are not counted, nor are padding and repeated passages.
+twice hidden x kv_heads x head_dim (k and v), heads x head_dim x hidden (o) and 3 x hidden x intermediate (gated MLP). Of the
+last layer, tokens that predict nothing need keys and values alone. Tokens of a passage's group: what prompts and questions
+begin with in common counts once, and the last token of a question is never read; places are those that predict a token of a
+question, each once. Attention scores, norms and the softmax are not counted, nor are padding and repeated passages.
 """
 
 from __future__ import annotations
@@ -20,49 +21,45 @@ class Work:
     """Tokens that a set of pairs needs.
 
     Arguments:
-        tokens: useful ones.
-        targets: of them, those whose likelihood is asked.
+        tokens: that are read.
+        places: that predict.
         whole: tokens of the pairs when nothing is shared.
     """
 
     tokens: int
-    targets: int
+    places: int
     whole: int
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.targets + other.targets, self.whole + other.whole)
+        return Work(self.tokens + other.tokens, self.places + other.places, self.whole + other.whole)
 
 
 def work(sources: Sequence[list[int]], targets: Sequence[list[int]]) -> Work:
-    """The work of one group.
+    """The work of one group, by the set of beginnings that have to be read.
 
     Arguments:
         sources: token ids of each pair's prompt with the passage.
         targets: token ids of each pair's question.
     """
-    shared = 0
-    low, high = min(sources), max(sources)  # what the extremes have in common, all have
-    while shared < min(map(len, sources)) - 1 and low[shared] == high[shared]:
-        shared += 1
-    asked = sum(map(len, targets))
-    whole = sum(map(len, sources)) + asked
-    return Work(whole - shared * (len(sources) - 1), asked, whole)
+    read: set[tuple[int, ...]] = set()
+    predict: set[tuple[int, ...]] = set()
+    for source, target in zip(sources, targets, strict=True):
+        ids = (*source, *target)
+        read |= {ids[:end] for end in range(1, len(ids))}
+        predict |= {ids[:end] for end in range(len(source), len(ids))}
+    return Work(len(read), len(predict), sum(map(len, sources)) + sum(map(len, targets)))
 
 
-def body_parameters(config: Any) -> int:
-    """Parameters that every token is multiplied with, the vocabulary's apart."""
+def _layer(config: Any) -> tuple[int, int]:
+    """Parameters of a layer, and those of them that make keys and values."""
     hidden, heads = config.hidden_size, config.num_attention_heads
     kv = getattr(config, "num_key_value_heads", None) or heads
     dim = getattr(config, "head_dim", None) or hidden // heads
-    layer = hidden * dim * (2 * heads + 2 * kv) + 3 * hidden * config.intermediate_size
-    return int(config.num_hidden_layers * layer)
-
-
-def head_parameters(config: Any) -> int:
-    """Parameters that every target token is multiplied with."""
-    return int(config.hidden_size * config.vocab_size)
+    return hidden * dim * (2 * heads + 2 * kv) + 3 * hidden * config.intermediate_size, 2 * hidden * dim * kv
 
 
 def useful_flop(needed: Work, config: Any) -> float:
     """FLOP of some work."""
-    return 2.0 * body_parameters(config) * needed.tokens + 2.0 * head_parameters(config) * needed.targets
+    layer, keys = _layer(config)
+    body = (config.num_hidden_layers - 1) * layer * needed.tokens + keys * needed.tokens + (layer - keys) * needed.places
+    return 2.0 * (body + config.hidden_size * config.vocab_size * needed.places)

@@ -77,6 +77,10 @@ def test_each_language_model_and_each_prompt_has_a_column(shell: Shell, kit: Any
     done = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run", "--json")
     assert done.code == 0, done.err
     assert [made["pairs"] for made in done.json["forecasts"]] == [40, 32, 32]
+    assert [made["template"] for made in done.json["forecasts"]][1:] == ["{text} =>", "{text}:"]
+    text = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run").out
+    assert "{text} =>" in text
+    assert "prompt" in text
 
 
 def test_a_dry_run_needs_a_language_model_and_a_mined_round(shell: Shell, kit: Any, mined: Path, tmp_path: Path) -> None:

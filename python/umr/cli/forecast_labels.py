@@ -53,6 +53,8 @@ def shown(number: int, found: Sequence[Forecast]) -> list[RenderableType]:
     table.add_column("")
     for made in found:
         table.add_column(clean(made.lm), justify="right", overflow="fold")
+    if len({made.template for made in found}) > 1:
+        table.add_row("prompt", *(clean(made.template) for made in found), end_section=True)
     for name, cell in ROWS:
         table.add_row(name, *(cell(made) for made in found))
     return [table]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 from umr.progress import Bar
+
+LARGE = 10_000_000
+UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 class _Rate(ProgressColumn):
@@ -20,7 +23,27 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {task.fields['unit']}" + (f", {speed:,.1f}/s" if speed else ""))
+        large = (task.total or 0) >= LARGE
+        done = f"{_number(task.completed, large)}/{_number(task.total or 0, large)} {task.fields['unit']}"
+        return Text(done + (f", {_number(speed, large) if large else f'{speed:,.1f}'}/s" if speed else ""))
+
+
+def _number(value: float, large: bool) -> str:
+    """12,345,678; where such numbers are too long for a line 12.3M."""
+    if not large:
+        return f"{value:,.0f}"
+    unit, size = next(((unit, size) for unit, size in UNITS if value >= size), ("", 1))
+    return f"{value / size:.1f}{unit}"
+
+
+class _Bars(Progress):
+    """Bars, and below each what is noted beside it: both fit a terminal of 80 columns."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}", overflow="ellipsis", no_wrap=True)
 
 
 class _Running:
@@ -31,7 +54,7 @@ class _Running:
         self._progress.advance(self._task, items)
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=escape(text))
+        self._progress.update(self._task, note=text)
 
 
 class RichReporter:
@@ -63,7 +86,6 @@ class RichReporter:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self._console, disable=self._quiet, transient=False) as progress:
+        with _Bars(*columns, console=self._console, disable=self._quiet, transient=False) as progress:
             yield _Running(progress, progress.add_task(escape(what), total=total, unit=unit, note=""))

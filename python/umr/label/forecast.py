@@ -36,6 +36,7 @@ class Forecast:
         seconds: at 60 % of the speed of one large matrix product here; None where that was not measured.
         store: bytes that the new scores take on disk.
         peak: FLOP/s of one large matrix product here, measured; None where it was not.
+        template: of the prompt.
     """
 
     lm: str
@@ -51,6 +52,7 @@ class Forecast:
     seconds: float | None = 0.0
     store: int = 0
     peak: float | None = None
+    template: str = ""
 
     @property
     def sharing(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, mo
     missing = pairs.missing(known)
     reporter.say(f"{model.files.name}: {len(known):,} pairs, {len(known) - int(np.isnan(known).sum()):,} of them scored before")
     if not len(missing):
-        return Work(pairs, store, Forecast(model.files.name, len(pairs), 0))
+        return Work(pairs, store, Forecast(model.files.name, len(pairs), 0, template=model.prompt.source))
     lm = model.load()
     reading = Reading(model.prompt, lm.tokenizer, lm.encoder_decoder, model.config.source_length, lm.context)
     sample = [] if lm.encoder_decoder else sample_trees(workspace, pairs, missing, reading)
@@ -108,7 +108,7 @@ def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, mo
     if 2 * budget.tokens >= plan.budget:  # what is free moves from run to run; the batches of a plan do not
         budget.tokens = plan.budget
     todo = left(plan, known)
-    made = forecast(model.files.name, pairs, len(missing), plan, todo, engine)
+    made = replace(forecast(model.files.name, pairs, len(missing), plan, todo, engine), template=model.prompt.source)
     announce(made, budget, reporter)
     return Work(pairs, store, made, plan, engine, budget, tuple(todo))
 

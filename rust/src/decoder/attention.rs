@@ -124,10 +124,15 @@ impl Job<'_> {
         let keys = Matrix::pack(self.kind, places.len(), size, |at, to| {
             to.copy_from_slice(&self.row(places[at])[key..key + size])
         })?;
+        let mut across = vec![0.0f32; size * places.len()];
+        for (at, place) in places.iter().enumerate() {
+            let column = across[at..].iter_mut().step_by(places.len());
+            column
+                .zip(&self.row(*place)[value..value + size])
+                .for_each(|(to, value)| *to = *value);
+        }
         let values = Matrix::pack(self.kind, size, places.len(), |at, to| {
-            to.iter_mut()
-                .zip(places)
-                .for_each(|(to, place)| *to = self.row(*place)[value + at]);
+            to.copy_from_slice(&across[at * places.len()..][..places.len()])
         })?;
         Ok(Packed { keys, values })
     }

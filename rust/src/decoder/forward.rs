@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::attention::{Heads, Job, kind_for};
 use super::forest::{Chunk, Forest};
 use super::head::target_logp;
-use super::layer::{Activation, Common, Layer};
+use super::layer::{Activation, Common, Layer, Scratch};
 use super::linear::Linear;
 use super::math::rms_inplace;
 use super::rope::{Angles, Rope};
@@ -266,7 +266,9 @@ impl Decoder {
             angles: &angles,
             progress,
         };
-        let mut projected = vec![0.0f32; forest.len() * self.common.heads.width()];
+        let heads = self.common.heads;
+        let mut projected = vec![0.0f32; forest.len() * heads.width()];
+        let mut attended = vec![0.0f32; forest.len() * heads.queries * heads.size];
         pass.step(
             None,
             Some(&self.layers[0]),
@@ -281,17 +283,12 @@ impl Decoder {
             } else {
                 (&few, &few_chunks)
             };
-            let mut attended = pass.attend(layer, asked, chunks, &projected)?;
+            let attended = &mut attended[..asked.len() * heads.queries * heads.size];
+            pass.attend(layer, asked, chunks, &projected, attended)?;
             if next.is_none() {
                 states = self.gather(&states, &few);
             }
-            pass.step(
-                Some(layer),
-                next,
-                &mut attended,
-                &mut states,
-                &mut projected,
-            )?;
+            pass.step(Some(layer), next, attended, &mut states, &mut projected)?;
         }
         Ok(states)
     }
@@ -323,19 +320,17 @@ impl Pass<'_> {
         asked: &[u32],
         chunks: &[Chunk],
         states: &[f32],
-    ) -> Result<Vec<f32>> {
-        let heads = self.model.common.heads;
-        let mut to = vec![0.0f32; asked.len() * heads.queries * heads.size];
+        to: &mut [f32],
+    ) -> Result<()> {
         let kind = kind_for(self.model.shape.kind);
         let job = Job {
             forest: self.forest,
-            heads,
+            heads: self.model.common.heads,
             window: layer.window,
             states,
             kind,
         };
-        job.run(asked, chunks, &mut to, self.progress)?;
-        Ok(to)
+        job.run(asked, chunks, to, self.progress)
     }
 
     /// The end of one layer and the beginning of the next, piece by piece.
@@ -368,12 +363,12 @@ impl Pass<'_> {
                 to.unwrap_or_default(),
             ));
         }
-        pieces
-            .into_par_iter()
-            .try_for_each(|(start, states, attended, projected)| {
+        pieces.into_par_iter().try_for_each_init(
+            Scratch::new,
+            |scratch, (start, states, attended, projected)| {
                 self.progress.poll()?;
                 if let Some(layer) = ended {
-                    layer.finish(common, attended, states);
+                    layer.finish(common, attended, scratch, states);
                 }
                 if let Some(layer) = begun {
                     let range = start..start + states.len() / common.width;
@@ -384,10 +379,12 @@ impl Pass<'_> {
                         positions,
                         known,
                         &self.angles[layer.rope],
+                        scratch,
                         projected,
                     );
                 }
                 Ok(())
-            })
+            },
+        )
     }
 }

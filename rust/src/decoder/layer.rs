@@ -6,7 +6,7 @@ use super::attention::Heads;
 use super::linear::Linear;
 use super::math::{add, gelu_of, rms, rms_inplace, silu_of};
 use super::rope::Angles;
-use crate::gemm::{PANEL, Sink, Store, multiply};
+use crate::gemm::{Form, Kind, PANEL, Rows, Sink, Store, multiply};
 
 /// The function of a gate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +55,26 @@ pub struct Layer {
     pub prefix: Option<Prefix>,
 }
 
+/// Memory that one piece after the other is computed in.
+pub(crate) struct Scratch {
+    rows: Rows,
+    values: Vec<f32>,
+    result: Vec<f32>,
+    hidden: Vec<f32>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let rows = Rows::new(Form::whole(Kind::F32, 1), 0);
+        Self {
+            rows,
+            values: Vec::new(),
+            result: Vec::new(),
+            hidden: Vec::new(),
+        }
+    }
+}
+
 /// What all layers share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Common {
@@ -80,14 +100,17 @@ impl Layer {
         positions: &[u32],
         known: &[i32],
         angles: &Angles,
+        scratch: &mut Scratch,
         to: &mut [f32],
     ) {
         let width = common.heads.width();
+        let Scratch { rows, values, .. } = scratch;
+        let norm = (&self.before_attention[..], common.eps);
         apply_norm(
             &self.qkv,
-            &self.before_attention,
-            common,
+            norm,
             states,
+            (rows, values),
             &mut Store { to, stride: width },
         );
         self.qkv.add_bias(to);
@@ -131,39 +154,58 @@ impl Layer {
     /// # Arguments
     /// * `attended`: [n, query heads x size]; changed.
     /// * `states`: [n, H].
-    pub(crate) fn finish(&self, common: Common, attended: &mut [f32], states: &mut [f32]) {
-        let width = common.width;
-        let count = states.len() / width;
-        let mut result = vec![0.0f32; states.len()];
+    pub(crate) fn finish(
+        &self,
+        common: Common,
+        attended: &mut [f32],
+        scratch: &mut Scratch,
+        states: &mut [f32],
+    ) {
+        let (width, inner) = (common.width, self.down.matrix().inputs());
+        let Scratch {
+            rows,
+            values,
+            result,
+            hidden,
+        } = scratch;
+        result.resize(states.len(), 0.0);
+        hidden.resize(states.len() / width * inner, 0.0);
         apply(
             &self.out,
             attended,
+            rows,
             &mut Store {
-                to: &mut result,
+                to: result,
                 stride: width,
             },
         );
-        self.out.add_bias(&mut result);
-        add_normed(states, &mut result, self.after_attention.as_deref(), common);
-        let inner = self.down.matrix().inputs();
-        let mut hidden = vec![0.0f32; count * inner];
+        self.out.add_bias(result);
+        add_normed(states, result, self.after_attention.as_deref(), common);
+        let (bias, activation) = (self.gate_up.bias(), common.activation);
         let mut gate = Gate {
-            to: &mut hidden,
+            to: hidden,
             stride: inner,
-            bias: self.gate_up.bias(),
-            activation: common.activation,
+            bias,
+            activation,
         };
-        apply_norm(&self.gate_up, &self.before_mlp, common, states, &mut gate);
+        apply_norm(
+            &self.gate_up,
+            (&self.before_mlp, common.eps),
+            states,
+            (rows, values),
+            &mut gate,
+        );
         apply(
             &self.down,
-            &mut hidden,
+            hidden,
+            rows,
             &mut Store {
-                to: &mut result,
+                to: result,
                 stride: width,
             },
         );
-        self.down.add_bias(&mut result);
-        add_normed(states, &mut result, self.after_mlp.as_deref(), common);
+        self.down.add_bias(result);
+        add_normed(states, result, self.after_mlp.as_deref(), common);
     }
 }
 
@@ -177,15 +219,15 @@ fn add_normed(states: &mut [f32], result: &mut [f32], norm: Option<&[f32]>, comm
 }
 
 /// A product of inputs [n, K], which are changed.
-fn apply<S: Sink>(linear: &Linear, inputs: &mut [f32], sink: &mut S) {
+fn apply<S: Sink>(linear: &Linear, inputs: &mut [f32], rows: &mut Rows, sink: &mut S) {
     let inner = linear.matrix().inputs();
     let count = inputs.len() / inner;
-    let mut rows = linear.rows(count);
+    rows.reuse(linear.matrix().form(), count);
     for (at, values) in inputs.chunks_exact_mut(inner).enumerate() {
-        linear.set(&mut rows, at, values);
+        linear.set(rows, at, values);
     }
     multiply(
-        &rows,
+        rows,
         0..count,
         linear.matrix(),
         0..linear.matrix().panels(),
@@ -193,22 +235,24 @@ fn apply<S: Sink>(linear: &Linear, inputs: &mut [f32], sink: &mut S) {
     );
 }
 
-/// A product of normed states [n, H].
+/// A product of states [n, H] behind a norm (its weights and eps).
 fn apply_norm<S: Sink>(
     linear: &Linear,
-    norm: &[f32],
-    common: Common,
+    norm: (&[f32], f32),
     states: &[f32],
+    memory: (&mut Rows, &mut Vec<f32>),
     sink: &mut S,
 ) {
-    let count = states.len() / common.width;
-    let (mut rows, mut values) = (linear.rows(count), vec![0.0f32; common.width]);
-    for (at, row) in states.chunks_exact(common.width).enumerate() {
-        rms(row, norm, common.eps, &mut values);
-        linear.set(&mut rows, at, &mut values);
+    let (rows, values) = memory;
+    let count = states.len() / norm.0.len();
+    rows.reuse(linear.matrix().form(), count);
+    values.resize(norm.0.len(), 0.0);
+    for (at, row) in states.chunks_exact(norm.0.len()).enumerate() {
+        rms(row, norm.0, norm.1, values);
+        linear.set(rows, at, values);
     }
     multiply(
-        &rows,
+        rows,
         0..count,
         linear.matrix(),
         0..linear.matrix().panels(),

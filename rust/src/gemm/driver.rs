@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::math::fused;
 use super::matrix::Matrix;
 use super::rows::Rows;
 use super::sink::Sink;
@@ -101,7 +102,7 @@ fn drive<const FMA: bool, S: Sink>(job: &Job<'_>, tile: Tile, sink: &mut S) {
             for first in (start..end).step_by(TILE) {
                 let count = TILE.min(end - first);
                 let mut values = [[0.0f32; PANEL]; TILE];
-                fill(job, tile, first, panel, &mut block, &mut values[..count]);
+                fill::<FMA>(job, tile, first, panel, &mut block, &mut values[..count]);
                 let column = panel * PANEL;
                 let width = PANEL.min(job.matrix.outputs() - column);
                 for (at, values) in values[..count].iter().enumerate() {
@@ -114,7 +115,7 @@ fn drive<const FMA: bool, S: Sink>(job: &Job<'_>, tile: Tile, sink: &mut S) {
 
 /// The product of a few rows with a panel, a group of inputs after the other.
 #[inline(always)]
-fn fill(
+fn fill<const FMA: bool>(
     job: &Job<'_>,
     tile: Tile,
     first: usize,
@@ -145,9 +146,11 @@ fn fill(
             if form.kind == Kind::Int8 {
                 let code = job.rows.code(first + at, group);
                 let (units, totals) = job.matrix.side(panel, group);
+                let shift = code.zero as f32 * code.unit;
                 for at in 0..PANEL {
-                    let exact = (sums[at] as i32).wrapping_sub(code.zero.wrapping_mul(totals[at]));
-                    values[at] += exact as f32 * (code.unit * units[at]);
+                    let by =
+                        fused::<FMA>(sums[at] as i32 as f32, code.unit * units[at], values[at]);
+                    values[at] = fused::<FMA>(-shift, totals[at], by);
                 }
             } else {
                 *values = sums.map(f32::from_bits);

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::math::exp;
+use super::math::{exp, power};
 use super::{Matrix, PANEL, Rows, Sink, multiply};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -54,16 +54,16 @@ pub fn log_sum_exp(
         .collect())
 }
 
-/// log of the sum of s e^m over parts (m, s).
+/// log of the sum of s 2^m over parts (m, s).
 fn merge(parts: impl Iterator<Item = (f32, f64)> + Clone) -> f32 {
     let top = parts
         .clone()
         .fold(LOWEST, |top, (m, _)| if m > top { m } else { top });
-    let sum: f64 = parts.map(|(m, s)| s * f64::from(m - top).exp()).sum();
-    (f64::from(top) + sum.ln()) as f32
+    let sum: f64 = parts.map(|(m, s)| s * f64::from(m - top).exp2()).sum();
+    (f64::from(top) * std::f64::consts::LN_2 + sum.ln()) as f32
 }
 
-/// Sixteen running sums of exponentials below running maxima.
+/// Sixteen running sums of powers of two below running maxima.
 #[derive(Clone)]
 #[repr(C, align(64))]
 struct State {
@@ -86,9 +86,21 @@ impl State {
         (
             top,
             parts
-                .map(|(m, s)| f64::from(*s) * f64::from(m - top).exp())
+                .map(|(m, s)| f64::from(*s) * f64::from(m - top).exp2())
                 .sum(),
         )
+    }
+
+    /// Raises the maxima to those of new values.
+    #[cold]
+    fn raise(&mut self, values: &[f32; PANEL]) {
+        for at in 0..LANES {
+            let top = values[at].max(values[LANES + at]);
+            if top > self.max[at] {
+                self.sum[at] *= (self.max[at] - top).exp2();
+                self.max[at] = top;
+            }
+        }
     }
 }
 
@@ -112,41 +124,25 @@ impl Sink for Reduce {
                 .iter_mut()
                 .for_each(|value| *value = cap * tanh::<FMA>(*value / cap));
         }
-        values[width..].fill(LOWEST);
-        let (state, (low, high)) = (&mut self.states[row], halves(&values));
-        let mut grown = 0u32;
-        let top: [f32; LANES] = std::array::from_fn(|at| {
-            let larger = if high[at] > low[at] {
-                high[at]
-            } else {
-                low[at]
-            };
-            let top = if larger > state.max[at] {
-                larger
-            } else {
-                state.max[at]
-            };
-            grown |= top.to_bits() ^ state.max[at].to_bits();
-            top
-        });
-        if grown != 0 {
-            for at in 0..LANES {
-                state.sum[at] *= exp::<FMA>(state.max[at] - top[at]);
-            }
-            state.max = top;
+        values
+            .iter_mut()
+            .for_each(|value| *value *= std::f32::consts::LOG2_E);
+        if width < PANEL {
+            values[width..].fill(LOWEST);
+        }
+        let state = &mut self.states[row];
+        let mut above = false;
+        for at in 0..LANES {
+            above |= (values[at] > state.max[at]) | (values[LANES + at] > state.max[at]);
+        }
+        if above {
+            state.raise(&values);
         }
         for at in 0..LANES {
-            state.sum[at] += exp::<FMA>(low[at] - top[at]) + exp::<FMA>(high[at] - top[at]);
+            state.sum[at] += power::<FMA>(values[at] - state.max[at])
+                + power::<FMA>(values[LANES + at] - state.max[at]);
         }
     }
-}
-
-#[inline(always)]
-fn halves(values: &[f32; PANEL]) -> ([f32; LANES], [f32; LANES]) {
-    (
-        std::array::from_fn(|at| values[at]),
-        std::array::from_fn(|at| values[LANES + at]),
-    )
 }
 
 /// tanh by one exponential, to about 1e-6.

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 
 /// Largest code of an 8-bit weight.
 const TOP: f32 = 127.0;
+/// Panels that are worth a task of their own.
+const LEAST: usize = 8;
 
 /// Weights [N, K] in panels of 32 outputs: panel p holds, for each word of K, the words of its 32 outputs.
 pub struct Matrix {
@@ -17,8 +19,8 @@ pub struct Matrix {
     panels: Vec<u32>,
     /// int8: [panels, groups, 32] the value of one unit of a code.
     scales: Vec<f32>,
-    /// int8: [panels, groups, 32] the sum of the codes.
-    sums: Vec<i32>,
+    /// int8: [panels, groups, 32] the sum of the codes, as a value.
+    sums: Vec<f32>,
 }
 
 impl Matrix {
@@ -79,7 +81,7 @@ impl Matrix {
             words,
             panels: vec![0; count * words * PANEL],
             scales: vec![0.0; side],
-            sums: vec![0; side],
+            sums: vec![0.0; side],
         };
         let mut panels: Vec<_> = made
             .panels
@@ -98,6 +100,7 @@ impl Matrix {
         }
         let finite = panels
             .into_par_iter()
+            .with_min_len(LEAST)
             .enumerate()
             .map(|(number, mut panel)| {
                 let mut values = vec![0.0f32; words * kind.per_word()];
@@ -164,7 +167,7 @@ impl Matrix {
     }
 
     /// int8: units and sums of codes of a group of a panel.
-    pub(crate) fn side(&self, panel: usize, group: usize) -> (&[f32; PANEL], &[i32; PANEL]) {
+    pub(crate) fn side(&self, panel: usize, group: usize) -> (&[f32; PANEL], &[f32; PANEL]) {
         let at = panel * self.form.groups() + group;
         (
             &self.scales.as_chunks::<PANEL>().0[at],
@@ -193,7 +196,7 @@ impl Matrix {
 struct Panel<'a> {
     words: &'a mut [u32],
     scales: &'a mut [f32],
-    sums: &'a mut [i32],
+    sums: &'a mut [f32],
 }
 
 impl Panel<'_> {
@@ -214,7 +217,7 @@ impl Panel<'_> {
                     let start = group * form.group / per;
                     self.scales[group * PANEL + column] = unit;
                     self.sums[group * PANEL + column] =
-                        codes(some, unit, &mut self.words[start * PANEL + column..]);
+                        unit * codes(some, unit, &mut self.words[start * PANEL + column..]) as f32;
                 }
             }
         }

@@ -4,6 +4,8 @@ use super::{Form, Kind, Matrix};
 
 /// Words between the starts of rows are an odd multiple of this, so that rows do not fall on the same cache sets.
 const LINE: usize = 16;
+/// int8 values of a line.
+const BLOCK: usize = 4 * LINE;
 /// The code of zero in a row of zeros.
 const MIDDLE: u32 = 0x8080_8080;
 
@@ -47,6 +49,25 @@ impl Rows {
                 codes
             ],
         }
+    }
+
+    /// Room for other rows in the same memory; what they hold is not defined until it is set.
+    pub fn reuse(&mut self, form: Form, count: usize) {
+        let lines = form.inputs.div_ceil(form.kind.per_word()).div_ceil(LINE);
+        (self.form, self.count, self.stride) = (form, count, (lines | 1) * LINE);
+        self.words.resize(self.stride * count, 0);
+        let codes = if form.kind == Kind::Int8 {
+            count * form.groups()
+        } else {
+            0
+        };
+        self.codes.resize(
+            codes,
+            Code {
+                unit: 0.0,
+                zero: 128,
+            },
+        );
     }
 
     /// Rows made of f32 values [m, K] in C order.
@@ -148,12 +169,19 @@ by_isa! {
 
 #[inline(always)]
 fn pairs_body<const FMA: bool>(words: &mut [u32], values: &[f32]) {
-    let (whole, rest) = values.as_chunks::<2>();
-    for (word, pair) in words.iter_mut().zip(whole) {
-        *word = u32::from(bf16_bits(pair[0])) | u32::from(bf16_bits(pair[1])) << 16;
+    let (blocks, rest) = values.as_chunks::<{ 2 * LINE }>();
+    for (words, block) in words.as_chunks_mut::<LINE>().0.iter_mut().zip(blocks) {
+        let bits: [u16; 2 * LINE] = std::array::from_fn(|at| bf16_bits(block[at]));
+        for (word, pair) in words.iter_mut().zip(bits.as_chunks::<2>().0) {
+            *word = u32::from(pair[0]) | u32::from(pair[1]) << 16;
+        }
     }
-    if let [last] = rest {
-        words[whole.len()] = u32::from(bf16_bits(*last));
+    let words = &mut words[blocks.len() * LINE..];
+    for (word, some) in words.iter_mut().zip(rest.chunks(2)) {
+        *word = u32::from(bf16_bits(some[0]))
+            | some
+                .get(1)
+                .map_or(0, |value| u32::from(bf16_bits(*value)) << 16);
     }
 }
 
@@ -175,17 +203,16 @@ fn quantise_body<const FMA: bool>(words: &mut [u32], values: &[f32]) -> Code {
     }
     let inverse = 1.0 / unit;
     let zero = (-low * inverse).round_ties_even();
-    let (quads, rest) = values.as_chunks::<4>();
-    for (word, quad) in words.iter_mut().zip(quads) {
-        *word = u32::from_le_bytes(quad.map(|value| code(value, inverse, zero)));
+    let (blocks, rest) = values.as_chunks::<BLOCK>();
+    for (words, block) in words.as_chunks_mut::<LINE>().0.iter_mut().zip(blocks) {
+        encode(words, block, inverse, zero);
     }
-    if !rest.is_empty() {
-        let mut last = [128u8; 4];
-        last.iter_mut()
-            .zip(rest)
-            .for_each(|(byte, value)| *byte = code(*value, inverse, zero));
-        words[quads.len()] = u32::from_le_bytes(last);
-    }
+    let mut block = [0.0f32; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    let mut last = [0u32; LINE];
+    encode(&mut last, &block, inverse, zero);
+    words[blocks.len() * LINE..][..rest.len().div_ceil(4)]
+        .copy_from_slice(&last[..rest.len().div_ceil(4)]);
     Code {
         unit,
         zero: zero as i32,
@@ -223,6 +250,18 @@ fn range(values: &[f32]) -> (f32, f32) {
     let strange: f32 =
         strange.iter().sum::<f32>() + rest.iter().map(|value| value * 0.0).sum::<f32>();
     (least + strange, most)
+}
+
+/// Codes of 64 values.
+#[inline(always)]
+fn encode(words: &mut [u32; LINE], values: &[f32; BLOCK], inverse: f32, zero: f32) {
+    let mut bytes = [0u8; BLOCK];
+    for (byte, value) in bytes.iter_mut().zip(values) {
+        *byte = code(*value, inverse, zero);
+    }
+    for (word, quad) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*quad);
+    }
 }
 
 #[inline(always)]

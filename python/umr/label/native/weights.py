@@ -24,19 +24,30 @@ ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 ROPES = {"default", "linear", "llama3", "yarn"}  # of which the angles do not change with the length of a text
 
 
+Place = tuple[int, str]
+"""Layer and name of a product; the head comes after the last layer."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """How int8 keeps the weights of one product.
+    """How int8 keeps the weights of one product: W diag(1 / smooth) R of a W [N, K].
 
     Arguments:
-        weight: [N, K] float32, its inputs already divided by `smooth` and turned.
-        units: [N, groups] float32 value of one unit of a code, or None.
-        smooth: [K] factors of the inputs.
+        codes: [N, K] int8.
+        units: [N, groups] float32 value of one unit of a code.
+        smooth: [K] float32 factors of the inputs.
+        group: inputs that share a unit, 0 for all.
     """
 
-    weight: Tensor
-    units: NDArray[np.float32] | None
-    smooth: list[float]
+    codes: Tensor
+    units: Tensor
+    smooth: Tensor
+    group: int = 0
+
+    def weights(self) -> Tensor:
+        """[N, K] float32: what the codes stand for; dividing by the units gives the codes back."""
+        rows, groups = self.units.shape
+        return (self.codes.view(rows, groups, -1) * self.units[..., None]).view(rows, -1)
 
 
 @dataclass(frozen=True)
@@ -44,15 +55,13 @@ class Recipe:
     """What a calibration found for int8.
 
     Arguments:
-        sites: by (layer, name of the product); what is missing stays bf16.
-        group: inputs that share a unit.
-        prefix: keys and values of the first tokens of every source, a layer.
+        sites: by place; what is missing stays bf16.
+        prefix: keys and values of the first tokens of every source, a layer; [tokens, heads of keys x size of a head] float32.
         ids: these tokens.
     """
 
-    sites: dict[tuple[int, str], Site]
-    group: int
-    prefix: list[tuple[list[float], list[float]]] = field(default_factory=list)
+    sites: dict[Place, Site]
+    prefix: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     ids: tuple[int, ...] = ()
 
 
@@ -79,7 +88,7 @@ def decoder_for(model: Any, precision: str, recipe: Recipe | None = None) -> Dec
     Arguments:
         model: transformers model that the core knows.
         precision: fp32, bf16 or int8.
-        recipe: of int8; without it weights and inputs are simply rounded.
+        recipe: of int8; without it weights and inputs are simply rounded. Other precisions take its prefix alone.
 
     Raises:
         NotFiniteError: a weight is not finite.
@@ -89,6 +98,21 @@ def decoder_for(model: Any, precision: str, recipe: Recipe | None = None) -> Dec
     layers = [_layer(model, number, kind, recipe) for number in range(len(base.layers))]
     head = _linear(kind, [model.get_output_embeddings()], recipe, (len(base.layers), "head"))
     return Decoder(_sizes(model, kind), layers, head)
+
+
+def products(model: Any) -> dict[Place, list[nn.Linear]]:
+    """The modules that make each product: those of a list share their inputs and lie one below the other."""
+    layers = model.model.layers
+    made = {(number, name): modules for number, layer in enumerate(layers) for name, modules in _stacks(layer).items()}
+    return made | {(len(layers), "head"): [model.get_output_embeddings()]}
+
+
+def _stacks(layer: Any) -> dict[str, list[nn.Linear]]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return {
+        "qkv": [attention.q_proj, attention.k_proj, attention.v_proj], "out": [attention.o_proj],
+        "gate_up": [mlp.gate_proj, mlp.up_proj], "down": [mlp.down_proj],
+    }  # fmt: skip
 
 
 def _sizes(model: Any, kind: str) -> dict[str, Any]:
@@ -122,24 +146,23 @@ def _norm(model: Any, module: Any) -> list[float]:
 
 def _layer(model: Any, number: int, kind: str, recipe: Recipe | None) -> dict[str, Any]:
     layer, config = model.model.layers[number], model.config
-    attention, mlp = layer.self_attn, layer.mlp
+    attention, stacks = layer.self_attn, _stacks(layer)
     sandwiched = config.model_type in SANDWICHED
     names = _rope_names(model)
     typed = (getattr(config, "layer_types", None) or [""] * len(model.model.layers))[number]
-    norm = lambda name: _norm(model, getattr(layer, name))  # noqa: E731
-    head_norm = lambda name: _norm(model, getattr(attention, name)) if hasattr(attention, name) else None  # noqa: E731
-    return {
+
+    def norm(name: str, of: Any = layer) -> list[float] | None:
+        return _norm(model, getattr(of, name)) if hasattr(of, name) else None
+
+    made = {name: _linear(kind, modules, recipe, (number, name), paired=name == "gate_up") for name, modules in stacks.items()}
+    return made | {
         "before_attention": norm("input_layernorm"),
-        "qkv": _linear(kind, [attention.q_proj, attention.k_proj, attention.v_proj], recipe, (number, "qkv")),
-        "query_norm": head_norm("q_norm"), "key_norm": head_norm("k_norm"),
+        "query_norm": norm("q_norm", attention), "key_norm": norm("k_norm", attention),
         "rope": names.index(typed) if len(names) > 1 else 0, "window": _window(config, typed),
-        "out": _linear(kind, [attention.o_proj], recipe, (number, "out")),
         "after_attention": norm("post_attention_layernorm") if sandwiched else None,
         "before_mlp": norm("pre_feedforward_layernorm" if sandwiched else "post_attention_layernorm"),
-        "gate_up": _linear(kind, [mlp.gate_proj, mlp.up_proj], recipe, (number, "gate_up"), paired=True),
-        "down": _linear(kind, [mlp.down_proj], recipe, (number, "down")),
         "after_mlp": norm("post_feedforward_layernorm") if sandwiched else None,
-        "prefix": recipe.prefix[number] if recipe and recipe.prefix else None,
+        "prefix": tuple(part.flatten().tolist() for part in recipe.prefix[number]) if recipe and recipe.prefix else None,
     }  # fmt: skip
 
 
@@ -151,21 +174,21 @@ def _window(config: Any, typed: str) -> int | None:
     return int(window) if typed == "sliding_attention" or not getattr(config, "layer_types", None) else None
 
 
-def _linear(kind: str, modules: list[nn.Module], recipe: Recipe | None, place: tuple[int, str], paired: bool = False) -> Linear:
+def _linear(kind: str, modules: list[nn.Linear], recipe: Recipe | None, place: Place, paired: bool = False) -> Linear:
     bias = _bias(modules)
-    site = recipe.sites.get(place) if recipe else None
-    if recipe is None or site is None:
-        return Linear("bf16" if recipe else kind, [_numbers(m) for m in modules], bias=bias, paired=paired)
-    parts = [np.ascontiguousarray(part.numpy()) for part in site.weight.split([m.weight.shape[0] for m in modules])]
-    made = {"units": site.units, "smooth": site.smooth, "group": recipe.group}
+    site = recipe.sites.get(place) if recipe and kind == "int8" else None
+    if site is None:
+        return Linear("bf16" if recipe and kind == "int8" else kind, [_numbers(m) for m in modules], bias=bias, paired=paired)
+    parts = np.split(site.weights().numpy(), np.cumsum([len(m.weight) for m in modules])[:-1])
+    made: dict[str, Any] = {"units": site.units.numpy(), "smooth": site.smooth.tolist(), "group": site.group}
     return Linear("int8", parts, bias=bias, turned=True, paired=paired, **made)
 
 
-def _bias(modules: list[nn.Module]) -> list[float] | None:
+def _bias(modules: list[nn.Linear]) -> list[float] | None:
     if all(getattr(module, "bias", None) is None for module in modules):
         return None
     rows = [m.bias if m.bias is not None else torch.zeros(m.weight.shape[0]) for m in modules]
-    return torch.cat([row.detach().float() for row in rows]).tolist()  # type: ignore[no-any-return]
+    return torch.cat([row.detach().float() for row in rows]).tolist()
 
 
 def _numbers(module: Any) -> NDArray[np.float32] | NDArray[np.uint16]:
