@@ -72,8 +72,8 @@ def _round_part(left: Tensor, codes: Tensor, units: Tensor, upper: Tensor) -> Te
 
 def _inverse_root(moments: Tensor) -> Tensor:
     """U with U^T U = H^-1, upper triangular, in float64."""
-    damped = moments.double()  # a copy, unless they are float64 already
-    mean = damped.diagonal(dim1=1, dim2=2).mean(1)
+    wide = moments.double()
+    mean = wide.diagonal(dim1=1, dim2=2).mean(1)
     extra = torch.where(mean > 0, DAMP * mean, torch.ones_like(mean))  # without any inputs nothing is to be made up for
-    damped = damped + torch.diag_embed(extra[:, None].expand(-1, damped.shape[1]))
+    damped = wide + torch.diag_embed(extra[:, None].expand(-1, wide.shape[1]))
     return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)  # type: ignore[no-any-return]

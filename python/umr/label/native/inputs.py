@@ -38,7 +38,7 @@ class Inputs:
         if not len(states):
             return
         self.largest = torch.maximum(self.largest, states.abs().amax(0))
-        blocks = states.view(len(states), -1, BLOCK).permute(1, 2, 0)
+        blocks = states.reshape(len(states), -1, BLOCK).permute(1, 2, 0)
         self.moments.baddbmm_(blocks, blocks.mT)
         self._rows.append(states[torch.linspace(0, len(states) - 1, min(self._each, len(states))).long()])
 
