@@ -79,3 +79,21 @@ def _trees(reading: Reading, sources: list[list[int]], targets: list[list[int]],
     if not reading.encoder_decoder:
         return [reading.tree(sources, targets, pairs)]
     return [reading.tree([s], [t], [p]) for s, t, p in zip(sources, targets, pairs, strict=True)]
+
+
+def spread_trees(workspace: Workspace, pairs: Pairs, numbers: Ints, reading: Reading, count: int) -> list[Tree]:
+    """Pairs from all over the work, a tree each: what int8 is calibrated with.
+
+    Arguments:
+        workspace, pairs, numbers, reading: see `sample_trees`.
+        count: pairs, fewer where there are fewer.
+    """
+    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).astype(np.int64))].tolist()
+    texts, questions = passages(workspace, pairs.rows[chosen]), workspace.queries.texts()
+    made = []
+    for text, number in zip(texts, chosen, strict=True):
+        query = int(pairs.queries[number])
+        target = reading.target(pairs.candidates.query_ids[query], questions[query])
+        source = reading.source(text, pairs.candidates.langs[query], reading.room(len(target)))
+        made += _trees(reading, [source], [target], [number])
+    return made

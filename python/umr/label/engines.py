@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from umr.config import LabelConfig
@@ -17,9 +15,8 @@ from umr.label.work import Scorer
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
+    from umr.label.native.weights import Recipe
     from umr.models.lm import LanguageModel
-
-NATIVE = "umr.label.native"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,9 @@ class Engine:
     peak: float | None
 
 
-def engine_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> Engine:
+def engine_for(
+    lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter, recipe: Callable[[], Recipe] | None = None
+) -> Engine:
     """The scorer of a language model, checked with a sample.
 
     Arguments:
@@ -47,29 +46,33 @@ def engine_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], r
         config: `precision`, `reduction` and `share` decide.
         sample: trees to check the scorer with.
         reporter: told where a model cannot do what is faster.
+        recipe: calibrates int8, where that is asked for and possible.
 
     Raises:
         UsageError: int8 was asked for and there is none for this model or processor.
     """
-    scorer, shared = _scorer(lm, config, sample, reporter)
+    scorer, shared = _scorer(lm, config, sample, reporter, recipe)
     return Engine(scorer, shared, lm.device.type, getattr(scorer, "peak", None) or _peak(lm, config))
 
 
-def _scorer(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> tuple[Scorer, bool]:
+def _scorer(
+    lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter, recipe: Callable[[], Recipe] | None
+) -> tuple[Scorer, bool]:
     from umr.label.causal import CausalScorer
+    from umr.label.native.head import take_head
     from umr.label.seq2seq import EncoderDecoderScorer
 
     if lm.encoder_decoder:
         _refuse_int8(config, lm)
-        return EncoderDecoderScorer(lm, config.reduction, config.share), config.share
+        return take_head(EncoderDecoderScorer(lm, config.reduction, config.share)), config.share
     alone = CausalScorer(lm, config.reduction, share=False)
-    native = _native(lm, config, sample)
+    native = _native(lm, config, recipe)
     if native is not None and _agrees(native, alone, config, sample, reporter, "our own kernels do not agree with torch here"):
         return native, config.share
     _refuse_int8(config, lm)
     if not config.share:
         return alone, False
-    packed, why = CausalScorer(lm, config.reduction, share=True), "this model does not score shared passages correctly"
+    packed, why = take_head(CausalScorer(lm, config.reduction, share=True)), "this model does not score shared passages correctly"
     return (packed, True) if _agrees(packed, alone, config, sample, reporter, why) else (alone, False)
 
 
@@ -82,12 +85,13 @@ def _agrees(scorer: Scorer, alone: Scorer, config: LabelConfig, sample: Sequence
     return False
 
 
-def _native(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree]) -> Scorer | None:
+def _native(lm: LanguageModel, config: LabelConfig, recipe: Callable[[], Recipe] | None) -> Scorer | None:
     """The compiled core's scorer, or None where it does not know the model, the arithmetic or the processor."""
-    if lm.device.type != "cpu" or lm.weights != "native" or find_spec(NATIVE) is None:
+    from umr.label.native import native_scorer
+
+    if lm.device.type != "cpu":
         return None
-    made: Scorer | None = import_module(NATIVE).native_scorer(lm, config, sample)
-    return made
+    return native_scorer(lm, config, recipe)
 
 
 def _refuse_int8(config: LabelConfig, lm: LanguageModel) -> None:

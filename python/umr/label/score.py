@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from umr.data.candidates import Candidates
 from umr.data.scores import ScoreStore, open_scores
 from umr.data.workspace import Workspace
 from umr.label.budget import Budget, budget_for
-from umr.label.check import sample_trees
+from umr.label.check import sample_trees, spread_trees
 from umr.label.engines import Engine, engine_for
 from umr.label.forecast import Forecast, announce, forecast
 from umr.label.model import Model
@@ -23,6 +25,11 @@ from umr.label.run import left, run
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
 from umr.progress import Reporter
+
+if TYPE_CHECKING:
+    from umr.label.native.weights import Recipe
+    from umr.label.pack import Tree
+    from umr.models.lm import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,8 @@ def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, mo
     lm = model.load()
     reading = Reading(model.prompt, lm.tokenizer, lm.encoder_decoder, model.config.source_length, lm.context)
     sample = [] if lm.encoder_decoder else sample_trees(workspace, pairs, missing, reading)
-    engine = engine_for(lm, model.config, sample, reporter)
+    spread = partial(spread_trees, workspace, pairs, missing, reading)
+    engine = engine_for(lm, model.config, sample, reporter, partial(_recipe, lm, model, spread, reporter))
     budget = budget_for(model.config, engine.scorer, engine.device)
     shape = Shape(engine.shared, engine.scorer.unit == "packed", budget.tokens)
     made_from = _made_from(workspace, place, model, engine)
@@ -111,6 +119,12 @@ def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, mo
     made = replace(forecast(model.files.name, pairs, len(missing), plan, todo, engine), template=model.prompt.source)
     announce(made, budget, reporter)
     return Work(pairs, store, made, plan, engine, budget, tuple(todo))
+
+
+def _recipe(lm: LanguageModel, model: Model, sample: Callable[[int], list[Tree]], reporter: Reporter) -> Recipe:
+    from umr.label.native.recipes import recipe_for
+
+    return recipe_for(lm, model.stores, sample, reporter)
 
 
 def _made_from(workspace: Workspace, place: RoundLayout, model: Model, engine: Engine) -> dict[str, Any]:

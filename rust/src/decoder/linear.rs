@@ -1,11 +1,9 @@
 //! Weights of a layer with what has to be done to its inputs first.
 
-use super::math::{rotate, scale};
+use super::math::scale;
+use super::turn::{TURN, turn};
 use crate::error::{Error, Result};
 use crate::gemm::{Form, Matrix, PANEL, Rows, bf16_value};
-
-/// Inputs that are turned together.
-pub(crate) const TURN: usize = 128;
 
 /// y = W R (s x) + b: s are factors of the inputs, R a turn of blocks of 128 inputs (Walsh-Hadamard, orthonormal).
 pub struct Linear {
@@ -42,6 +40,11 @@ impl Linear {
                 "{k} inputs are no multiple of {TURN}, so they cannot be turned"
             )));
         }
+        let smooth = if turned {
+            Some(spread_turn(smooth, k))
+        } else {
+            smooth
+        };
         Ok(Self {
             matrix,
             bias,
@@ -62,11 +65,10 @@ impl Linear {
 
     /// Puts inputs [K] into a row; they are changed on the way.
     pub(crate) fn set(&self, rows: &mut Rows, at: usize, values: &mut [f32]) {
-        if let Some(smooth) = &self.smooth {
-            scale(values, smooth);
-        }
-        if self.turned {
-            rotate(values);
+        match &self.smooth {
+            Some(smooth) if self.turned => turn(values, smooth),
+            Some(smooth) => scale(values, smooth),
+            None => {}
         }
         rows.set(at, values);
     }
@@ -84,6 +86,16 @@ impl Linear {
     pub(crate) fn bias(&self) -> Option<&[f32]> {
         self.bias.as_deref()
     }
+}
+
+/// Factors with the scale that makes a turn orthonormal.
+fn spread_turn(smooth: Option<Vec<f32>>, inputs: usize) -> Vec<f32> {
+    let scale = (TURN as f32).sqrt().recip();
+    smooth
+        .unwrap_or_else(|| vec![1.0; inputs])
+        .iter()
+        .map(|factor| factor * scale)
+        .collect()
 }
 
 /// Rows of weights [n, K], as they come.

@@ -1,6 +1,5 @@
 //! Arithmetic on rows of f32, in vector code where the processor has it.
 
-use super::linear::TURN;
 use crate::gemm::{exp, fused};
 
 const LANES: usize = 16;
@@ -168,47 +167,4 @@ pub(crate) fn gelu_of<const FMA: bool>(x: f32) -> f32 {
     const ROOT: f32 = 0.797_884_56;
     let u = ROOT * fused::<FMA>(0.044_715 * x * x, x, x);
     x / (1.0 + exp::<FMA>(-2.0 * u))
-}
-
-by_isa! {
-    /// The orthonormal Walsh-Hadamard transform of each 128 values, in Sylvester's order.
-    pub(crate) fn rotate(values: &mut [f32]) = rotate_body;
-}
-
-#[inline(always)]
-fn rotate_body<const FMA: bool>(values: &mut [f32]) {
-    const SCALE: f32 = 0.088_388_35; // 1 / sqrt(128)
-    for block in values.as_chunks_mut::<TURN>().0 {
-        across::<64>(block);
-        across::<32>(block);
-        across::<16>(block);
-        within::<8>(block);
-        within::<4>(block);
-        within::<2>(block);
-        within::<1>(block);
-        block.iter_mut().for_each(|value| *value *= SCALE);
-    }
-}
-
-/// One stage over partners that are whole vectors apart.
-#[inline(always)]
-fn across<const APART: usize>(block: &mut [f32; TURN]) {
-    for start in (0..TURN).step_by(2 * APART) {
-        let (low, high) = block[start..start + 2 * APART].split_at_mut(APART);
-        for (a, b) in low.iter_mut().zip(high) {
-            (*a, *b) = (*a + *b, *a - *b);
-        }
-    }
-}
-
-/// One stage over partners in one vector: every value, signed, is added to its partner.
-#[inline(always)]
-fn within<const APART: usize>(block: &mut [f32; TURN]) {
-    for line in block.as_chunks_mut::<LANES>().0 {
-        let old = *line;
-        for at in 0..LANES {
-            let own = if at & APART == 0 { old[at] } else { -old[at] };
-            line[at] = old[at ^ APART] + own;
-        }
-    }
 }

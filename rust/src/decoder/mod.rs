@@ -11,6 +11,7 @@ mod layer;
 mod linear;
 mod math;
 mod rope;
+mod turn;
 
 pub use forest::Forest;
 pub use forward::{Decoder, Shape, Wanted};

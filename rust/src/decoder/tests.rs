@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::math::{gelu_of, rms, rotate, softmax, turn};
+use super::math::{gelu_of, rms, softmax, turn};
+use super::turn::turn as turn_blocks;
 use super::*;
 use crate::gemm::{Form, Kind, Matrix};
 use crate::progress::Progress;
@@ -152,14 +153,15 @@ proptest! {
     fn turning_twice_gives_what_was(seed in 1u64..1 << 30, blocks in 1usize..4) {
         let values = numbers(seed, 128 * blocks);
         let mut turned = values.clone();
-        rotate(&mut turned);
+        let factors = vec![128f32.sqrt().recip(); values.len()];
+        turn_blocks(&mut turned, &factors);
         for (at, value) in turned.iter().enumerate() {
             let block = &values[at / 128 * 128..][..128];
             let sign = |other: usize| if (other & (at % 128)).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
             let twin: f64 = block.iter().enumerate().map(|(other, v)| f64::from(*v) * sign(other)).sum::<f64>() / 128f64.sqrt();
             prop_assert!((f64::from(*value) - twin).abs() < 1e-5);
         }
-        rotate(&mut turned);
+        turn_blocks(&mut turned, &factors);
         prop_assert!(turned.iter().zip(&values).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 
@@ -322,7 +324,7 @@ fn int8_with_factors_and_turns_is_near_the_product() {
         to.iter_mut()
             .enumerate()
             .for_each(|(input, to)| *to = weights[at * k + input] / factors[input]);
-        rotate(to);
+        turn_blocks(to, &vec![128f32.sqrt().recip(); k]);
     });
     let made = Linear::new(matrix.unwrap(), None, Some(factors), true).unwrap();
     let mut rows = made.rows(1);

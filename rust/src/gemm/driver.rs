@@ -41,6 +41,7 @@ pub(crate) fn multiply_with<S: Sink>(
         return; // callers inside this crate pair them; a product of unlike operands has no meaning
     }
     let job = Job {
+        with,
         rows,
         which,
         matrix,
@@ -58,6 +59,7 @@ pub(crate) fn multiply_with<S: Sink>(
 }
 
 struct Job<'a> {
+    with: Isa,
     rows: &'a Rows,
     which: Range<usize>,
     matrix: &'a Matrix,
@@ -113,7 +115,7 @@ fn drive<const FMA: bool, S: Sink>(job: &Job<'_>, tile: Tile, sink: &mut S) {
     }
 }
 
-/// The product of a few rows with a panel, a group of inputs after the other.
+/// The product of a few rows with a panel.
 #[inline(always)]
 fn fill<const FMA: bool>(
     job: &Job<'_>,
@@ -123,37 +125,71 @@ fn fill<const FMA: bool>(
     block: &mut Block,
     values: &mut [[f32; PANEL]],
 ) {
-    let form = job.matrix.form();
-    let step = form.group.div_ceil(form.kind.per_word());
-    let groups = if form.kind == Kind::Int8 {
-        form.groups()
-    } else {
-        1
-    };
-    for group in 0..groups {
-        let words = &job.rows.words(first)[group * step..];
-        // SAFETY: rows first..first + values.len() exist, a group holds as many words as lines of 32, and rows at least as many.
-        unsafe {
-            tile(
-                words.as_ptr(),
-                job.rows.stride(),
-                values.len(),
-                job.matrix.panel(panel, group),
-                block,
-            )
+    let (a, stride) = (job.rows.words(first).as_ptr(), job.rows.stride());
+    if job.matrix.kind() == Kind::Int8 {
+        return fill_codes::<FMA>(job, tile, first, panel, block, values);
+    }
+    // SAFETY: rows first..first + values.len() exist, and they hold at least as many words as a panel has lines of 32.
+    unsafe { tile(a, stride, values.len(), job.matrix.panel(panel), block) };
+    for (values, sums) in values.iter_mut().zip(&block.0) {
+        *values = sums.map(f32::from_bits);
+    }
+}
+
+/// The product of codes: exact sums of a group of inputs after the other, put together as values.
+#[inline(always)]
+fn fill_codes<const FMA: bool>(
+    job: &Job<'_>,
+    tile: Tile,
+    first: usize,
+    panel: usize,
+    block: &mut Block,
+    values: &mut [[f32; PANEL]],
+) {
+    let (units, totals) = job.matrix.side(panel);
+    let (step, stride) = (job.matrix.step(), job.rows.stride());
+    #[cfg(target_arch = "x86_64")]
+    if job.with == Isa::Avx512 {
+        let side = super::avx512::Side {
+            step,
+            units,
+            totals,
         };
+        for (at, some) in values
+            .chunks_mut(super::avx512::rows_at_once(units.len()))
+            .enumerate()
+        {
+            let first = first + at * super::avx512::rows_at_once(units.len());
+            let codes = (0..some.len()).map(|row| job.rows.codes(first + row));
+            let mut of: [&[super::rows::Code]; TILE] = [&[]; TILE];
+            of.iter_mut().zip(codes).for_each(|(to, codes)| *to = codes);
+            // SAFETY: these rows exist and hold at least as many words as the panel has lines; `Isa::runs` found the instructions.
+            unsafe {
+                super::avx512::codes(
+                    job.rows.words(first).as_ptr(),
+                    stride,
+                    job.matrix.panel(panel),
+                    &side,
+                    &of[..some.len()],
+                    some,
+                )
+            };
+        }
+        return;
+    }
+    for (group, words) in job.matrix.panel(panel).chunks(step * PANEL).enumerate() {
+        let a = job.rows.words(first)[group * step..].as_ptr();
+        // SAFETY: rows first..first + values.len() exist, and they hold at least as many words as a group has lines of 32.
+        unsafe { tile(a, stride, values.len(), words, block) };
         for (at, (values, sums)) in values.iter_mut().zip(&block.0).enumerate() {
-            if form.kind == Kind::Int8 {
-                let code = job.rows.code(first + at, group);
-                let (units, totals) = job.matrix.side(panel, group);
-                let shift = code.zero as f32 * code.unit;
-                for at in 0..PANEL {
-                    let by =
-                        fused::<FMA>(sums[at] as i32 as f32, code.unit * units[at], values[at]);
-                    values[at] = fused::<FMA>(-shift, totals[at], by);
-                }
-            } else {
-                *values = sums.map(f32::from_bits);
+            let code = job.rows.codes(first + at)[group];
+            for at in 0..PANEL {
+                let by = fused::<FMA>(
+                    sums[at] as i32 as f32,
+                    code.unit * units[group][at],
+                    values[at],
+                );
+                values[at] = fused::<FMA>(code.shift, totals[group][at], by);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::math::{exp, power};
+use super::math::{exp, fused, power};
 use super::{Matrix, PANEL, Rows, Sink, multiply};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -10,6 +10,8 @@ use crate::progress::Progress;
 /// Panels that one task reduces: fixed, so that the sums do not depend on the number of threads.
 const CHUNK: usize = 128;
 const LANES: usize = 16;
+/// Nats that a logit may be above what the sums are relative to: e^40 is far from overflow, and a new reference costs time.
+const ROOM: f32 = 40.0;
 /// Below every logit, and finite, so that differences with it are numbers.
 const LOWEST: f32 = -1e30;
 
@@ -63,26 +65,30 @@ fn merge(parts: impl Iterator<Item = (f32, f64)> + Clone) -> f32 {
     (f64::from(top) * std::f64::consts::LN_2 + sum.ln()) as f32
 }
 
-/// Sixteen running sums of powers of two below running maxima.
+/// Sixteen running sums of powers of two.
 #[derive(Clone)]
 #[repr(C, align(64))]
 struct State {
-    max: [f32; LANES],
+    /// Logits above these raise what the sums are relative to.
+    limit: [f32; LANES],
+    /// What the sums are relative to, in powers of two.
+    top: [f32; LANES],
     sum: [f32; LANES],
 }
 
 impl State {
     const EMPTY: Self = Self {
-        max: [LOWEST; LANES],
+        limit: [LOWEST; LANES],
+        top: [LOWEST; LANES],
         sum: [0.0; LANES],
     };
 
     fn total(&self) -> (f32, f64) {
         let top = self
-            .max
+            .top
             .iter()
             .fold(LOWEST, |top, m| if *m > top { *m } else { top });
-        let parts = self.max.iter().zip(&self.sum);
+        let parts = self.top.iter().zip(&self.sum);
         (
             top,
             parts
@@ -91,14 +97,15 @@ impl State {
         )
     }
 
-    /// Raises the maxima to those of new values.
+    /// Makes sums relative to new values that are far above.
     #[cold]
     fn raise(&mut self, values: &[f32; PANEL]) {
         for at in 0..LANES {
-            let top = values[at].max(values[LANES + at]);
-            if top > self.max[at] {
-                self.sum[at] *= (self.max[at] - top).exp2();
-                self.max[at] = top;
+            let max = values[at].max(values[LANES + at]);
+            if max > self.limit[at] {
+                let top = max * std::f32::consts::LOG2_E;
+                self.sum[at] *= (self.top[at] - top).exp2();
+                (self.limit[at], self.top[at]) = (max + ROOM, top);
             }
         }
     }
@@ -124,23 +131,21 @@ impl Sink for Reduce {
                 .iter_mut()
                 .for_each(|value| *value = cap * tanh::<FMA>(*value / cap));
         }
-        values
-            .iter_mut()
-            .for_each(|value| *value *= std::f32::consts::LOG2_E);
         if width < PANEL {
             values[width..].fill(LOWEST);
         }
         let state = &mut self.states[row];
         let mut above = false;
         for at in 0..LANES {
-            above |= (values[at] > state.max[at]) | (values[LANES + at] > state.max[at]);
+            above |= (values[at] > state.limit[at]) | (values[LANES + at] > state.limit[at]);
         }
         if above {
             state.raise(&values);
         }
         for at in 0..LANES {
-            state.sum[at] += power::<FMA>(values[at] - state.max[at])
-                + power::<FMA>(values[LANES + at] - state.max[at]);
+            let low = fused::<FMA>(values[at], std::f32::consts::LOG2_E, -state.top[at]);
+            let high = fused::<FMA>(values[LANES + at], std::f32::consts::LOG2_E, -state.top[at]);
+            state.sum[at] += power::<FMA>(low) + power::<FMA>(high);
         }
     }
 }

@@ -33,21 +33,18 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(power))
 }
 
-/// 2^x for x up to a little above 0, to about 2e-7 relative; below -126 the value at -126, NaN stays NaN.
+/// 2^x for x up to 100, to about 3e-6 relative; below -126 the value at -126, NaN stays NaN.
 #[inline(always)]
 pub(crate) fn power<const FMA: bool>(x: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0;
+    const SHIFT: f32 = 12_582_912.0; // its low bits are zero, so that shifting the sum's bits leaves the integer alone
     let x = if x < -126.0 { -126.0 } else { x };
     let shifted = x + SHIFT;
     let r = x - (shifted - SHIFT);
-    let mut p = 0.001327647;
-    for c in [0.009675541, 0.05550713, 0.2402212, 0.69314694, 1.0000001] {
+    let mut p = 0.0095701;
+    for c in [0.05591786, 0.24024744, 0.6931218, 0.9999993] {
         p = fused::<FMA>(p, r, c);
     }
-    f32::from_bits(
-        p.to_bits()
-            .wrapping_add(shifted.to_bits().wrapping_sub(SHIFT.to_bits()) << 23),
-    )
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 #[cfg(test)]
@@ -56,12 +53,12 @@ mod tests {
 
     #[test]
     fn power_is_near_the_exact_one() {
-        for step in -12_600..=10 {
+        for step in -12_600..=10_000 {
             let x = step as f32 / 100.0;
             let exact = f64::from(x).exp2();
             for found in [power::<true>(x), power::<false>(x)] {
                 assert!(
-                    (f64::from(found) / exact - 1.0).abs() < 4e-7,
+                    (f64::from(found) / exact - 1.0).abs() < 5e-6,
                     "{x}: {found} {exact}"
                 );
             }

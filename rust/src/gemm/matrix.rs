@@ -159,19 +159,23 @@ impl Matrix {
         4 * (self.panels.len() + self.scales.len() + self.sums.len())
     }
 
-    /// The words of a group of a panel's inputs.
-    pub(crate) fn panel(&self, number: usize, group: usize) -> &[u32] {
-        let panel = &self.panels[number * self.words * PANEL..][..self.words * PANEL];
-        let step = self.form.group.div_ceil(self.form.kind.per_word());
-        &panel[group * step * PANEL..self.words.min((group + 1) * step) * PANEL]
+    /// The words of a panel.
+    pub(crate) fn panel(&self, number: usize) -> &[u32] {
+        &self.panels[number * self.words * PANEL..][..self.words * PANEL]
     }
 
-    /// int8: units and sums of codes of a group of a panel.
-    pub(crate) fn side(&self, panel: usize, group: usize) -> (&[f32; PANEL], &[f32; PANEL]) {
-        let at = panel * self.form.groups() + group;
+    /// Words of a group of inputs.
+    pub(crate) fn step(&self) -> usize {
+        self.form.group.div_ceil(self.form.kind.per_word())
+    }
+
+    /// int8: units and sums of codes of a panel, a group after the other.
+    pub(crate) fn side(&self, panel: usize) -> (&[[f32; PANEL]], &[[f32; PANEL]]) {
+        let groups = self.form.groups();
+        let range = panel * groups..(panel + 1) * groups;
         (
-            &self.scales.as_chunks::<PANEL>().0[at],
-            &self.sums.as_chunks::<PANEL>().0[at],
+            &self.scales.as_chunks::<PANEL>().0[range.clone()],
+            &self.sums.as_chunks::<PANEL>().0[range],
         )
     }
 
@@ -184,7 +188,7 @@ impl Matrix {
             Kind::F32 => f32::from_bits(word),
             Kind::Bf16 => bf16_value((word >> (16 * (input % per))) as u16),
             Kind::Int8 => {
-                let unit = self.side(output / PANEL, input / self.form.group).0[output % PANEL];
+                let unit = self.side(output / PANEL).0[input / self.form.group][output % PANEL];
                 f32::from((word >> (8 * (input % per))) as u8 as i8) * unit
             }
         }
@@ -231,6 +235,12 @@ fn unit_of(values: &[f32]) -> f32 {
         / TOP
 }
 
+/// The nearest integer, ties to even, of a value below 2^22.
+fn nearest(value: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    value + SHIFT - SHIFT
+}
+
 /// Writes codes in fours, every 32 words; returns their sum.
 fn codes(values: &[f32], unit: f32, words: &mut [u32]) -> i32 {
     let mut sum = 0;
@@ -240,7 +250,7 @@ fn codes(values: &[f32], unit: f32, words: &mut [u32]) -> i32 {
             let code = if unit == 0.0 {
                 0
             } else {
-                (value / unit).round_ties_even().clamp(-TOP, TOP) as i8
+                nearest(value / unit).clamp(-TOP, TOP) as i8
             };
             sum += i32::from(code);
             *byte = code as u8;

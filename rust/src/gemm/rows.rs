@@ -1,5 +1,6 @@
 //! The left side of a product: rows converted to the kind of the weights.
 
+use super::math::fused;
 use super::{Form, Kind, Matrix};
 
 /// Words between the starts of rows are an odd multiple of this, so that rows do not fall on the same cache sets.
@@ -24,6 +25,18 @@ pub struct Rows {
 pub(crate) struct Code {
     pub unit: f32,
     pub zero: i32,
+    /// -zero times unit.
+    pub shift: f32,
+}
+
+impl Code {
+    fn new(unit: f32, zero: i32) -> Self {
+        Self {
+            unit,
+            zero,
+            shift: -(zero as f32) * unit,
+        }
+    }
 }
 
 impl Rows {
@@ -41,13 +54,7 @@ impl Rows {
             count,
             stride,
             words: vec![zero; stride * count],
-            codes: vec![
-                Code {
-                    unit: 0.0,
-                    zero: 128
-                };
-                codes
-            ],
+            codes: vec![Code::new(0.0, 128); codes],
         }
     }
 
@@ -61,13 +68,7 @@ impl Rows {
         } else {
             0
         };
-        self.codes.resize(
-            codes,
-            Code {
-                unit: 0.0,
-                zero: 128,
-            },
-        );
+        self.codes.resize(codes, Code::new(0.0, 128));
     }
 
     /// Rows made of f32 values [m, K] in C order.
@@ -125,9 +126,10 @@ impl Rows {
         &self.words[at * self.stride..][..self.stride]
     }
 
-    /// int8: how the codes of a group of a row are read.
-    pub(crate) fn code(&self, at: usize, group: usize) -> Code {
-        self.codes[at * self.form.groups() + group]
+    /// int8: how the codes of a row are read, a group after the other.
+    pub(crate) fn codes(&self, at: usize) -> &[Code] {
+        let groups = self.form.groups();
+        &self.codes[at * groups..][..groups]
     }
 
     /// The inner product of a row with one output's weights, summed in f64.
@@ -139,7 +141,7 @@ impl Rows {
                 Kind::F32 => f32::from_bits(word),
                 Kind::Bf16 => bf16_value((word >> (16 * (input % 2))) as u16),
                 Kind::Int8 => {
-                    let Code { unit, zero } = self.code(at, input / self.form.group);
+                    let Code { unit, zero, .. } = self.codes(at)[input / self.form.group];
                     (i32::from((word >> (8 * (input % 4))) as u8) - zero) as f32 * unit
                 }
             }
@@ -192,14 +194,11 @@ by_isa! {
 /// Codes from 0 to 255 over the range of the values and zero; a row that is not finite gets a unit that is not.
 #[inline(always)]
 fn quantise_body<const FMA: bool>(words: &mut [u32], values: &[f32]) -> Code {
-    let (low, high) = range(values);
+    let (low, high) = range::<FMA>(values);
     let unit = (high - low) / 255.0;
     if unit.is_nan() || unit.is_infinite() || unit < f32::MIN_POSITIVE {
         words.fill(MIDDLE);
-        return Code {
-            unit: if unit.is_finite() { 0.0 } else { f32::NAN },
-            zero: 128,
-        };
+        return Code::new(if unit.is_finite() { 0.0 } else { f32::NAN }, 128);
     }
     let inverse = 1.0 / unit;
     let zero = (-low * inverse).round_ties_even();
@@ -213,15 +212,12 @@ fn quantise_body<const FMA: bool>(words: &mut [u32], values: &[f32]) -> Code {
     encode(&mut last, &block, inverse, zero);
     words[blocks.len() * LINE..][..rest.len().div_ceil(4)]
         .copy_from_slice(&last[..rest.len().div_ceil(4)]);
-    Code {
-        unit,
-        zero: zero as i32,
-    }
+    Code::new(unit, zero as i32)
 }
 
 /// Least and largest value, zero among them; NaN where a value is NaN.
 #[inline(always)]
-fn range(values: &[f32]) -> (f32, f32) {
+fn range<const FMA: bool>(values: &[f32]) -> (f32, f32) {
     let (mut low, mut high, mut strange) = ([0.0f32; LINE], [0.0f32; LINE], [0.0f32; LINE]);
     let (lines, rest) = values.as_chunks::<LINE>();
     for line in lines {
@@ -236,7 +232,7 @@ fn range(values: &[f32]) -> (f32, f32) {
             } else {
                 high[at]
             };
-            strange[at] += line[at] * 0.0; // of NaN and infinity this is NaN
+            strange[at] = fused::<FMA>(line[at], 0.0, strange[at]); // of NaN and infinity this is NaN
         }
     }
     let least = low.iter().chain(rest).fold(

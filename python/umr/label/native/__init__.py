@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from umr._rust import instructions
 from umr.config import LabelConfig
 from umr.label.native.scorer import NativeScorer
-from umr.label.native.weights import decoder_for, knows
-from umr.label.pack import Tree
+from umr.label.native.weights import KINDS, Recipe, decoder_for, knows
 
 if TYPE_CHECKING:
     from umr.models.lm import LanguageModel
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["NativeScorer", "native_scorer"]
 
 
-def native_scorer(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree]) -> NativeScorer | None:
+def native_scorer(lm: LanguageModel, config: LabelConfig, recipe: Callable[[], Recipe] | None = None) -> NativeScorer | None:
     """The compiled core's scorer of a language model.
 
     Arguments:
         lm: loaded on the processor.
-        config: `precision` and `reduction` decide.
-        sample: trees of the work at hand; int8 is calibrated with them.
+        config: `reduction` decides; the arithmetic is the model's.
+        recipe: calibrates int8; without one its weights and inputs are simply rounded.
 
     Returns:
-        None where the core does not know the model, or its weights are rounded by a library.
+        None where the core does not know the model, its weights are rounded by a library, or the processor has no
+        instructions for the arithmetic, so that torch is faster.
     """
-    if lm.weights != "native" or not knows(lm.model):
+    if lm.weights != "native" or not knows(lm.model) or instructions(KINDS[lm.precision]) == "portable":
         return None
-    return NativeScorer(lm.model, decoder_for(lm.model, lm.precision), config.reduction)
+    found = recipe() if recipe is not None and lm.precision == "int8" else None
+    decoder = decoder_for(lm.model, lm.precision, found)
+    return NativeScorer(lm.model, decoder, config.reduction, found.ids if found else ())

@@ -56,7 +56,7 @@ def take_head(scorer: Any) -> Any:
 
 
 def _fits(projection: Projection) -> bool:
-    """torch multiplies bf16 faster where our kernels have no instructions for it."""
+    """Torch multiplies bf16 faster where our kernels have no instructions for it."""
     kind = KINDS.get(projection.weight.dtype)
     if kind is None or projection.bias is not None or projection.weight.device.type != "cpu":
         return False

@@ -1,0 +1,148 @@
+"""Labels alone: is the order that labelling gives the mined candidates a better one, before anything is trained?
+
+multilingual-e5-small mines the 560 unlabelled questions of train-small in its 1,900 passages (16 candidates each), as in
+benches/quality.py, and Gemma 3 270M labels them in every way that the options allow. The candidates in each order are measured by
+the passages that the questions were written from: R@k is the share of questions that have one among the first k. Gold is read
+for this alone. What a way costs beside the likelihoods: nothing; with `empty` a score a question; with a second prompt, as much again.
+
+Every 9th question is scored in fp32 and in bf16, too: Kendall's tau of the two orders of a question's candidates.
+
+Targets: with fuse 1 the macro R@1 is above the retriever's and above the likelihood's; the mean tau is at least 0.97.
+
+    .venv/bin/python benches/labels.py [--work FOLDER]    about half an hour on 2 cores; a killed run continues, a second one looks up
+    .venv/bin/python benches/labels.py --check            the same; exit 0 exactly when the targets hold
+
+The work folder is its own: labelling again clears what was trained from the labels before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benches.harness import Report, bench, parser, require_file, require_model, stopwatch
+from benches.parts.relabel import FOUND, METRICS, agreement, change, judge_order, order_of, passage_ids, sampled, scores_in
+from benches.quality import E5, GEMMA, open_work
+
+if TYPE_CHECKING:
+    from umr import Workspace
+    from umr.data.candidates import Candidates
+    from umr.evaluate import Evaluation
+
+TOP, EVERY = 16, 9
+RETRIEVER, LIKELIHOOD, FUSED = "retriever", "likelihood", "fuse 1"
+# The second prompt asks in the words of the paper's prompt for T5.
+SECOND = "Passage: {text}\n\nPlease write a question based on this passage in {language}:"
+WAYS: dict[str, dict[str, Any]] = {
+    LIKELIHOOD: {},
+    "fuse 0.5": {"fuse": 0.5},
+    FUSED: {"fuse": 1.0},
+    "correct empty": {"correct": "empty"},
+    "correct average": {"correct": "average"},
+    "average, fuse 0.5": {"correct": "average", "fuse": 0.5},
+    "average, fuse 1": {"correct": "average", "fuse": 1.0},
+    "two prompts": {"also_template": (SECOND,)},
+    "two prompts, fuse 1": {"also_template": (SECOND,), "fuse": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The work folder with the candidates of its round 0."""
+
+    workspace: Workspace
+    candidates: Candidates
+
+
+def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cell."""
+    made = parser(__doc__)
+    made.add_argument("--work", type=Path, default=Path("umr-labels"), help="work folder [default: umr-labels]")
+    return made
+
+
+def mined(args: argparse.Namespace, report: Report) -> Mined:
+    """Mine train-small, or find it mined."""
+    import umr
+    from umr.cli.reporter import RichReporter
+
+    seconds: list[float] = []
+    workspace = open_work(args)
+    with stopwatch(seconds):
+        candidates = umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, RichReporter())
+    report.fact("mine, seconds", round(seconds[0], 1))
+    return Mined(workspace, candidates)
+
+
+def measure(work: Mined, report: Report) -> dict[str, Evaluation]:
+    """The retriever's order and that of every way to label."""
+    import umr
+    from umr.cli.reporter import RichReporter
+    from umr.data.qrels import read_qrels
+
+    gold = read_qrels(require_file("data", "train-small", "hidden", "gold.qrels.gz"))
+    ids, found = passage_ids(work.workspace, work.candidates), {}
+    found[RETRIEVER] = judge_order(work.candidates, work.candidates.scores, ids, gold)
+    for name, ways in WAYS.items():
+        seconds: list[float] = []
+        with stopwatch(seconds):
+            labels = umr.label(work.workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, RichReporter(), force=True)
+        report.fact(f"label, {name}, seconds", round(seconds[0], 1))
+        found[name] = judge_order(work.candidates, order_of(labels), ids, gold)
+    return found
+
+
+def table(found: dict[str, Evaluation], report: Report) -> None:
+    """A row for each way and metric, a column for each language; intervals are of the macro difference."""
+    from umr.evaluate import compare
+
+    first = found[RETRIEVER]
+    report.row(metric="", order="questions", **{lang: str(n) for lang, n in first.counts.items()}, macro="")
+    report.row(metric=f"R@{TOP}", order="any", **_cells(first, FOUND.format(k=TOP)))
+    for metric, name in METRICS.items():
+        for way, one in found.items():
+            against = {
+                f"95 % less {base}": "" if way == base else change(compare(found[base], one, metric=name))
+                for base in (RETRIEVER, LIKELIHOOD)
+            }
+            report.row(metric=metric, order=way, **_cells(one, name), **against)
+    ends = {way: 100 * found[way].macro[METRICS["R@1"]] for way in (RETRIEVER, LIKELIHOOD, FUSED)}
+    for base in (RETRIEVER, LIKELIHOOD):
+        report.target(f"macro R@1 of {FUSED}, above the {base}'s", ends[FUSED], ends[base], strict=True)
+
+
+def _cells(one: Evaluation, name: str) -> dict[str, str]:
+    cells = {lang: row[name] for lang, row in one.per_language.items()} | {"macro": one.macro[name]}
+    return {column: f"{100 * value:.1f}" for column, value in cells.items()}
+
+
+def precisions(work: Mined, report: Report, folder: Path) -> None:
+    """Kendall's tau of the labels in bf16 and in fp32, on every 9th question."""
+    import umr
+    from umr.cli.reporter import RichReporter
+
+    part, candidates = sampled(work.workspace, work.candidates, EVERY, folder)
+    scores = [scores_in(part, candidates, umr.LabelConfig(lm=GEMMA, precision=p), RichReporter()) for p in ("bf16", "fp32")]
+    tau, first, largest = agreement(*scores)
+    report.fact("bf16 beside fp32", f"{len(tau)} questions, {tau.mean():.4f} mean tau, {tau.min():.3f} smallest")
+    report.fact("bf16 beside fp32, same first passage", f"{first:.1%} of the questions; largest difference {largest:.4f} nats")
+    report.target("mean Kendall tau of bf16 and fp32 labels", float(tau.mean()), 0.97)
+
+
+def main(args: argparse.Namespace, report: Report) -> None:
+    """Mine, label in every way, and compare."""
+    for name in (E5, GEMMA):
+        require_model(name)
+    work = mined(args, report)
+    table(measure(work, report), report)
+    precisions(work, report, args.work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(bench(options(), main))
