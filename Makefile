@@ -31,9 +31,9 @@ lint: ## Set up, then check format, lints, types and the extension's stub
 	cargo clippy --locked --all-targets -- -D warnings
 	PYO3_PYTHON="$(CURDIR)/$(PYTHON_BIN)" cargo clippy --locked --all-targets --features python -- -D warnings
 
-bench: ## Set up, then run the benchmarks beside their rivals (about half an hour; benches/quality.py is apart)
+bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes; benches/quality.py and benches/labels.py are apart)
 	@sh scripts/setup.sh dev
-	@for bench in benches/search.py benches/tokens.py benches/label.py; do \
+	@for bench in benches/search.py benches/tokens.py benches/label.py benches/merge.py; do \
 	  echo "==> $$bench" >&2; $(PYTHON_BIN) "$$bench" || exit 1; \
 	done
 

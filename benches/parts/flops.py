@@ -62,4 +62,4 @@ def useful_flop(needed: Work, config: Any) -> float:
     """FLOP of some work."""
     layer, keys = _layer(config)
     body = (config.num_hidden_layers - 1) * layer * needed.tokens + keys * needed.tokens + (layer - keys) * needed.places
-    return 2.0 * (body + config.hidden_size * config.vocab_size * needed.places)
+    return float(2.0 * (body + config.hidden_size * config.vocab_size * needed.places))

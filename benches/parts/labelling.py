@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benches.harness import stopwatch
 
 if TYPE_CHECKING:
-    from umr.label.work import Group, Scorer
+    from umr.label.pack import Tree
+    from umr.label.reading import Reading
+    from umr.label.work import Scorer
     from umr.models.lm import LanguageModel
 
-WARM_UP = 1  # groups
+WARM_UP = 1  # trees
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,14 @@ class Task:
 
     Arguments:
         model: folder of the language model.
-        precision: fp32 or bf16.
-        threads: of torch.
+        precision: fp32, bf16 or int8.
+        threads: of torch and of the core.
         seconds: groups are taken until a run would take so long; 0 takes all.
         repeats: timed runs.
         texts: passages.
         groups: of [question, language, passage number], each group of one passage.
+        calibrate: such groups that int8 is calibrated with.
+        recipes: folder where the calibration is kept.
     """
 
     model: str
@@ -45,14 +46,8 @@ class Task:
     repeats: int
     texts: list[str]
     groups: list[list[list[Any]]]
-
-
-@dataclass
-class Count:
-    """Tokens that went into the model, and how many of them were padding."""
-
-    tokens: int = 0
-    padding: int = 0
+    calibrate: list[list[list[Any]]]
+    recipes: str
 
 
 def main() -> None:
@@ -61,81 +56,80 @@ def main() -> None:
 
     task = Task(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     torch.set_num_threads(task.threads)
-    groups = _groups(task)
-    scorer = _scorer(task, groups)
-    _score(scorer, groups[:WARM_UP])
-    groups = groups[: _enough(scorer, groups, task.seconds)]
+    lm, reading = _model(task)
+    trees = _trees(reading, task.texts, task.groups)
+    scorer = _scorer(task, lm, reading, trees)
+    _score(scorer, trees[:WARM_UP])
+    trees = trees[: _enough(scorer, trees, task.seconds)]
     times: list[float] = []
-    scores: dict[int, float] = {}
-    with _counted(scorer.lm) as count:
-        for _ in range(task.repeats):
-            with stopwatch(times):
-                scores = _score(scorer, groups)
+    scores: list[float] = []
+    for _ in range(task.repeats):
+        with stopwatch(times):
+            scores = _score(scorer, trees)
     print(json.dumps({
-        "groups": len(groups), "pairs": len(scores), "seconds": statistics.median(times), "scores": [scores[n] for n in sorted(scores)],
-        "computed": count.tokens / task.repeats, "padding": count.padding / task.repeats,
+        "groups": len(trees), "pairs": len(scores), "seconds": statistics.median(times), "scores": scores, "padding": 0,
+        "unit": scorer.unit,
     }))  # fmt: skip
 
 
-def _groups(task: Task) -> list[Group]:
-    from umr.label.work import Group, Question
+def _model(task: Task) -> tuple[LanguageModel, Reading]:
+    from umr.config import LabelConfig
+    from umr.label.prompt import CAUSAL, Prompt
+    from umr.label.reading import Reading
+    from umr.models.device import pick_device
+    from umr.models.lm import find_lm, load_lm
+    from umr.progress import Silent
 
+    files = find_lm(task.model, Silent())
+    lm = load_lm(files, task.precision, pick_device("cpu"))
+    return lm, Reading(Prompt(*CAUSAL), lm.tokenizer, False, LabelConfig(task.model).source_length, lm.context)
+
+
+def _trees(reading: Reading, texts: list[str], groups: list[list[list[Any]]]) -> list[Tree]:
     made, number = [], 0
-    for pairs in task.groups:
-        questions = [Question(number + at, question, lang) for at, (question, lang, _) in enumerate(pairs)]
-        made.append(Group("", task.texts[pairs[0][2]], questions))
+    for pairs in groups:
+        targets = [reading.target(str(number), question) for question, _, _ in pairs]
+        passage = ("", texts[pairs[0][2]])
+        sources = [reading.source(passage, lang, reading.room(len(t))) for (_, lang, _), t in zip(pairs, targets, strict=True)]
+        made.append(reading.tree(sources, targets, list(range(number, number + len(pairs)))))
         number += len(pairs)
     return made
 
 
-def _scorer(task: Task, groups: list[Group]) -> Any:
-    """The scorer as `umr label` makes it, its check of the model included; it keeps its model as `lm`."""
+def _scorer(task: Task, lm: LanguageModel, reading: Reading, trees: list[Tree]) -> Scorer:
+    """The scorer as `umr label` makes it, its check of the model included."""
     from umr.config import LabelConfig
-    from umr.models.lm import find_lm
+    from umr.label.engines import engine_for
+    from umr.label.native.recipes import recipe_for
     from umr.progress import Silent
 
-    stage: Any = import_module("umr.label")  # `umr.label` itself is the function
-    config, reporter = LabelConfig(task.model, precision=task.precision, device="cpu"), Silent()
-    files = find_lm(task.model, reporter)
-    return stage._scorer(files, stage._prompt(config, files), config, {"precision": task.precision}, groups[:2], reporter)
+    def recipe() -> Any:
+        return recipe_for(lm, Path(task.recipes), lambda _: _trees(reading, task.texts, task.calibrate), Silent())
+
+    config = LabelConfig(task.model, precision=task.precision, device="cpu")
+    sample = [replace(tree, branches=tree.branches[:2]) for tree in trees[:2]]
+    return engine_for(lm, config, sample, Silent(), recipe).scorer
 
 
-def _score(scorer: Scorer, groups: list[Group]) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for pairs, scores in scorer.score(groups):
-        found |= zip(pairs, scores.tolist(), strict=True)
-    missing = sum(len(g.questions) for g in groups) - len(found)
-    if missing:
-        raise RuntimeError(f"{missing} pairs have no score")
+def _score(scorer: Scorer, trees: list[Tree]) -> list[float]:
+    from umr.label.pack import fill
+
+    found: list[float] = []
+    for batch in fill(trees, int(getattr(scorer, "most_tokens", 4096))):
+        found += scorer.score(batch).tolist()
     return found
 
 
-def _enough(scorer: Scorer, groups: list[Group], seconds: float) -> int:
-    """How many groups take about so long, by timing a few."""
+def _enough(scorer: Scorer, trees: list[Tree], seconds: float) -> int:
+    """How many trees take about so long, by timing a few."""
     if not seconds:
-        return len(groups)
+        return len(trees)
     some, times = 1, [0.0]
-    while times[-1] < seconds / 8 and some < len(groups):
-        some = min(2 * some, len(groups))
+    while times[-1] < seconds / 8 and some < len(trees):
+        some = min(2 * some, len(trees))
         with stopwatch(times):
-            _score(scorer, groups[:some])
-    return min(len(groups), max(1, round(1.1 * some * seconds / max(times[-1], 1e-9))))
-
-
-@contextmanager
-def _counted(lm: LanguageModel) -> Iterator[Count]:
-    """Count what enters the model's embedding, however the engine calls the rest."""
-    count, pad = Count(), lm.tokenizer.pad_token_id
-
-    def hook(_module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
-        count.tokens += inputs[0].numel()
-        count.padding += int((inputs[0] == pad).sum()) if pad is not None else 0
-
-    handle = lm.model.get_input_embeddings().register_forward_hook(hook)
-    try:
-        yield count
-    finally:
-        handle.remove()
+            _score(scorer, trees[:some])
+    return min(len(trees), max(1, round(1.1 * some * seconds / max(times[-1], 1e-9))))
 
 
 if __name__ == "__main__":

@@ -144,3 +144,16 @@ def _draw(questions: list[list[Pair]], count: int) -> list[Pair]:
 
 def _mean(pairs: list[Pair], cost: dict[Pair, int]) -> float:
     return sum(cost[p] for p in pairs) / len(pairs)
+
+
+def whole_lists(found: Pool, a_language: int, seed: int = 1) -> list[Pair]:
+    """All candidates of so many questions a language, drawn at random."""
+    asked = sorted({(p.lang, p.question) for p in found.pairs})
+    random.Random(seed).shuffle(asked)
+    taken: dict[str, int] = {}
+    chosen = set()
+    for lang, question in asked:
+        taken[lang] = taken.get(lang, 0) + 1
+        if taken[lang] <= a_language:
+            chosen.add((question, lang))
+    return [pair for pair in found.pairs if (pair.question, pair.lang) in chosen]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -107,6 +110,42 @@ def test_ids_equal_those_of_the_fast_tokenizer(
         assert found == expected(fast, title, text, mode, length, special), (row, mode, length, special)
     assert store.tokens == len(ids) == store.lengths().sum()
     assert store.lengths(rows(2)).tolist() == [offsets[3] - offsets[2]]
+
+
+PARTS = [
+    " ",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\u00a0",
+    "\u3000",
+    "\u200b",
+    "e\u0301",
+    "\u0301",
+    "ﬁ",
+    "Ａ",
+    "▁",
+    "[SEP]",
+    "[MASK]",
+    "word",
+    *"aé東বাं!…🙂",
+]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.lists(st.sampled_from(PARTS) | st.text(max_size=3), max_size=20).map("".join), min_size=1, max_size=20))
+def test_ids_of_any_text_equal_those_of_the_fast_tokenizer(
+    tokenizer: str, texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    texts = [f"a{text}" for text in texts]
+    folder = tmp_path_factory.mktemp("any")
+    records = Records.from_texts([str(row) for row in range(len(texts))], texts, [""] * len(texts))
+    store = build(records, tokenizer, folder / "store", max_length=50)
+    fast: Any = PreTrainedTokenizerFast(tokenizer_file=tokenizer)  # type: ignore[no-untyped-call]
+    ids, offsets = store.ragged(np.arange(len(texts), dtype=np.uint32))
+    found = [ids[start:end].tolist() for start, end in itertools.pairwise(offsets)]
+    assert found == fast(texts, truncation=True, max_length=50)["input_ids"]
 
 
 def build(records: Records, tokenizer: str, folder: Path, **options: Any) -> TokenStore:

@@ -1,9 +1,8 @@
-"""What there is to score, and the common face of the scorers."""
+"""The common face of the scorers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,30 +11,6 @@ from numpy.typing import NDArray
 from umr.label.pack import Tree
 
 Unit = Literal["packed", "padded"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query of a group.
-
-    Arguments:
-        pair: the pair's number in the plan.
-        text: of the query.
-        lang: its language code.
-    """
-
-    pair: int
-    text: str
-    lang: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """A passage and the queries that mined it."""
-
-    title: str
-    text: str
-    questions: list[Question]
 
 
 class Scorer(Protocol):

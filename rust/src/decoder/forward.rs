@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::attention::{Heads, Job, kind_for};
 use super::forest::{Chunk, Forest};
 use super::head::target_logp;
-use super::layer::{Activation, Common, Layer, Scratch};
+use super::layer::{Activation, Common, Layer, Places, Scratch};
 use super::linear::Linear;
 use super::math::rms_inplace;
 use super::rope::{Angles, Rope};
@@ -373,15 +373,13 @@ impl Pass<'_> {
                 if let Some(layer) = begun {
                     let range = start..start + states.len() / common.width;
                     let (positions, known) = (&self.positions[range.clone()], &self.known[range]);
-                    layer.project(
-                        common,
-                        states,
+                    let angles = &self.angles[layer.rope];
+                    let places = Places {
                         positions,
                         known,
-                        &self.angles[layer.rope],
-                        scratch,
-                        projected,
-                    );
+                        angles,
+                    };
+                    layer.project(common, states, places, scratch, projected);
                 }
                 Ok(())
             },

@@ -55,6 +55,16 @@ pub struct Layer {
     pub prefix: Option<Prefix>,
 }
 
+/// Where some rows stand.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    /// [n]
+    pub positions: &'a [u32],
+    /// [n] which token of the prefix, or -1.
+    pub known: &'a [i32],
+    pub angles: &'a Angles,
+}
+
 /// Memory that one piece after the other is computed in.
 pub(crate) struct Scratch {
     rows: Rows,
@@ -90,19 +100,21 @@ impl Layer {
     ///
     /// # Arguments
     /// * `states`: [n, H].
-    /// * `positions`: [n].
-    /// * `known`: [n] which token of the prefix, or -1.
+    /// * `places`: of the rows.
     /// * `to`: [n, width of the heads].
     pub(crate) fn project(
         &self,
         common: Common,
         states: &[f32],
-        positions: &[u32],
-        known: &[i32],
-        angles: &Angles,
+        places: Places<'_>,
         scratch: &mut Scratch,
         to: &mut [f32],
     ) {
+        let Places {
+            positions,
+            known,
+            angles,
+        } = places;
         let width = common.heads.width();
         let Scratch { rows, values, .. } = scratch;
         let norm = (&self.before_attention[..], common.eps);

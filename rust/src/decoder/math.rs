@@ -164,7 +164,7 @@ pub(crate) fn silu_of<const FMA: bool>(x: f32) -> f32 {
 /// GELU by its tanh formula: x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3).
 #[inline(always)]
 pub(crate) fn gelu_of<const FMA: bool>(x: f32) -> f32 {
-    const ROOT: f32 = 0.797_884_56;
+    const ROOT: f32 = 0.797_884_6;
     let u = ROOT * fused::<FMA>(0.044_715 * x * x, x, x);
     x / (1.0 + exp::<FMA>(-2.0 * u))
 }

@@ -157,7 +157,7 @@ proptest! {
         turn_blocks(&mut turned, &factors);
         for (at, value) in turned.iter().enumerate() {
             let block = &values[at / 128 * 128..][..128];
-            let sign = |other: usize| if (other & (at % 128)).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = |other: usize| if (other & (at % 128)).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
             let twin: f64 = block.iter().enumerate().map(|(other, v)| f64::from(*v) * sign(other)).sum::<f64>() / 128f64.sqrt();
             prop_assert!((f64::from(*value) - twin).abs() < 1e-5);
         }

@@ -42,12 +42,14 @@ macro_rules! kernel {
                 for (word, line) in panel.as_chunks::<PANEL>().0.iter().enumerate() {
                     let line = line[from..from + 2 * WIDTH].as_ptr().cast::<__m256i>();
                     // SAFETY: the slice is two vectors long.
-                    let right =
-                        unsafe { [_mm256_loadu_si256(line), _mm256_loadu_si256(line.add(1))] };
+                    let low = unsafe { _mm256_loadu_si256(line) };
+                    // SAFETY: as above.
+                    let high = unsafe { _mm256_loadu_si256(line.add(1)) };
+                    let right = [low, high];
                     for (row, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: the caller's rows hold at least as many words as the panel has lines.
-                        let left =
-                            _mm256_set1_epi32(unsafe { *a.add(row * stride + word) }.cast_signed());
+                        let left = unsafe { *a.add(row * stride + word) };
+                        let left = _mm256_set1_epi32(left.cast_signed());
                         sums[0] = step(sums[0], left, right[0]);
                         sums[1] = step(sums[1], left, right[1]);
                     }

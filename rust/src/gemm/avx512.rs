@@ -42,12 +42,14 @@ macro_rules! kernel {
                 for (word, line) in panel.as_chunks::<PANEL>().0.iter().enumerate() {
                     let line = line.as_ptr().cast::<__m512i>();
                     // SAFETY: a line is two vectors long.
-                    let right =
-                        unsafe { [_mm512_loadu_si512(line), _mm512_loadu_si512(line.add(1))] };
+                    let low = unsafe { _mm512_loadu_si512(line) };
+                    // SAFETY: as above.
+                    let high = unsafe { _mm512_loadu_si512(line.add(1)) };
+                    let right = [low, high];
                     for (row, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: the caller's rows hold at least as many words as the panel has lines.
-                        let left =
-                            _mm512_set1_epi32(unsafe { *a.add(row * stride + word) }.cast_signed());
+                        let left = unsafe { *a.add(row * stride + word) };
+                        let left = _mm512_set1_epi32(left.cast_signed());
                         sums[0] = step(sums[0], left, right[0]);
                         sums[1] = step(sums[1], left, right[1]);
                     }
@@ -171,7 +173,10 @@ unsafe fn run_codes<const R: usize>(
         for (word, line) in lines.iter().enumerate() {
             let line = line.as_ptr().cast::<__m512i>();
             // SAFETY: a line is two vectors long.
-            let right = unsafe { [_mm512_loadu_si512(line), _mm512_loadu_si512(line.add(1))] };
+            let low = unsafe { _mm512_loadu_si512(line) };
+            // SAFETY: as above.
+            let high = unsafe { _mm512_loadu_si512(line.add(1)) };
+            let right = [low, high];
             for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's rows hold at least as many words as the panel has lines.
                 let left = unsafe { *a.add(row * stride + group * side.step + word) };

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokenizers::tokenizer::{Encoding, PostProcessor, Tokenizer, truncate_encodings};
+use tokenizers::tokenizer::{Encoding, PostProcessor, truncate_encodings};
 use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
 
+use super::model::Pipeline;
+use super::words::Words;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::records::Fields;
@@ -55,16 +57,23 @@ pub struct TokenOptions {
 
 /// A tokenizer together with its options.
 pub struct Encoder {
-    tokenizer: Tokenizer,
+    tokenizer: Pipeline,
     options: TokenOptions,
+    /// The way word by word, for tokenizers that allow it.
+    words: Option<Words>,
+    /// What the tokenizer puts before and behind a text that stands alone, where that is all it does.
+    around: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 impl Encoder {
     /// Loads `tokenizer.json`; its own padding and truncation are replaced. Returns also the file's BLAKE3.
     pub fn load(path: &Path, options: &TokenOptions) -> Result<(Self, String)> {
         let json = files::map(path)?;
-        let digest = blake3::hash(&json).to_hex().to_string();
-        let mut tokenizer = Tokenizer::from_bytes(&json[..]).map_err(|error| {
+        let (digest, tokenizer) = rayon::join(
+            || blake3::hash(&json).to_hex().to_string(),
+            || Pipeline::from_bytes(&json[..]),
+        );
+        let mut tokenizer = tokenizer.map_err(|error| {
             let message = format!("not a tokenizer that can be read: {error}");
             Error::format(
                 path,
@@ -81,13 +90,13 @@ impl Encoder {
             .map_err(|error| Error::Internal {
                 message: error.to_string(),
             })?;
-        Ok((
-            Self {
-                tokenizer,
-                options: options.clone(),
-            },
-            digest,
-        ))
+        let encoder = Self {
+            options: options.clone(),
+            words: Words::of(&tokenizer),
+            around: around(&tokenizer, options.special),
+            tokenizer,
+        };
+        Ok((encoder, digest))
     }
 
     /// The ids of one record.
@@ -99,15 +108,35 @@ impl Encoder {
         })
     }
 
-    fn encode(&self, first: &str, second: Option<&str>) -> tokenizers::Result<Vec<u32>> {
-        let bare = |text: &str| self.tokenizer.encode_fast(text, false);
-        let pair: Option<Encoding> = second.map(bare).transpose()?;
-        let cut = truncation(self.room(pair.is_some()));
-        let (first, pair) = truncate_encodings(bare(first)?, pair, &cut)?;
+    pub(super) fn encode(&self, first: &str, second: Option<&str>) -> tokenizers::Result<Vec<u32>> {
+        let room = self.room(second.is_some());
+        if let (None, Some((before, behind))) = (second, &self.around) {
+            let ids = self.bare(first, room)?;
+            return Ok([before, &ids[..], behind].concat());
+        }
+        let all = |text: &str| self.bare(text, usize::MAX).map(|ids| encoding(&ids));
+        let pair: Option<Encoding> = second.map(all).transpose()?;
+        let (first, pair) = truncate_encodings(all(first)?, pair, &truncation(room))?;
         let whole = self
             .tokenizer
             .post_process(first, pair, self.options.special)?;
         Ok(whole.get_ids().to_vec())
+    }
+
+    /// The first `room` ids of a text, without special tokens.
+    fn bare(&self, text: &str, room: usize) -> tokenizers::Result<Vec<u32>> {
+        if let Some(words) = &self.words
+            && let Some(ids) = words.encode(&self.tokenizer, text, room)?
+        {
+            return Ok(ids);
+        }
+        let whole = self.tokenizer.encode_fast(text, false)?;
+        Ok(whole.get_ids().iter().copied().take(room).collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn goes_by_word(&self) -> bool {
+        self.words.is_some()
     }
 
     /// Tokens of text that a row may have.
@@ -148,13 +177,33 @@ fn truncation(max_length: usize) -> TruncationParams {
     }
 }
 
-fn added(tokenizer: &Tokenizer, pair: bool) -> usize {
+fn encoding(ids: &[u32]) -> Encoding {
+    let bare = |id: &u32| (*id, String::new(), (0, 0), None, 0);
+    ids.iter().map(bare).collect()
+}
+
+/// What is put around a text, learnt from texts of no, one and two tokens; `None` where it is not the same for all.
+fn around(tokenizer: &Pipeline, special: bool) -> Option<(Vec<u32>, Vec<u32>)> {
+    const FIRST: u32 = u32::MAX - 1;
+    let process = |ids: &[u32]| {
+        let whole = tokenizer.post_process(encoding(ids), None, special).ok()?;
+        Some(whole.get_ids().to_vec())
+    };
+    let one = process(&[FIRST])?;
+    let at = one.iter().position(|id| *id == FIRST)?;
+    let (before, behind) = (&one[..at], &one[at + 1..]);
+    let same = |ids: &[u32]| process(ids) == Some([before, ids, behind].concat());
+    let always = same(&[]) && same(&[FIRST, u32::MAX]);
+    always.then(|| (before.to_vec(), behind.to_vec()))
+}
+
+fn added(tokenizer: &Pipeline, pair: bool) -> usize {
     tokenizer
         .get_post_processor()
         .map_or(0, |processor| processor.added_tokens(pair))
 }
 
-fn check_length(tokenizer: &Tokenizer, options: &TokenOptions) -> Result<()> {
+fn check_length(tokenizer: &Pipeline, options: &TokenOptions) -> Result<()> {
     let pair = options.title == TitleMode::Pair;
     let added = if options.special {
         added(tokenizer, pair)
