@@ -239,8 +239,8 @@ def row(run: Bench, sharing: str, engine: str, ended: Finished, seconds: float, 
     pairs = ended.value["pairs"]
     run.report.row(**{
         "sharing": sharing, "engine": engine, "pairs": str(pairs), "seconds": seconds, "pairs/s": pairs / seconds, "ratio": ratio,
-        "% of GEMM peak": more.get("share", float("nan")), "padding %": 100 * more.get("padding", float("nan")),
-        "tokens/pair": more.get("tokens", float("nan")), "anonymous MiB": ended.anonymous,
+        "% of GEMM peak": more.get("share", ""), "padding %": 100 * more["padding"] if "padding" in more else "",
+        "tokens/pair": more.get("tokens", ""), "anonymous MiB": ended.anonymous,
     })  # fmt: skip
 
 

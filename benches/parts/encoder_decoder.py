@@ -56,15 +56,19 @@ def model_of(precision: str) -> Any:
         vocab_size=VOCABULARY, d_model=WIDTH, d_ff=1024, d_kv=64, num_heads=6, num_layers=LAYERS, num_decoder_layers=LAYERS,
         tie_word_embeddings=False, decoder_start_token_id=0,
     )  # fmt: skip
-    made: Any = MT5ForConditionalGeneration(config)
+    build: Any = MT5ForConditionalGeneration
+    made = build(config)
     made.train(False)
-    return made.to(torch.bfloat16) if precision == "bf16" else made
+    return made.bfloat16() if precision == "bf16" else made
 
 
 def pairs_of(groups: int, sharing: int) -> list[tuple[list[int], list[list[int]]]]:
     """Passages of about 190 tokens, each with its questions of about 20: the lengths of xquad-r in mT5's vocabulary."""
     rng = np.random.default_rng(0)
-    draw = lambda mean, spread: rng.integers(5, VOCABULARY, max(4, int(rng.normal(mean, spread)))).tolist()  # noqa: E731
+
+    def draw(mean: float, spread: float) -> list[int]:
+        return rng.integers(5, VOCABULARY, max(4, int(rng.normal(mean, spread)))).tolist()
+
     return [(draw(190, 60), [draw(20, 7) for _ in range(sharing)]) for _ in range(groups)]
 
 

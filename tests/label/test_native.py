@@ -22,11 +22,13 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 2, "max_position_embeddings": 256, "pad_token_id": 0,
 }  # fmt: skip
 HEAD = {"head_dim": 16}
-STRETCHED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+STRETCHED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0} | {
+    "original_max_position_embeddings": 64
+}
 MODELS: dict[str, Any] = {
     "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SIZES, **HEAD)),
     "llama-biased-stretched": lambda: hf.LlamaForCausalLM(
-        hf.LlamaConfig(**SIZES, **HEAD, attention_bias=True, mlp_bias=True, rope_parameters=STRETCHED | {"original_max_position_embeddings": 64})
+        hf.LlamaConfig(**SIZES, **HEAD, attention_bias=True, mlp_bias=True, rope_parameters=STRETCHED)
     ),
     "mistral-window": lambda: hf.MistralForCausalLM(hf.MistralConfig(**SIZES, **HEAD, sliding_window=9)),
     "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**SIZES)),

@@ -131,6 +131,6 @@ def _made_from(workspace: Workspace, place: RoundLayout, model: Model, engine: E
     config = model.config
     return {
         **model.identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,
-        "candidates": read_manifest(place.mined, "mine")["files"][place.candidates.name], "screen": config.screen,
+        "candidates": read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name), "screen": config.screen,
         "prior": config.correct == "empty", "device": engine.device, "memory": config.memory, "pack_tokens": config.pack_tokens,
     }  # fmt: skip

@@ -21,7 +21,7 @@ from umr.models.lm import LanguageModel
 Ints = NDArray[np.int64]
 BATCH = {"cpu": 4096, "cuda": 65536}  # tokens encoded at once
 TARGETS = {"cpu": 1024, "cuda": 16384}  # tokens decoded at once
-PADDING = {"source": 0.02, "target": 0.08}  # of a chunk's tokens at most; targets are the smaller part of all tokens
+PADDING = {"source": 0.02, "target": 0.03}  # of a chunk's tokens at most
 
 
 class EncoderDecoderScorer:

@@ -27,7 +27,7 @@ CHUNK = 8192  # rows of a vocabulary that are rounded at once
 
 
 @torch.no_grad()
-def calibrate(model: Any, sequences: Sequence[Sequence[int]], targets: Sequence[int], reporter: Reporter) -> Recipe:
+def calibrate(model: Any, sequences: Sequence[Sequence[int]], targets: Sequence[int], reporter: Reporter, first: int = 0) -> Recipe:
     """Find how int8 is to keep a model.
 
     Arguments:
@@ -35,6 +35,7 @@ def calibrate(model: Any, sequences: Sequence[Sequence[int]], targets: Sequence[
         sequences: token ids, each a prompt with its passage and then the question; two dozen are enough.
         targets: how many tokens at the end of each sequence are the question's.
         reporter: shows a bar.
+        first: layers before this one are left out.
 
     Returns:
         the recipe; products whose inputs are no multiple of 128 are not in it. The same bytes for the same arguments and number
@@ -45,7 +46,8 @@ def calibrate(model: Any, sequences: Sequence[Sequence[int]], targets: Sequence[
         UsageError: no sequences, or one without a prompt or a question.
     """
     _check(sequences, targets)
-    wanted = {place: modules for place, modules in products(model).items() if _width(modules) % BLOCK == 0}
+    found = products(model).items()
+    wanted = {place: modules for place, modules in found if place[0] >= first and _width(modules) % BLOCK == 0}
     ids = _beginning([ids[: len(ids) - count] for ids, count in zip(sequences, targets, strict=True)])
     sites = {}
     with reporter.bar("calibrating int8", len(sequences) + len(wanted), "steps") as bar:

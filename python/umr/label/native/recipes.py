@@ -35,7 +35,8 @@ def recipe_for(lm: LanguageModel, stores: Path, sample: Callable[[int], Sequence
         return load_recipe(path)
     trees = sample(PAIRS)
     sequences = [[*tree.trunk, *branch.ids] for tree in trees for branch in tree.branches]
-    found = calibrate(lm.model, sequences, [branch.targets for tree in trees for branch in tree.branches], reporter)
+    targets = [branch.targets for tree in trees for branch in tree.branches]
+    found = calibrate(lm.model, sequences, targets, reporter, first=len(lm.model.model.layers) // 2)  # early errors grow on the way
     path.parent.mkdir(parents=True, exist_ok=True)
     save_recipe(path, found)
     reporter.say(f"int8 is calibrated with {len(sequences)} pairs: {path}")
