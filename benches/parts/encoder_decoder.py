@@ -67,7 +67,8 @@ def pairs_of(groups: int, sharing: int) -> list[tuple[list[int], list[list[int]]
     rng = np.random.default_rng(0)
 
     def draw(mean: float, spread: float) -> list[int]:
-        return rng.integers(5, VOCABULARY, max(4, int(rng.normal(mean, spread)))).tolist()
+        ids: list[int] = rng.integers(5, VOCABULARY, max(4, int(rng.normal(mean, spread)))).tolist()
+        return ids
 
     return [(draw(190, 60), [draw(20, 7) for _ in range(sharing)]) for _ in range(groups)]
 
