@@ -45,7 +45,7 @@ impl<'a> KeyTable<'a> {
     #[inline]
     pub fn get(&self, key: &Key) -> Option<u32> {
         let slot = self.slots[self.find(key)];
-        (slot != 0).then_some(slot as u32 - 1)
+        (slot != 0).then(|| slot as u32 - 1)
     }
 
     fn intern(&mut self, position: u32, progress: &Progress) -> Result<u32> {
