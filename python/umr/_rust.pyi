@@ -349,10 +349,6 @@ class Linear:
             UsageError: shapes do not meet.
         """
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the packed weights."""
-
     def target_logp(
         self,
         states: NDArray[np.float32],
@@ -360,7 +356,6 @@ class Linear:
         targets: NDArray[np.int64],
         *,
         cap: float | None = None,
-        counter: Counter | None = None,
     ) -> NDArray[np.float32]:
         """Log-probabilities of targets, these being the weights of a vocabulary; no logit but theirs is ever kept.
 
@@ -369,7 +364,6 @@ class Linear:
             rows: [t] which of them predicts a target.
             targets: [t] token ids.
             cap: logits become cap tanh(logit / cap).
-            counter: unused, for long calls' common face.
 
         Returns:
             [t] float32 nats; the same bytes at any thread count.
@@ -395,10 +389,6 @@ class Decoder:
             UsageError: the parts do not fit together.
         """
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the packed weights."""
-
     def logp(
         self,
         states: NDArray[np.float32],
@@ -408,8 +398,6 @@ class Decoder:
         predict: NDArray[np.int64],
         rows: NDArray[np.int64],
         targets: NDArray[np.int64],
-        *,
-        counter: Counter | None = None,
     ) -> NDArray[np.float32]:
         """Log-probabilities of target tokens of a forest (`umr.label.pack`).
 
@@ -421,7 +409,6 @@ class Decoder:
             predict: [m] places that predict, ascending.
             rows: [t] index into `predict`.
             targets: [t] token ids.
-            counter: unused, for long calls' common face.
 
         Returns:
             [t] float32 nats; the same bytes in any company and at any thread count.

@@ -52,7 +52,7 @@ def engine_for(
         UsageError: int8 was asked for and there is none for this model or processor.
     """
     scorer, shared = _scorer(lm, config, sample, reporter, recipe)
-    return Engine(scorer, shared, lm.device.type, getattr(scorer, "peak", None) or _peak(lm, config))
+    return Engine(scorer, shared, lm.device.type, _peak(lm))
 
 
 def _scorer(
@@ -102,8 +102,8 @@ def _refuse_int8(config: LabelConfig, lm: LanguageModel) -> None:
         )
 
 
-def _peak(lm: LanguageModel, config: LabelConfig) -> float | None:
-    from umr.models.device import matrix_rate
+def _peak(lm: LanguageModel) -> float:
+    from umr.models.device import integer_rate, matrix_rate
     from umr.models.lm import DTYPES
 
-    return 1e9 * matrix_rate(lm.device, DTYPES[lm.precision]) if config.precision != "int8" else None
+    return 1e9 * (integer_rate() if lm.precision == "int8" else matrix_rate(lm.device, DTYPES[lm.precision]))

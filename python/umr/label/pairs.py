@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates
+from umr.data.merging import distinct_passages
 from umr.data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ class Pairs:
         kept: candidates a query that are scored, the retriever's best.
         queries: [P] query rows.
         rows: [P] passage rows, or EMPTY.
-        query_keys: [P, 2] content keys of text and language.
-        passage_keys: [P, 2] content keys of title and text.
+        query_keys: [Q, 2] content keys of text and language.
+        passage_keys: [n, 2] content keys of title and text of the passages that are candidates, each once, and last, where it is
+            asked for, of the empty one.
+        places: [Q, kept] or, with the empty passage, [Q, kept + 1] places in `passage_keys`.
     """
 
     candidates: Candidates
@@ -38,6 +41,7 @@ class Pairs:
     rows: NDArray[np.int64]
     query_keys: NDArray[np.uint64]
     passage_keys: NDArray[np.uint64]
+    places: NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,13 +58,28 @@ class Pairs:
         done = len(self.candidates.rows) * self.kept
         return scores[done:] if len(scores) > done else None
 
+    def keys(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Content keys [m, 2] of the queries and the passages of some pairs."""
+        return self.query_keys[self.queries[numbers]], self.passage_keys[self._flat(self.places)[numbers]]
+
     def lookup(self, store: ScoreStore) -> tuple[Floats, dict[str, int]]:
         """The scores [P] that a store holds, NaN where there is none, and its counts."""
-        return store.lookup(self.query_keys, self.passage_keys)
+        scores, counts = store.table(self.query_keys, self.passage_keys, self.places)
+        return self._flat(scores), counts
+
+    def _flat(self, table: NDArray[Any]) -> NDArray[Any]:
+        """A table like `places` by number of the pair: [P]."""
+        return np.concatenate([table[:, : self.kept].reshape(-1), table[:, self.kept :].reshape(-1)])
 
     def missing(self, scores: Floats) -> NDArray[np.int64]:
-        """Numbers of the pairs without a score; of pairs with the same content only the first."""
-        return unique_missing(scores, self.query_keys, self.passage_keys)
+        """Numbers of the pairs without a score; of pairs with the same content only the first.
+
+        Arguments:
+            scores: [P] float32, NaN where there is none.
+        """
+        missing = np.flatnonzero(np.isnan(scores))
+        _, first = np.unique(np.concatenate(self.keys(missing), axis=1), axis=0, return_index=True)  # of [m, 4]
+        return missing[np.sort(first)]
 
     def names(self, workspace: Workspace, number: int) -> tuple[str, str]:
         """The ids of a pair's query and passage."""
@@ -79,13 +98,18 @@ def pairs_of(workspace: Workspace, candidates: Candidates, config: LabelConfig) 
     """
     count, k = candidates.rows.shape
     kept = k if config.screen is None else min(config.screen, k)
-    flat = np.ascontiguousarray(candidates.rows[:, :kept]).reshape(-1)
-    queries, rows = np.repeat(np.arange(count, dtype=np.int64), kept), flat.astype(np.int64)
-    passage_keys = workspace.passages.keys(flat)
+    some = np.ascontiguousarray(candidates.rows[:, :kept])
+    passages, places = distinct_passages(some, len(workspace.passages))
+    queries, rows, keys = (
+        np.repeat(np.arange(count, dtype=np.int64), kept),
+        some.reshape(-1).astype(np.int64),
+        workspace.passages.keys(passages),
+    )
     if config.correct == "empty":
         queries, rows = np.concatenate([queries, np.arange(count)]), np.concatenate([rows, np.full(count, EMPTY)])
-        passage_keys = np.concatenate([passage_keys, np.repeat(empty_key()[None], count, axis=0)])
-    return Pairs(candidates, kept, queries, rows, workspace.queries.keys()[queries], passage_keys)
+        places = np.concatenate([places, np.full((count, 1), len(keys), dtype=np.uint32)], axis=1)
+        keys = np.concatenate([keys, empty_key()[None]])
+    return Pairs(candidates, kept, queries, rows, workspace.queries.keys(), keys, places)
 
 
 def empty_key() -> NDArray[np.uint64]:
@@ -94,16 +118,3 @@ def empty_key() -> NDArray[np.uint64]:
 
     digest = bytes.fromhex(fingerprint("\x1f"))
     return np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
-
-
-def unique_missing(scores: Floats, query_keys: NDArray[np.uint64], passage_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Numbers of the pairs without a score; of pairs with the same content only the first.
-
-    Arguments:
-        scores: [P] float32, NaN where there is none.
-        query_keys, passage_keys: [P, 2] content keys.
-    """
-    missing = np.flatnonzero(np.isnan(scores))
-    keys = np.concatenate([query_keys[missing], passage_keys[missing]], axis=1)  # [m, 4]
-    _, first = np.unique(keys, axis=0, return_index=True)
-    return missing[np.sort(first)]

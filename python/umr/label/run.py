@@ -66,7 +66,7 @@ def run(
             bad = np.flatnonzero(~np.isfinite(scores))
             if len(bad):
                 raise _not_finite(workspace, pairs, int(numbers[bad[0]]), float(scores[bad[0]]))
-            log.append(pairs.query_keys[numbers], pairs.passage_keys[numbers], scores)
+            log.append(*pairs.keys(numbers), scores)
             meter.advance(len(numbers), plan.arrangement.tokens(batch))
 
 

@@ -55,6 +55,18 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * SIZE**3 / best / 1e9
 
 
+@cache
+def integer_rate() -> float:
+    """Gop/s of one matrix product of 1,024 x 1,024 x 1,024 codes of 8 bits on the processor, the best of five."""
+    codes = torch.ones(SIZE, SIZE, dtype=torch.int8)
+    best = float("inf")
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        torch._int_mm(codes, codes)
+        best = min(best, time.perf_counter() - start)
+    return 2 * SIZE**3 / best / 1e9
+
+
 def settle_precision(precision: Precision, device: torch.device, reporter: Reporter) -> Precision:
     """fp32 or bf16: what was asked for, or the faster of the two here.
 

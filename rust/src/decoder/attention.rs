@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::forest::{Chunk, Forest, Tree};
 use super::math::softmax;
+use super::packed::{Packed, Scores};
 use crate::error::Result;
-use crate::gemm::{Add, Form, Isa, Kind, Matrix, PANEL, Rows, Store, isa, multiply};
+use crate::gemm::{Form, Isa, Kind, Matrix, PANEL, Rows, isa};
 use crate::progress::Progress;
 
 /// Rows of scores (tokens x heads that share keys) in a chunk.
@@ -51,12 +52,6 @@ pub(crate) struct Job<'a> {
     pub window: Option<usize>,
     pub states: &'a [f32],
     pub kind: Kind,
-}
-
-/// Keys [n, d] and values [d, n] as weights.
-struct Packed {
-    keys: Matrix,
-    values: Matrix,
 }
 
 /// bf16 where the processor multiplies it, unless the states are to be exact.
@@ -236,57 +231,5 @@ impl Job<'_> {
             }
         }
         sums
-    }
-}
-
-/// Scores of queries against packed keys: [rows, keys].
-struct Scores {
-    keys: usize,
-    rows: usize,
-    values: Vec<f32>,
-}
-
-impl Scores {
-    fn of(queries: &Rows, packed: Option<&Packed>, panels: std::ops::Range<usize>) -> Self {
-        let keys = packed.map_or(0, |packed| packed.keys.outputs());
-        let mut made = Self {
-            keys,
-            rows: queries.count(),
-            values: vec![0.0; queries.count() * keys],
-        };
-        if let Some(packed) = packed {
-            multiply(
-                queries,
-                0..queries.count(),
-                &packed.keys,
-                panels,
-                &mut Store {
-                    to: &mut made.values,
-                    stride: keys,
-                },
-            );
-        }
-        made
-    }
-
-    fn row(&mut self, at: usize) -> &mut [f32] {
-        &mut self.values[at * self.keys..(at + 1) * self.keys]
-    }
-
-    /// Adds weights times values to `to` [rows, d].
-    fn add_values(&self, packed: Option<&Packed>, to: &mut [f32]) {
-        if let Some(Packed { values, .. }) = packed {
-            let rows = Rows::of(values.form(), &self.values);
-            multiply(
-                &rows,
-                0..self.rows,
-                values,
-                0..values.panels(),
-                &mut Add {
-                    to,
-                    stride: values.outputs(),
-                },
-            );
-        }
     }
 }

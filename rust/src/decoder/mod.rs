@@ -10,14 +10,19 @@ mod head;
 mod layer;
 mod linear;
 mod math;
+mod model;
+mod packed;
+mod products;
 mod rope;
 mod turn;
 
 pub use forest::Forest;
-pub use forward::{Decoder, Shape, Wanted};
+pub use forward::Wanted;
 pub use head::target_logp;
-pub use layer::{Activation, Layer, Prefix};
+pub use layer::{Layer, Prefix};
 pub use linear::{Linear, Source, spread, stack};
+pub use model::{Decoder, Shape};
+pub use products::Activation;
 pub use rope::Rope;
 
 #[cfg(test)]

@@ -5,19 +5,9 @@ use proptest::prelude::*;
 use super::math::{gelu_of, rms, softmax, turn};
 use super::turn::turn as turn_blocks;
 use super::*;
+use crate::gemm::tests::numbers;
 use crate::gemm::{Form, Kind, Matrix};
 use crate::progress::Progress;
-
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 fn linear(seed: u64, outputs: usize, inputs: usize, paired: bool) -> Arc<Linear> {
     let values = numbers(seed, outputs * inputs);

@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::convert::Code;
 use super::driver::Tile;
-use super::rows::Code;
 use super::{Block, Kind, PANEL, TILE};
 
 /// Values of a vector.

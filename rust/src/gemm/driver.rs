@@ -36,10 +36,15 @@ pub(crate) fn multiply_with<S: Sink>(
     panels: Range<usize>,
     sink: &mut S,
 ) {
-    debug_assert!(rows.form() == matrix.form() && which.end <= rows.count());
-    if rows.form() != matrix.form() || which.end > rows.count() || panels.end > matrix.panels() {
-        return; // callers inside this crate pair them; a product of unlike operands has no meaning
-    }
+    // Callers inside this crate pair them: anything else would be an error of ours, and must not pass as a result.
+    assert!(
+        rows.form() == matrix.form(),
+        "rows and weights of different forms"
+    );
+    assert!(
+        which.end <= rows.count() && panels.end <= matrix.panels(),
+        "rows or panels that are not there"
+    );
     let job = Job {
         with,
         rows,
@@ -161,7 +166,7 @@ fn fill_codes<const FMA: bool>(
         {
             let first = first + at * super::avx512::rows_at_once(units.len());
             let codes = (0..some.len()).map(|row| job.rows.codes(first + row));
-            let mut of: [&[super::rows::Code]; TILE] = [&[]; TILE];
+            let mut of: [&[super::convert::Code]; TILE] = [&[]; TILE];
             of.iter_mut().zip(codes).for_each(|(to, codes)| *to = codes);
             // SAFETY: these rows exist and hold at least as many words as the panel has lines; `Isa::runs` found the instructions.
             unsafe {

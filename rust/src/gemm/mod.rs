@@ -8,22 +8,24 @@
 mod multi;
 mod avx2;
 mod avx512;
+mod convert;
 mod driver;
 mod isa;
 mod lse;
 mod math;
 mod matrix;
+mod panel;
 mod portable;
 mod rows;
 mod sink;
 
+pub(crate) use convert::bf16_value;
 pub use driver::multiply;
 pub use isa::{Form, Isa, Kind, isa};
 pub use lse::log_sum_exp;
 pub(crate) use math::{exp, fused};
 pub use matrix::Matrix;
 pub use rows::Rows;
-pub(crate) use rows::bf16_value;
 pub use sink::{Add, Sink, Store};
 
 /// Columns of one panel of weights.
@@ -36,4 +38,4 @@ pub(crate) const TILE: usize = 12;
 pub(crate) struct Block(pub [[u32; PANEL]; TILE]);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

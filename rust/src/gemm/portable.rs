@@ -1,7 +1,7 @@
 //! The kernels in plain Rust: what every processor runs, and the twin of the fast ones.
 
+use super::convert::bf16_value;
 use super::driver::Tile;
-use super::rows::bf16_value;
 use super::{Block, Kind, PANEL};
 
 /// The kernel of a kind.

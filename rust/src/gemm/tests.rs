@@ -6,7 +6,7 @@ use crate::progress::Progress;
 
 const KINDS: [Kind; 3] = [Kind::F32, Kind::Bf16, Kind::Int8];
 
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
+pub(crate) fn numbers(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

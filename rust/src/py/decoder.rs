@@ -6,7 +6,6 @@ use numpy::{Ix1, Ix2, PyArray1, PyReadonlyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use super::arrays::{borrow, slice, vector};
-use super::counter::Counter;
 use super::enter::enter;
 use super::errors::{to_python, usage};
 use crate::decoder as core;
@@ -115,14 +114,8 @@ impl Linear {
         Ok(Self(Arc::new(linear)))
     }
 
-    /// Bytes of the packed weights.
-    #[getter]
-    fn bytes(&self) -> usize {
-        self.0.matrix().bytes()
-    }
-
     /// Log-probabilities of targets, this being a vocabulary head.
-    #[pyo3(signature = (states, rows, targets, *, cap=None, counter=None))]
+    #[pyo3(signature = (states, rows, targets, *, cap=None))]
     fn target_logp<'py>(
         &self,
         py: Python<'py>,
@@ -130,14 +123,13 @@ impl Linear {
         rows: &Bound<'py, PyAny>,
         targets: &Bound<'py, PyAny>,
         cap: Option<f32>,
-        counter: Option<&Counter>,
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let states = borrow::<f32, Ix2>(states, "states", "[m, H]")?;
         let rows = borrow::<i64, Ix1>(rows, "rows", "[t]")?;
         let targets = borrow::<i64, Ix1>(targets, "targets", "[t]")?;
         let (mut values, rows, targets) =
             (slice(&states)?.to_vec(), slice(&rows)?, slice(&targets)?);
-        let made = enter(py, counter, |progress| {
+        let made = enter(py, None, |progress| {
             core::target_logp(&self.0, &mut values, cap, rows, targets, progress)
         })?;
         Ok(vector(py, made))
@@ -243,14 +235,7 @@ impl Decoder {
         made.map(Self).map_err(|error| to_python(py, &error))
     }
 
-    /// Bytes of the packed weights.
-    #[getter]
-    fn bytes(&self) -> usize {
-        self.0.bytes()
-    }
-
     /// Log-probabilities of target tokens of a forest.
-    #[pyo3(signature = (states, parent, trees, known, predict, rows, targets, *, counter=None))]
     #[allow(clippy::too_many_arguments)]
     fn logp<'py>(
         &self,
@@ -262,7 +247,6 @@ impl Decoder {
         predict: &Bound<'py, PyAny>,
         rows: &Bound<'py, PyAny>,
         targets: &Bound<'py, PyAny>,
-        counter: Option<&Counter>,
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let states = borrow::<f32, Ix2>(states, "states", "[T, H]")?;
         let parent = borrow::<i64, Ix1>(parent, "parent", "[T]")?;
@@ -288,7 +272,7 @@ impl Decoder {
             rows: slice(&rows)?,
             targets: slice(&targets)?,
         };
-        let made = enter(py, counter, |progress| {
+        let made = enter(py, None, |progress| {
             let forest = core::Forest::new(parent, trees)?;
             self.0
                 .logp(&forest, values.to_vec(), known, &wanted, progress)
