@@ -215,11 +215,17 @@ def search(
     *,
     threads: int = 0,
     counter: Counter | None = None,
+    only: NDArray[np.bool_] | None = None,
+    copies: list[str] = [],
+    memory: int = 0,
+    checkpoint: str | None = None,
+    every: float = 30.0,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """The exact best passages of every query by inner product.
 
     The score is the sum of the exact products in f64, in a fixed order, rounded once to f32; the order is score down,
-    then row up. The bytes depend neither on threads nor on the machine.
+    then row up. The bytes depend neither on threads nor on the machine. Passages are screened in 8 bits, and left out
+    only on a proof (docs/search.md).
 
     Arguments:
         queries: [Q, d].
@@ -228,13 +234,42 @@ def search(
         k: at least 1.
         threads: 0 for all.
         counter: counts queries.
+        only: [n] which passages are searched; None for all.
+        copies: a path for each shard, as `copy_shards` wrote them; where there is none, rows are quantised again.
+        memory: bytes of working memory beside queries, results and mapped files; 0 for 1 GiB.
+        checkpoint: a file that is written from time to time, that the same search goes on from, and removed in the end.
+        every: seconds between two checkpoints.
 
     Returns:
-        rows and scores, both [Q, min(k, n)].
+        rows and scores, both [Q, width]: the width is min(k, n), or less where `only` leaves less to every query. Shorter
+        lists end in row 2**32 - 1 with score -inf.
 
     Raises:
         ScoreError: a value or a score is not finite; names the row.
-        StorageError: a file is not as long as its rows of d values.
+        StorageError: a file is not as long as its rows of d values; a copy is truncated.
+    """
+
+def copy_shards(
+    shards: list[tuple[str, int, int]],
+    dtype: Literal["f32", "f16"],
+    dimensions: int,
+    copies: list[str],
+    *,
+    threads: int = 0,
+    counter: Counter | None = None,
+) -> None:
+    """Copies of shards in 8 bits, for screening; those that are there and of the same shards are kept.
+
+    Arguments:
+        shards, dtype: as for `search`.
+        dimensions: d.
+        copies: a path for each shard.
+        threads: 0 for all.
+        counter: counts passages.
+
+    Raises:
+        ScoreError: a value is not finite; names the row.
+        StorageError: a file cannot be written, or a shard is not as long as its rows.
     """
 
 def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

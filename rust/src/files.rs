@@ -50,6 +50,23 @@ pub fn map(path: &Path) -> Result<Bytes> {
     Ok(Bytes::Mapped(mapped))
 }
 
+/// Asks the system to read a part of a mapped file, which is needed soon. A wish: nothing depends on it.
+pub fn expect(map: &Mmap, at: usize, length: usize) {
+    #[cfg(unix)]
+    let _ = map.advise_range(memmap2::Advice::WillNeed, at, length);
+    #[cfg(not(unix))]
+    let _ = (map, at, length);
+}
+
+/// Gives the memory of a part of a mapped file back to the system, which reads it again when it is used.
+pub fn release(map: &Mmap, at: usize, length: usize) {
+    // SAFETY: the mapping is of a file, shared and read-only: what is dropped is read again from the file.
+    #[cfg(unix)]
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, length) };
+    #[cfg(not(unix))]
+    let _ = (map, at, length);
+}
+
 /// Opens a file for reading, with the message a user needs when it is missing or a folder.
 pub fn open(path: &Path) -> Result<File> {
     if path.is_dir() {
@@ -202,38 +219,4 @@ fn is_stale(entry: &fs::DirEntry) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_staged_file_appears_only_when_committed() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("sub/a.bin");
-        let mut staged = Staged::create(&place).unwrap();
-        staged.write(b"abc").unwrap();
-        assert!(!place.exists());
-        let written = staged.commit().unwrap();
-        assert_eq!(written.size, 3);
-        assert_eq!(written.blake3, blake3::hash(b"abc").to_hex().to_string());
-        assert_eq!(&*map(&place).unwrap(), b"abc");
-    }
-
-    #[test]
-    fn a_dropped_file_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut staged = Staged::create(&folder.path().join("a.bin")).unwrap();
-        staged.write(b"abc").unwrap();
-        drop(staged);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn missing_files_and_folders_are_input_errors() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(map(folder.path()), Err(Error::Input { .. })));
-        assert!(matches!(
-            map(&folder.path().join("no")),
-            Err(Error::Input { .. })
-        ));
-    }
-}
+mod tests;

@@ -18,7 +18,6 @@ pub mod tokens;
 pub mod dot;
 #[macro_use]
 pub mod gemm;
-pub mod quant;
 pub mod search;
 pub mod shards;
 pub mod topk;
@@ -62,6 +61,7 @@ mod _rust {
         scores::merge_scores,
         scores::merge_stores,
         // search
+        search::copy_shards,
         search::merge_topk,
         search::search,
         tokens::TokenStore,

@@ -10,14 +10,26 @@ use crate::error::{Error, Result};
 pub struct Progress {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
+    /// Tests stop when so much is done.
+    #[cfg(test)]
+    limit: Option<u64>,
 }
 
 impl Progress {
     /// A handle that counts into `done`, which somebody else may read.
     pub fn counting_into(done: Arc<AtomicU64>) -> Self {
         Self {
-            stop: Arc::default(),
             done,
+            ..Self::default()
+        }
+    }
+
+    /// A handle that asks to stop by itself.
+    #[cfg(test)]
+    pub(crate) fn stopping_at(limit: u64) -> Self {
+        Self {
+            limit: Some(limit),
+            ..Self::default()
         }
     }
 
@@ -28,6 +40,10 @@ impl Progress {
 
     /// Fails with [`Error::Interrupted`] once somebody asked to stop.
     pub fn poll(&self) -> Result<()> {
+        #[cfg(test)]
+        if self.limit.is_some_and(|limit| self.done() >= limit) {
+            self.stop();
+        }
         if self.stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {

@@ -1,4 +1,4 @@
-//! Embeddings on disk: raw rows of f32 or f16 in memory-mapped files, widened to f64 block by block.
+//! Embeddings on disk: raw rows of f32 or f16 in memory-mapped files.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,8 @@ impl Dtype {
         }
     }
 
-    fn size(self) -> usize {
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
@@ -68,8 +69,10 @@ struct Part {
 /// A run of rows inside one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
-    part: usize,
-    from: usize,
+    /// The shard.
+    pub part: usize,
+    /// The first row, in the shard.
+    pub from: usize,
     /// Number of the first row among all shards.
     pub row: usize,
     /// Number of rows.
@@ -130,73 +133,92 @@ impl Shards {
         self.parts.iter().enumerate().flat_map(cut).collect()
     }
 
-    /// Widens `rows` rows of a panel, from its row `first` on, into `out` [.., width]; columns beyond the dimensions
-    /// are left as they are. A value that is not finite is an error that names the row.
-    pub fn widen(&self, panel: Panel, first: usize, rows: usize, out: &mut Block) -> Result<()> {
-        let part = &self.parts[panel.part];
+    /// How the values are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Dimensions of a row.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Number of shards.
+    pub fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Path and rows of a shard.
+    pub fn shard(&self, part: usize) -> (&Path, usize) {
+        (&self.parts[part].path, self.parts[part].rows)
+    }
+
+    /// The stored bytes of row `at` of a shard.
+    #[inline(always)]
+    pub fn bytes(&self, part: usize, at: usize) -> &[u8] {
         let stride = self.dimensions * self.dtype.size();
-        for at in 0..rows {
-            let from = part.offset + (panel.from + first + at) * stride;
-            let bytes = &part.bytes[from..from + stride];
-            let target = &mut out.values[at * out.width..][..self.dimensions];
-            match self.dtype {
-                Dtype::F32 => widen_f32(bytes, target),
-                Dtype::F16 => widen_f16(bytes, &mut out.half, &mut out.single, target),
-            }
-            if !all_finite(target) {
-                return Err(not_finite(&part.path, panel.row + first + at));
-            }
-        }
-        Ok(())
+        let part = &self.parts[part];
+        &part.bytes[part.offset + at * stride..][..stride]
     }
-}
 
-/// Room for a block of widened rows.
-pub struct Block {
-    /// The rows [rows, width].
-    pub values: Vec<f64>,
-    width: usize,
-    half: Vec<f16>,
-    single: Vec<f32>,
-}
-
-impl Block {
-    /// A block of zeros.
-    pub fn new(rows: usize, width: usize) -> Self {
-        let half = vec![f16::ZERO; width];
-        Self {
-            values: vec![0.0; rows * width],
-            width,
-            half,
-            single: vec![0.0; width],
+    /// Reads row `at` of a shard. A value that is not finite is an error that names the row.
+    pub fn read(&self, part: usize, at: usize, out: &mut [f32]) -> Result<()> {
+        let bytes = self.bytes(part, at);
+        match self.dtype {
+            Dtype::F32 => from_f32(bytes, out),
+            Dtype::F16 => from_f16(bytes, out),
+        }
+        if all_finite(out) {
+            Ok(())
+        } else {
+            Err(self.not_finite(part, at))
         }
     }
-}
 
-fn widen_f32(bytes: &[u8], target: &mut [f64]) {
-    let (words, _) = bytes.as_chunks::<4>();
-    for (value, word) in target.iter_mut().zip(words) {
-        *value = f64::from(f32::from_le_bytes(*word));
+    /// Gives back the memory of rows that are not needed soon.
+    pub fn release(&self, part: usize, from: usize, rows: usize) {
+        let stride = self.dimensions * self.dtype.size();
+        let part = &self.parts[part];
+        if let Bytes::Mapped(map) = &part.bytes {
+            files::release(map, part.offset + from * stride, rows * stride);
+        }
+    }
+
+    /// The error that row `at` of a shard is not finite.
+    pub fn not_finite(&self, part: usize, at: usize) -> Error {
+        let part = &self.parts[part];
+        not_finite(&part.path, part.base + at)
+    }
+
+    /// Number of a shard's first row among all.
+    pub fn base(&self, part: usize) -> usize {
+        self.parts[part].base
     }
 }
 
-fn widen_f16(bytes: &[u8], half: &mut [f16], single: &mut [f32], target: &mut [f64]) {
-    let size = target.len();
-    let (words, _) = bytes.as_chunks::<2>();
-    for (value, word) in half.iter_mut().zip(words) {
-        *value = f16::from_le_bytes(*word);
-    }
-    half[..size].convert_to_f32_slice(&mut single[..size]);
-    for (value, narrow) in target.iter_mut().zip(&single[..size]) {
-        *value = f64::from(*narrow);
+fn from_f32(bytes: &[u8], out: &mut [f32]) {
+    for (value, word) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *value = f32::from_le_bytes(*word);
     }
 }
 
-/// Whether every value is finite: zero times anything else is not zero.
-fn all_finite(values: &[f64]) -> bool {
-    values
+fn from_f16(bytes: &[u8], out: &mut [f32]) {
+    const RUN: usize = 256;
+    let mut halves = [f16::ZERO; RUN];
+    for (out, bytes) in out.chunks_mut(RUN).zip(bytes.chunks(2 * RUN)) {
+        for (half, word) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *half = f16::from_le_bytes(*word);
+        }
+        halves[..out.len()].convert_to_f32_slice(out);
+    }
+}
+
+/// Whether every value is finite: its exponent is not the largest one.
+fn all_finite(values: &[f32]) -> bool {
+    let most = values
         .iter()
-        .fold(true, |fine, value| fine & (value * 0.0 == 0.0))
+        .fold(0, |most, value| most.max(value.to_bits() & 0x7fff_ffff));
+    most < 0x7f80_0000
 }
 
 fn not_finite(path: &Path, row: usize) -> Error {

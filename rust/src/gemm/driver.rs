@@ -77,7 +77,8 @@ struct Job<'a> {
 /// The rows and the panel hold the words that are asked for, and the processor has the instructions.
 pub(crate) type Tile = unsafe fn(*const u32, usize, usize, &[u32], &mut Block);
 
-fn tile_of(isa: Isa, kind: Kind) -> Tile {
+/// The kernel of a kind with instructions that `Isa::runs` found.
+pub(crate) fn tile_of(isa: Isa, kind: Kind) -> Tile {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => super::avx512::tile(kind),

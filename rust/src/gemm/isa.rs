@@ -78,6 +78,15 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// Its name, as build reports print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
     /// Whether this processor can run a kind with this instruction set.
     pub fn runs(self, kind: Kind) -> bool {
         match self {

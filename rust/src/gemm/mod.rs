@@ -21,6 +21,7 @@ mod sink;
 
 pub(crate) use convert::bf16_value;
 pub use driver::multiply;
+pub(crate) use driver::{Tile, tile_of};
 pub use isa::{Form, Isa, Kind, isa};
 pub use lse::log_sum_exp;
 pub(crate) use math::{exp, fused};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use numpy::{Ix2, Ix3, PyArray2, PyUntypedArrayMethods};
+use numpy::{Ix1, Ix2, Ix3, PyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use super::arrays::{borrow, matrix, slice};
@@ -13,19 +13,27 @@ use crate::shards::{Dtype, ShardSpec, Shards};
 use crate::topk::Ranked;
 use crate::{search as core, topk};
 
+/// Path, bytes before the rows, rows.
+type Spec = (PathBuf, usize, usize);
 type Lists<'py> = (Bound<'py, PyArray2<u32>>, Bound<'py, PyArray2<f32>>);
 
 /// Exact top-k over memory-mapped shards.
 #[pyfunction]
-#[pyo3(signature = (queries, shards, dtype, k, *, threads=0, counter=None))]
+#[pyo3(signature = (queries, shards, dtype, k, *, threads=0, counter=None, only=None, copies=vec![], memory=0, checkpoint=None, every=30.0))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
 pub fn search<'py>(
     py: Python<'py>,
     queries: &Bound<'py, PyAny>,
-    shards: Vec<(PathBuf, usize, usize)>,
+    shards: Vec<Spec>,
     dtype: &str,
     k: usize,
     threads: usize,
     counter: Option<&Counter>,
+    only: Option<&Bound<'py, PyAny>>,
+    copies: Vec<PathBuf>,
+    memory: usize,
+    checkpoint: Option<PathBuf>,
+    every: f64,
 ) -> PyResult<Lists<'py>> {
     let dtype = Dtype::parse(dtype).map_err(|error| to_python(py, &error))?;
     let queries = borrow::<f32, Ix2>(queries, "queries", "[Q, d]")?;
@@ -35,13 +43,49 @@ pub fn search<'py>(
         rows,
         dimensions,
     };
-    let spec = |(path, offset, rows)| ShardSpec { path, offset, rows };
-    let specs: Vec<_> = shards.into_iter().map(spec).collect();
+    let only = only.map(|only| borrow::<bool, Ix1>(only, "only", "[n]"));
+    let only = only.transpose()?;
+    let options = core::Options {
+        k,
+        threads,
+        only: only.as_ref().map_or(Ok(&[][..]), |only| slice(only))?,
+        copies: &copies,
+        memory,
+        checkpoint: checkpoint.as_deref(),
+        every,
+        isa: None,
+    };
+    let specs = specs(shards);
     let ranked = enter(py, counter, |progress| {
         let shards = Shards::open(&specs, dtype, dimensions)?;
-        core::search(queries, &shards, k, threads, progress)
+        core::search(queries, &shards, &options, progress)
     })?;
     lists(py, ranked, rows)
+}
+
+/// The copies of shards in 8 bits that exact search screens with.
+#[pyfunction]
+#[pyo3(signature = (shards, dtype, dimensions, copies, *, threads=0, counter=None))]
+pub fn copy_shards(
+    py: Python<'_>,
+    shards: Vec<Spec>,
+    dtype: &str,
+    dimensions: usize,
+    copies: Vec<PathBuf>,
+    threads: usize,
+    counter: Option<&Counter>,
+) -> PyResult<()> {
+    let dtype = Dtype::parse(dtype).map_err(|error| to_python(py, &error))?;
+    let specs = specs(shards);
+    enter(py, counter, |progress| {
+        let shards = Shards::open(&specs, dtype, dimensions)?;
+        core::copy(&shards, &copies, threads, progress)
+    })
+}
+
+fn specs(shards: Vec<Spec>) -> Vec<ShardSpec> {
+    let spec = |(path, offset, rows)| ShardSpec { path, offset, rows };
+    shards.into_iter().map(spec).collect()
 }
 
 /// Merges partial lists of the same queries.

@@ -7,6 +7,10 @@ use half::f16;
 use proptest::prelude::*;
 use std::path::Path;
 
+mod checkpoints;
+mod screening;
+mod tight;
+
 /// Writes rows as two shards behind a few bytes of something else.
 fn shards(folder: &Path, values: &[f32], d: usize, dtype: Dtype) -> Vec<ShardSpec> {
     let rows = values.len() / d;
@@ -73,7 +77,8 @@ proptest! {
             .map(|(score, row)| (score.to_bits(), row)).collect();
         for threads in [0, 1, 3] {
             let progress = Progress::default();
-            let found = search(asked, &opened, k, threads, &progress).unwrap();
+            let options = Options { k, threads, ..Options::default() };
+            let found = search(asked, &opened, &options, &progress).unwrap();
             prop_assert_eq!(bits(&found), expected.clone());
             prop_assert_eq!(progress.done(), count as u64);
         }
@@ -89,7 +94,12 @@ fn attempt(queries: &[f32], passages: &[f32], d: usize) -> Result<Ranked> {
         rows: queries.len() / d,
         dimensions: d,
     };
-    search(asked, &opened, 2, 1, &Progress::default())
+    let options = Options {
+        k: 2,
+        threads: 1,
+        ..Options::default()
+    };
+    search(asked, &opened, &options, &Progress::default())
 }
 
 #[test]
@@ -123,20 +133,71 @@ fn sizes_must_fit_and_stopping_works() {
         dimensions: 2,
     };
     let progress = Progress::default();
+    let one = Options {
+        k: 1,
+        threads: 1,
+        ..Options::default()
+    };
     assert!(matches!(
-        search(asked, &opened, 0, 1, &progress),
+        search(asked, &opened, &Options::default(), &progress),
         Err(Error::Shape { .. })
     ));
     progress.stop();
     assert!(matches!(
-        search(asked, &opened, 1, 1, &progress),
+        search(asked, &opened, &one, &progress),
         Err(Error::Interrupted)
     ));
     let nothing = Shards::open(&[], Dtype::F32, 2).unwrap();
     assert_eq!(
-        search(asked, &nothing, 1, 1, &Progress::default())
+        search(asked, &nothing, &one, &Progress::default())
             .unwrap()
             .width,
         0
     );
+}
+
+/// Real numbers with everything that screening could stumble over: a common mean, copies, zeros, and other scales.
+fn hard(seed: u64, rows: usize, d: usize, mean: f32, power: i32) -> Vec<f32> {
+    let unit = |at: usize| crate::sample::permutation(seed, at as u64, 997)[0] as f32 / 498.0 - 1.0;
+    let scale = 2.0f32.powi(power);
+    let mut values: Vec<f32> = (0..rows * d).map(|at| (unit(at) + mean) * scale).collect();
+    for row in (3..rows).step_by(5) {
+        let (before, from) = values.split_at_mut(row * d);
+        match row % 3 {
+            0 => from[..d].fill(0.0),
+            1 => from[..d].copy_from_slice(&before[..d]),
+            _ => from[..d].iter_mut().for_each(|value| *value *= 1e-3),
+        }
+    }
+    values
+}
+
+fn expected(
+    queries: &[f32],
+    passages: &[f32],
+    d: usize,
+    k: usize,
+    only: &[bool],
+) -> Vec<Vec<(u32, u32)>> {
+    let rows = passages.len() / d;
+    let all = by_sorting(queries, passages, d, rows);
+    let open = |(_, row): &&(f32, u32)| only.is_empty() || only[*row as usize];
+    let list = |list: &[(f32, u32)]| {
+        let kept = list.iter().filter(open).take(k);
+        kept.map(|(score, row)| (score.to_bits(), *row)).collect()
+    };
+    all.chunks(rows).map(list).collect()
+}
+
+fn found(ranked: &Ranked, count: usize) -> Vec<Vec<(u32, u32)>> {
+    let kept = |list: &[(u32, u32)]| {
+        list.iter()
+            .filter(|(_, row)| *row != u32::MAX)
+            .copied()
+            .collect()
+    };
+    if ranked.width == 0 {
+        return vec![Vec::new(); count];
+    }
+    bits(ranked).chunks(ranked.width).map(kept).collect()
 }
