@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,16 @@ class Vectors:
     def asked(self) -> Floats:
         """The queries [Q, d]."""
         return np.fromfile(self.queries, dtype=np.float32).reshape(-1, self.dimensions)
+
+    def as_f16(self) -> Vectors:
+        """The same vectors stored in f16, with what that makes of them in f32 for the rivals."""
+        stored, wide = self.stored.with_suffix(".f16"), self.wide.with_suffix(".of-f16")
+        with wide.open("wb") as full, stored.open("wb") as half:
+            for start in range(0, self.count, BLOCK):
+                short = self.passages()[start : start + BLOCK].astype(np.float16)
+                short.tofile(half)
+                short.astype(np.float32).tofile(full)
+        return replace(self, stored=stored, wide=wide, dtype="f16")
 
     def passages(self) -> Floats:
         """The passages [n, d], mapped."""

@@ -22,6 +22,15 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
     fold(&lanes)
 }
 
+/// An inner product in f64, for bounds: in no defined order.
+pub fn wide(left: &[f32], right: &[f32]) -> f64 {
+    let products = left
+        .iter()
+        .zip(right)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y));
+    products.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from umr._rust import Counter, merge_topk, search
+from umr._rust import Counter, copy_shards, merge_topk, search
 from umr.errors import InputError, ScoreError, StorageError, UsageError
 
 Floats = NDArray[np.float32]
@@ -119,3 +119,56 @@ def test_merging_keeps_a_repeated_row_once_and_skips_padding() -> None:
         merge_topk(rows, np.full_like(scores, np.nan), 5)
     with pytest.raises(UsageError, match="differ in shape"):
         merge_topk(rows, scores[:1], 5)
+
+
+def rows_of(n: int, d: int, seed: int = 5) -> Floats:
+    return np.random.default_rng(seed).standard_normal((n, d), dtype=np.float32) + np.float32(0.7)
+
+
+def test_copies_masks_memory_and_threads_change_no_byte(tmp_path: Path) -> None:
+    passages, queries = rows_of(900, 40), rows_of(70, 40, 6)
+    shards = [shard(tmp_path, "a", passages[:333]), shard(tmp_path, "b", passages[333:])]
+    copies = [str(tmp_path / "a.int8"), str(tmp_path / "b.int8")]
+    counter = Counter()
+    copy_shards(shards, "f32", 40, copies, counter=counter)
+    assert counter.value == 900
+    plain = search(queries, shards, "f32", 9)
+    for options in ({"threads": 1}, {"threads": 3}, {"memory": 1}, {"every": 0.0, "checkpoint": str(tmp_path / "state")}):
+        found = search(queries, shards, "f32", 9, copies=copies, **options)  # type: ignore[arg-type]
+        assert found[0].tobytes() == plain[0].tobytes()
+        assert found[1].tobytes() == plain[1].tobytes()
+    assert not (tmp_path / "state").exists()
+    only = np.arange(900) % 4 == 1
+    some = search(queries, shards, "f32", 9, copies=copies, only=only)
+    kept = search(queries, [shard(tmp_path, "kept", passages[only])], "f32", 9)
+    assert np.array_equal(some[0], np.flatnonzero(only)[kept[0]])
+    assert some[1].tobytes() == kept[1].tobytes()
+
+
+def test_a_mask_that_leaves_less_than_k_gives_shorter_lists(tmp_path: Path) -> None:
+    made = [shard(tmp_path, "a", rows_of(50, 8))]
+    only = np.zeros(50, dtype=bool)
+    only[[7, 30]] = True
+    rows, scores = search(rows_of(3, 8, 9), made, "f32", 5, only=only)
+    assert rows.shape == scores.shape == (3, 2)
+    assert (np.sort(rows, axis=1) == [7, 30]).all()
+    assert search(rows_of(3, 8, 9), made, "f32", 5, only=np.zeros(50, dtype=bool))[0].shape == (3, 0)
+    with pytest.raises(UsageError, match="3 marks for 50 passages"):
+        search(rows_of(3, 8, 9), made, "f32", 5, only=np.ones(3, dtype=bool))
+
+
+def test_copies_are_refused_where_they_cannot_be(tmp_path: Path) -> None:
+    made = [shard(tmp_path, "a", rows_of(50, 8))]
+    with pytest.raises(UsageError, match="2 paths for 1 shards"):
+        copy_shards(made, "f32", 8, ["x", "y"])
+    with pytest.raises(UsageError, match="2 paths for 1 shards"):
+        search(rows_of(3, 8), made, "f32", 5, copies=["x", "y"])
+    spoiled = rows_of(50, 8)
+    spoiled[31, 2] = np.inf
+    with pytest.raises(ScoreError, match="passage row 31"):
+        copy_shards([shard(tmp_path, "b", spoiled)], "f32", 8, [str(tmp_path / "b.int8")])
+    assert not list(tmp_path.glob("b.int8*"))
+    copy_shards(made, "f32", 8, [str(tmp_path / "a.int8")])
+    (tmp_path / "a.int8").write_bytes((tmp_path / "a.int8").read_bytes()[:-8])
+    with pytest.raises(StorageError, match=r"a\.int8: the file is truncated"):
+        search(rows_of(30, 8), made, "f32", 5, copies=[str(tmp_path / "a.int8")])

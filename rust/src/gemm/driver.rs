@@ -46,6 +46,7 @@ pub(crate) fn multiply_with<S: Sink>(
         "rows or panels that are not there"
     );
     let job = Job {
+        #[cfg(target_arch = "x86_64")]
         with,
         rows,
         which,
@@ -59,11 +60,12 @@ pub(crate) fn multiply_with<S: Sink>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { middle(&job, sink) },
-        _ => drive::<false, S>(&job, tile_of(Isa::Portable, matrix.kind()), sink),
+        _ => drive::<false, S>(&job, tile_of(with, matrix.kind()), sink),
     }
 }
 
 struct Job<'a> {
+    #[cfg(target_arch = "x86_64")]
     with: Isa,
     rows: &'a Rows,
     which: Range<usize>,
@@ -84,6 +86,8 @@ pub(crate) fn tile_of(isa: Isa, kind: Kind) -> Tile {
         Isa::Avx512 => super::avx512::tile(kind),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => super::avx2::tile(kind),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon if kind == Kind::Int8 => super::neon::int8_tile,
         _ => super::portable::tile(kind),
     }
 }

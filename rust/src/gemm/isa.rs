@@ -73,6 +73,8 @@ pub enum Isa {
     Avx512,
     /// AVX2 with FMA.
     Avx2,
+    /// NEON with dot products; int8 alone.
+    Neon,
     /// What every processor has.
     Portable,
 }
@@ -83,6 +85,7 @@ impl Isa {
         match self {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }
@@ -105,11 +108,10 @@ impl Isa {
                     Kind::Int8 => is_x86_feature_detected!("avx512vnni"),
                 }
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => {
-                let _ = kind;
-                false
-            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => kind == Kind::Int8 && std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[allow(unreachable_patterns, reason = "all are reachable on some processors")]
+            _ => false,
         }
     }
 }
@@ -118,7 +120,7 @@ impl Isa {
 pub fn isa(kind: Kind) -> Isa {
     static FOUND: OnceLock<[Isa; 3]> = OnceLock::new();
     let best = |kind| {
-        [Isa::Avx512, Isa::Avx2]
+        [Isa::Avx512, Isa::Avx2, Isa::Neon]
             .into_iter()
             .find(|isa| isa.runs(kind))
             .unwrap_or(Isa::Portable)

@@ -14,6 +14,7 @@ mod isa;
 mod lse;
 mod math;
 mod matrix;
+mod neon;
 mod panel;
 mod portable;
 mod rows;

@@ -16,7 +16,7 @@ macro_rules! by_isa {
                     $crate::gemm::Isa::Avx512 => return unsafe { wide($($arg),*) },
                     // SAFETY: as above.
                     $crate::gemm::Isa::Avx2 => return unsafe { middle($($arg),*) },
-                    $crate::gemm::Isa::Portable => {}
+                    _ => {}
                 }
             }
             $body::<false>($($arg),*)

@@ -40,7 +40,7 @@ proptest! {
         let (a, b) = (numbers(seed, m * k), numbers(seed + 1, n * k));
         for kind in KINDS {
             let (rows, weights) = (Rows::of(Form::whole(kind, k), &a), matrix(kind, &b, k));
-            for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable].into_iter().filter(|isa| isa.runs(kind)) {
+            for isa in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable].into_iter().filter(|isa| isa.runs(kind)) {
                 let found = product(isa, &rows, 0..m, &weights);
                 for (at, value) in found.iter().enumerate() {
                     let twin = rows.dot(at / n, &weights, at % n);
@@ -70,7 +70,7 @@ proptest! {
         let (a, b) = (numbers(seed, m * k), numbers(seed + 1, n * k));
         let rows = Rows::of(form, &a);
         let weights = Matrix::pack_as(form, n, None, |at, row| row.copy_from_slice(&b[at * k..][..k])).unwrap();
-        for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable].into_iter().filter(|isa| isa.runs(Kind::Int8)) {
+        for isa in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable].into_iter().filter(|isa| isa.runs(Kind::Int8)) {
             for (at, value) in product(isa, &rows, 0..m, &weights).iter().enumerate() {
                 let twin = rows.dot(at / n, &weights, at % n);
                 prop_assert!((value - twin).abs() < 1e-5 * (k as f32), "{isa:?} {value} {twin}");

@@ -10,17 +10,13 @@ use super::enter::enter;
 use super::errors::{to_python, usage};
 use crate::decoder as core;
 use crate::decoder::{Activation, Layer, Prefix, Rope, Shape, Source, Wanted};
-use crate::gemm::{Form, Isa, Kind, isa};
+use crate::gemm::{Form, Kind, isa};
 
 /// The instruction set that a kind of numbers is multiplied with here.
 #[pyfunction]
 pub fn instructions(py: Python<'_>, kind: &str) -> PyResult<&'static str> {
     let kind = Kind::parse(kind).map_err(|error| to_python(py, &error))?;
-    Ok(match isa(kind) {
-        Isa::Avx512 => "avx512",
-        Isa::Avx2 => "avx2",
-        Isa::Portable => "portable",
-    })
+    Ok(isa(kind).name())
 }
 
 /// Packed weights of one layer.

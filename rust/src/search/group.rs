@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::copy::Copied;
 use super::mean::mean;
 use super::{Meter, Options};
-use crate::dot::dot;
+use crate::dot::wide;
 use crate::error::Result;
 use crate::gemm::PANEL;
 use crate::shards::Shards;
@@ -113,7 +113,7 @@ impl<'a> Group<'a> {
             None if self.asked.len() < FEW => Vec::new(),
             None => mean(self.shards, part)?,
         };
-        let of_mean = |query: usize| f64::from(dot(self.asked.row(query), &mean));
+        let of_mean = |query: usize| wide(self.asked.row(query), &mean);
         Ok(Shard {
             part,
             base: self.shards.base(part),

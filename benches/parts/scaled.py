@@ -1,0 +1,86 @@
+"""Very many vectors in shards, and the search over them in a process of its own.
+
+`python -m benches.parts.scaled '{"folder": ..., ...}'` copies, searches, writes its lists and prints what it took.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benches.parts.growth import random_rows
+
+SHARD = 262_144
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What is searched.
+
+    Arguments:
+        folder: of everything.
+        count, dimensions: of the passages.
+        asked: queries.
+        k, threads: of the search.
+    """
+
+    folder: str
+    count: int
+    dimensions: int
+    asked: int
+    k: int
+    threads: int
+
+    @property
+    def queries(self) -> Path:
+        """Raw f32."""
+        return Path(self.folder) / "queries.f32"
+
+    @property
+    def out(self) -> Path:
+        """The lists."""
+        return Path(self.folder) / "lists.npz"
+
+    def shards(self) -> list[tuple[str, int, int]]:
+        """Path, offset and rows of every shard of f16."""
+        starts = range(0, self.count, SHARD)
+        return [(f"{self.folder}/{n:04d}.f16", 0, min(SHARD, self.count - start)) for n, start in enumerate(starts)]
+
+
+def write_shards(task: Scaled) -> None:
+    """Random unit vectors: each shard turns those of the first one, by an order and signs of the dimensions of its own."""
+    base = random_rows(0, min(SHARD, task.count), task.dimensions).astype(np.float16).view(np.uint16)
+    for number, (path, _, rows) in enumerate(task.shards()):
+        rng = np.random.default_rng(number + 2)
+        order = rng.permutation(task.dimensions)
+        signs = (rng.integers(0, 2, task.dimensions) << 15).astype(np.uint16)
+        (base[:rows, order] ^ signs).tofile(path)
+
+
+def main() -> None:
+    """Copy, search, write."""
+    from umr._rust import copy_shards, search
+
+    task = Scaled(**json.loads(sys.argv[1]))
+    queries = np.fromfile(task.queries, dtype=np.float32).reshape(-1, task.dimensions)
+    shards = task.shards()
+    copies = [f"{path}.int8" for path, _, _ in shards]
+    times = [time.perf_counter()]
+    copy_shards(shards, "f16", task.dimensions, copies, threads=task.threads)
+    times.append(time.perf_counter())
+    state = str(Path(task.folder) / "search.state")
+    rows, scores = search(queries, shards, "f16", task.k, threads=task.threads, copies=copies, checkpoint=state)
+    times.append(time.perf_counter())
+    np.savez(task.out, rows=rows, scores=scores)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"copies": times[1] - times[0], "search": times[2] - times[1], "resident": resident}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_nursery.py JOBS`.
+
+JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each shard of
+embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from umr.config import MineConfig
+from umr.data.workspace import open_workspace
+from umr.encoder import encode
+from umr.mine import search
+
+torch.set_num_threads(1)
+stage = import_module("umr.mine")
+Job = dict[str, Any]
+
+
+def child(job: Job) -> None:
+    """Mine in this process; never returns."""
+    search.EVERY = 0.0
+    write, code = encode._encode_shard, 1
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(job["pause"])
+        write(*arguments)
+
+    encode._encode_shard = slowly
+    try:
+        stage.mine(open_workspace(Path(job["work"])), MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def born(job: Job) -> int:
+    """Begin a fork; its process id."""
+    pid = os.fork()
+    if not pid:
+        child(job)
+    return pid
+
+
+def done(job: Job, whole: float) -> list[int]:
+    """Do a job; exit codes, a signal as its negative number. `whole`: seconds that an unbroken mining takes."""
+    draw, ended = random.Random(1), []
+    for _ in range(job["kills"]):
+        pid = born(job)
+        time.sleep(draw.uniform(0.05, 0.7) * whole)
+        os.kill(pid, signal.SIGKILL)
+        ended.append(os.waitpid(pid, 0)[1])
+    ended.append(os.waitpid(born(job), 0)[1])
+    return [os.waitstatus_to_exitcode(status) for status in ended]
+
+
+if __name__ == "__main__":
+    from pyarrow import parquet  # noqa: F401
+    from transformers import AutoModel, AutoTokenizer  # noqa: F401
+
+    codes, seconds = [], 0.0
+    for job in json.loads(sys.argv[1]):
+        started = time.perf_counter()
+        codes.append(done(job, seconds))
+        seconds = seconds or time.perf_counter() - started
+    print(json.dumps(codes))  # noqa: T201

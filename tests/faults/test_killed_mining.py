@@ -1,0 +1,60 @@
+"""Mining killed at random moments (SIGKILL, no clean-up): what is finished is kept, and the end is that of an unbroken run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny
+import umr
+from train.rig import encoder_config, opened
+
+HERE = Path(__file__).resolve()
+KILLS = 20
+Ended = dict[str, tuple[Path, list[int], str]]  # work folder, exit codes, what was said on stderr
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Two work folders on one corpus: mined without a break, and killed again and again."""
+    folder = tmp_path_factory.mktemp("mining")
+    corpus = tiny.tiny_corpus(folder / "corpus", passages=600, queries=60)
+    encoder = encoder_config(tiny.encoder(folder / "bert"))
+    jobs = [{"work": str(folder / name), "kills": kills, "pause": 0.02} for name, kills in (("whole", 0), ("broken", KILLS))]
+    for job in jobs:
+        opened(Path(str(job["work"])), corpus, encoder)
+    path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(HERE.with_name("mining_nursery.py")), json.dumps(jobs)]
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    codes = json.loads(ran.stdout.splitlines()[-1])
+    return {Path(str(job["work"])).name: (Path(str(job["work"])), code, ran.stderr) for job, code in zip(jobs, codes, strict=True)}
+
+
+def made(work: Path) -> dict[str, bytes]:
+    """Vectors and candidates by their path; copies in 8 bits without the time of their shard, which their header has."""
+    files = [*(work / "embeddings").rglob("shard-*"), work / "round-0" / "candidates.parquet"]
+    whole = {str(path.relative_to(work)): path.read_bytes() for path in files if path.suffix != ".int8"}
+    return whole | {str(path.relative_to(work)): path.read_bytes()[48:] for path in files if path.suffix == ".int8"}
+
+
+def test_twenty_kills_change_no_byte(ended: Ended) -> None:
+    (whole, codes, errors), (broken, killed, _) = ended["whole"], ended["broken"]
+    assert codes == [0], errors
+    assert killed[-1] == 0, errors
+    assert killed.count(-signal.SIGKILL) > KILLS / 2, killed  # a kill may come after the end
+    expected = made(whole)
+    assert sum(name.endswith(".int8") for name in expected) == 15
+    assert made(broken) == expected
+
+
+def test_nothing_unfinished_stays(ended: Ended) -> None:
+    for work, _, _ in ended.values():
+        assert not [path for path in work.rglob("*") if path.name.endswith((".partial", ".part", ".tmp"))]
