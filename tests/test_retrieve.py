@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,20 @@ def test_an_empty_question_is_refused(work: Workspace, question: str) -> None:
 def test_a_work_folder_that_was_never_mined_can_be_searched(tmp_path: Path, work: Workspace) -> None:
     fresh = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 5, 2), work.encoder)
     assert len(search(fresh, "the river", 2, "en")) == 2
+
+
+def test_the_index_of_the_mining_is_used_unless_another_is_asked_for(tmp_path: Path, work: Workspace) -> None:
+    near = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 13, 7), work.encoder)
+    mined = mine(near, replace(MINE, index="hnsw"), 0)
+    assert mined_config(near, 4).index == "hnsw"
+    assert mined_config(near, 4, index="exact").index == "exact"
+    notes, silent = Notes(), Notes()
+    question = near.queries.texts()[2]
+    hits = search(near, question, 3, reporter=notes)
+    assert [h.passage_id for h in hits] == near.passages.ids(mined.rows[2, :3])
+    assert "recall@6" in notes.text
+    assert [h.passage_id for h in search(near, question, 3, reporter=silent, index="exact")] == [h.passage_id for h in hits]
+    assert "recall" not in silent.text
+    found = retrieve(near, near.queries, near.passages, 0, 6, "cpu")
+    np.testing.assert_array_equal(found.rows, mined.rows)
+    np.testing.assert_array_equal(retrieve(near, near.queries, near.passages, 0, 6, "cpu", index="exact").scores, mined.scores)

@@ -27,6 +27,9 @@ Negatives = Literal["in-batch", "own"]
 Duplicates = Literal["merge", "keep"]
 Freeze = Literal["none", "passages", "queries"]
 Keep = Literal["best", "last"]
+Centre = Literal["off", "global", "language"]
+Index = Literal["exact", "hnsw"]
+Collapse = Literal["off", "exact", "near"]
 
 
 def setting(default: Any, help: str) -> Any:
@@ -72,10 +75,45 @@ class MineConfig:
     batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.")
     shard_rows: int = setting(262144, "Passages in one shard of embeddings, the unit of restart.")
     threads: int = setting(0, "Threads of the search; 0 takes all. The result does not depend on it.")
+    memory: str | None = setting(
+        None, "Working memory of the search with its queries and results, such as 8GB; not mapped files. (default: 1 GiB beside them)"
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
+    index: Index = setting(
+        "exact", "exact, or hnsw: approximate, over an index that is built once and kept; its recall is measured and said."
+    )
+    centre: Centre = setting(
+        "off",
+        "Subtract means from passages and queries, and normalise again: global, one mean each; language, one a language "
+        "(the strongest step without training, for retrieval across languages); off.",
+    )
+    also_encoder: tuple[str, ...] = setting((), "Further encoders to mine with; named one by one.")
+    bm25: bool = setting(False, "Mine with BM25 too (needs the extra `bm25`): lexical matches, also where no encoder knows the language.")
+    run: tuple[str, ...] = setting((), "TREC runs from elsewhere, whose passages are candidates too; named one by one.")
+    per_language: int = setting(0, "At least so many candidates from every passage language; 0 leaves it to the scores.")
+    min_score: float | None = setting(None, "Drop candidates whose retriever score is lower. (default: none is dropped)")
+    margin: float | None = setting(
+        None, "Drop candidates whose retriever score is lower than the best one's by more. (default: none is dropped)"
+    )
+    first_rank: int = setting(1, "Take the candidates from this rank on; better ones are left out.")
+    collapse: Collapse = setting(
+        "off", "Keep one of passages that say the same: exact (same text), or near (nearly the same); off keeps all."
+    )
+    exclude_source: bool = setting(False, "Leave out the passage that a query was made from (its record's `source`, a passage id).")
 
     def __post_init__(self) -> None:
-        _positive(self, "top_k", "batch_tokens", "shard_rows")
+        _positive(self, "top_k", "batch_tokens", "shard_rows", "first_rank")
+        if self.per_language < 0:
+            raise UsageError(f"per_language is {self.per_language}, expected at least 0")
+        if self.memory is not None:
+            bytes_of(self.memory, "memory")
+        for name in ("min_score", "margin"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UsageError(f"{name} is {value}, expected a finite number")
+        if self.margin is not None and self.margin < 0:
+            raise UsageError(f"margin is {self.margin}, expected at least 0")
+        _names(self, also_encoder="names of encoders", run="paths of TREC runs")
 
 
 @dataclass(frozen=True)
@@ -129,10 +167,7 @@ class LabelConfig:
             raise UsageError(f"fuse is {self.fuse}, expected a finite weight of at least 0")
         if self.memory is not None:
             bytes_of(self.memory, "memory")
-        for name, what in (("also", "names of language models"), ("also_template", "templates")):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
-                raise UsageError(f"{name} is {value!r}, expected a tuple of {what}", f'write {name}=("...",)')
+        _names(self, also="names of language models", also_template="templates")
         twice = [name for at, name in enumerate(self.also) if name in (self.lm, *self.also[:at])]
         if twice:
             raise UsageError(f"the language model {twice[0]!r} is named twice", "name each language model once, in lm or in also")
@@ -229,3 +264,10 @@ def _positive(config: object, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
             raise UsageError(f"{name} is {getattr(config, name)}, expected more than 0")
+
+
+def _names(config: object, **fields: str) -> None:
+    for name, what in fields.items():
+        value = getattr(config, name)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+            raise UsageError(f"{name} is {value!r}, expected a tuple of {what}", f'write {name}=("...",)')

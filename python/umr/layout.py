@@ -109,6 +109,14 @@ class WorkLayout:
         """The token store of one tokenizer, prefix and length."""
         return self.corpus / f"tokens-{fingerprint[:16]}"
 
+    def languages(self, fingerprint: str) -> Path:
+        """The languages of a collection's passages."""
+        return self.corpus / f"languages-{fingerprint[:16]}"
+
+    def means(self, fingerprint: str) -> Path:
+        """The means that an encoder's vectors are centred with."""
+        return self.embeddings / f"means-{fingerprint[:16]}"
+
     def round(self, number: int) -> RoundLayout:
         """The paths of round `number`."""
         return RoundLayout(self.folder / f"round-{number}", number)
@@ -117,3 +125,13 @@ class WorkLayout:
         """The rounds that exist, in order."""
         numbers = (p.name.removeprefix("round-") for p in self.folder.glob("round-*") if p.is_dir())
         return [self.round(n) for n in sorted(int(n) for n in numbers if n.isdigit())]
+
+
+def near_index(embeddings: Path) -> Path:
+    """The folder of the approximate index over the embeddings in a folder: it goes when they go."""
+    return embeddings / "hnsw"
+
+
+def unfinished_search(embeddings: Path) -> Path:
+    """What an unfinished exact search among the embeddings in a folder has found: removed when it ends."""
+    return embeddings / "search.partial"

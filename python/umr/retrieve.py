@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import MineConfig
+from umr.config import Index, MineConfig
 from umr.data.candidates import Candidates
 from umr.data.corpus import expand, open_passages
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
-from umr.encoder.encode import encode, encode_rows, token_store
+from umr.encoder.encode import encode_rows, token_store
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import read_manifest
-from umr.mine.search import top_k
+from umr.mine.index import find
+from umr.mine.vectors import centred_queries, means_for, passage_vectors, query_vectors
 from umr.models.device import pick_device
 from umr.progress import Reporter, Silent
 
@@ -62,11 +63,19 @@ def choose(workspace: Workspace, number: int | None) -> int:
     return known[-1] if number is None else number
 
 
-def mined_config(workspace: Workspace, k: int, device: str = "auto") -> MineConfig:
-    """The mining configuration of round 0, so that its embeddings are read and not made again, with another k."""
-    manifest = workspace.layout.round(0).mined
-    made = read_manifest(manifest, "mine")["config"] if manifest.exists() else {}
-    return MineConfig(**{**made, "top_k": k, "device": device})
+def mined_config(workspace: Workspace, k: int, device: str = "auto", number: int = 0, index: Index | None = None) -> MineConfig:
+    """The mining configuration of a round, with another k, so that its embeddings and its index are read and not made again.
+
+    Arguments:
+        workspace: the work folder.
+        k: passages a query.
+        device: auto, cpu, cuda or cuda:N.
+        number: the round; where it was not mined, the last one before it that was.
+        index: exact or hnsw; None for the one that the round was mined with.
+    """
+    mined = [r.mined for r in workspace.layout.rounds() if r.number <= number and r.mined.exists()]
+    made = read_manifest(mined[-1], "mine")["config"] if mined else {}
+    return MineConfig(**{**made, "top_k": k, "device": device, **({"index": index} if index else {})})
 
 
 def retrieve(
@@ -77,6 +86,7 @@ def retrieve(
     k: int,
     device: str = "auto",
     reporter: Reporter | None = None,
+    index: Index | None = None,
 ) -> Candidates:
     """The top passages of queries.
 
@@ -88,13 +98,15 @@ def retrieve(
         k: passages a query; cut to the corpus.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
+        index: exact or hnsw; None for the one that the round was mined with.
     """
     reporter = reporter or Silent()
-    config = mined_config(workspace, min(k, len(passages)), device)
+    config = mined_config(workspace, min(k, len(passages)), device, number, index)
     encoder = load_encoder(workspace.encoder_of(number), pick_device(device), reporter)
-    stored = encode(passages, encoder, "passage", workspace.layout, config, reporter)
-    vectors = encode(queries.records, encoder, "query", workspace.layout, config, reporter)
-    rows, scores = top_k(vectors.read(), stored, config.top_k, config.threads, reporter)
+    means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
+    stored = passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
+    vectors = query_vectors(queries, encoder, workspace.layout, config, reporter, means)
+    rows, scores = find(vectors, stored, config.top_k, config, reporter)
     return Candidates(queries.ids(), queries.langs, rows, scores)
 
 
@@ -126,6 +138,7 @@ def search(
     number: int | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
+    index: Index | None = None,
 ) -> list[Hit]:
     """The top passages of one typed question.
 
@@ -137,6 +150,7 @@ def search(
         number: the round whose encoder is used; None for the newest.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
+        index: exact or hnsw; None for the one that the round was mined with.
 
     Raises:
         UsageError: the question is empty, or there is no such round.
@@ -144,11 +158,14 @@ def search(
     if not question.strip():
         raise UsageError("the question is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
     reporter = reporter or Silent()
-    config = mined_config(workspace, min(k, len(workspace.passages)), device)
-    encoder = load_encoder(workspace.encoder_of(choose(workspace, number)), pick_device(device), reporter)
-    stored = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
-    vector = _typed_vector(typed_query(question, lang, reporter), encoder, config)
-    rows, scores = top_k(vector, stored, config.top_k, config.threads)
+    number = choose(workspace, number)
+    config = mined_config(workspace, min(k, len(workspace.passages)), device, number, index)
+    encoder = load_encoder(workspace.encoder_of(number), pick_device(device), reporter)
+    means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
+    stored = passage_vectors(workspace.passages, encoder, workspace.layout, config, reporter, means)
+    typed = typed_query(question, lang, reporter)
+    vector = centred_queries(_typed_vector(typed, encoder, config), typed.langs, means)
+    rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None)
     ids, texts = workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0])
     found = zip(ids, texts, scores[0], strict=True)
     return [Hit(rank, name, title, text, float(score)) for rank, (name, (title, text), score) in enumerate(found, start=1)]

@@ -21,7 +21,7 @@ from umr.storage import storage_error
 from umr.train import train
 
 TABLES = {"encoder", "mine", "label", "train"}
-MODELS = ("model", "passage_model", "lm", "also")  # keys whose values may be paths
+MODELS = ("model", "passage_model", "lm", "also", "also_encoder")  # keys whose values may be paths
 KEYS = {"work": str, "passages": list, "queries": list, "rounds": int, "lang": str}
 NAMED = {str: "a string", list: "a list of strings", int: "a whole number"}
 
@@ -92,6 +92,8 @@ def _beside(folder: Path, name: str, table: Mapping[str, Any]) -> dict[str, Any]
             found[key] = [_model(folder, item) for item in value] if isinstance(value, list) else _model(folder, value)
         elif name == "label" and key == "store" and isinstance(value, str):
             found[key] = str(folder / value)
+        elif name == "mine" and key == "run" and isinstance(value, list):
+            found[key] = [str(folder / Path(item).expanduser()) if isinstance(item, str) and item else item for item in value]
     return found
 
 

@@ -11,6 +11,7 @@ import typer
 from umr.cli.arguments import Device, Lang, Work
 from umr.cli.options import command as make_command
 from umr.cli.output import Result
+from umr.config import Index
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
@@ -30,12 +31,16 @@ def search(
         typer.Option("--round", help="Search with the encoder of this round. (default: the newest)", show_default=False),
     ] = None,
     device: Device = "auto",
+    index: Annotated[
+        Index | None,
+        typer.Option(help="exact, or hnsw: approximate, its recall is said. (default: as the round was mined)", show_default=False),
+    ] = None,
 ) -> Result:
     """Show the top passages of a question."""
     from umr.data.workspace import open_workspace
     from umr.retrieve import search as find
 
-    hits = find(open_workspace(work, reporter), question, top_k, lang, round, device, reporter)
+    hits = find(open_workspace(work, reporter), question, top_k, lang, round, device, reporter, index)
     return Result({"question": question, "hits": [asdict(h) for h in hits]}, [_shown(hit) for hit in hits])
 
 

@@ -39,18 +39,20 @@ class Split:
     held_out: Rows
 
 
-def split_queries(count: int, share: float, seed: int) -> Split:
+def split_queries(count: int, share: float, seed: int, usable: NDArray[np.bool_] | None = None) -> Split:
     """Hold out a share of the queries.
 
     Arguments:
         count: Q.
         share: of the queries held out; at least one when positive and Q allows it.
         seed: decides which.
+        usable: [Q] which of them may be trained on or held out; None for all.
     """
     from umr._rust import permutation
 
-    order = permutation(seed, 2**32 - 1, count)
-    held = min(count - 1, max(1, round(share * count))) if share > 0 else 0
+    rows = np.arange(count, dtype=np.uint32) if usable is None else np.flatnonzero(usable).astype(np.uint32)
+    order = rows[permutation(seed, 2**32 - 1, len(rows))]
+    held = max(0, min(len(rows) - 1, max(1, round(share * len(rows))))) if share > 0 else 0
     return Split(np.sort(order[held:]), np.sort(order[:held]))
 
 
@@ -80,8 +82,8 @@ def batch_at(labels: Labels, training: Rows, config: TrainConfig, step: int) -> 
 def make_batch(labels: Labels, queries: Rows, config: TrainConfig, step: int) -> TrainBatch:
     """Draw C of each query's scored candidates and put them together.
 
-    A query with fewer than C gives all it has. Where duplicates are kept, which would count one drawn twice twice, C is at
-    most the smallest number that a query of the batch has.
+    A query with fewer than C gives all it has, and each has at least one. Where duplicates are kept, which would count one drawn
+    twice twice, C is at most the smallest number that a query of the batch has.
 
     Arguments:
         labels: of all queries.

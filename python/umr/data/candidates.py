@@ -1,10 +1,10 @@
-"""Candidates: the passages mined for every query, with the retriever's scores; in Parquet."""
+"""Candidates: the passages mined for every query, with the retriever's scores and where they were found; in Parquet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,34 @@ if TYPE_CHECKING:
     from umr._rust import Records
 
 
+PADDING = 2**32 - 1
+"""In place of a row where a query has fewer candidates; always at the end of its list, with score -inf."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which sources found each candidate, at what rank and with what score.
+
+    Arguments:
+        names: S names of the sources, the retriever's first; lower-case letters and digits.
+        ranks: [S, Q, k] uint32 ranks from 1, 0 where the source did not find it.
+        scores: [S, Q, k] float32 scores of the source's own kind, NaN where it did not find it.
+    """
+
+    names: tuple[str, ...]
+    ranks: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+
+    def columns(self) -> dict[str, Any]:
+        """`NAME_rank` and `NAME_score` of every source, null where it did not find the candidate."""
+        found: dict[str, Any] = {}
+        for name, ranks, scores in zip(self.names, self.ranks, self.scores, strict=True):
+            absent = ranks.reshape(-1) == 0
+            found[f"{name}_rank"] = np.ma.MaskedArray(ranks.reshape(-1), absent)
+            found[f"{name}_score"] = np.ma.MaskedArray(scores.reshape(-1), absent)
+        return found
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The k best passages of every query, best first.
@@ -25,28 +53,41 @@ class Candidates:
     Arguments:
         query_ids: Q ids.
         langs: Q language codes.
-        rows: [Q, k] uint32 rows of the corpus.
-        scores: [Q, k] float32 inner products or cosines.
+        rows: [Q, k] uint32 rows of the corpus; PADDING at the end where a query has fewer.
+        scores: [Q, k] float32 inner products or cosines; -inf where padded.
+        provenance: where they were found; None where that is the retriever alone.
     """
 
     query_ids: list[str]
     langs: list[str]
     rows: NDArray[np.uint32]
     scores: NDArray[np.float32]
+    provenance: Provenance | None = None
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """[Q, k] where there is a candidate."""
+        there: NDArray[np.bool_] = self.rows != PADDING
+        return there
 
     def write(self, path: Path, passages: Records) -> None:
-        """Write one Parquet row a (query, passage), in order of query and rank."""
-        flat = self.rows.reshape(-1)
+        """Write one Parquet row a place, in order of query and rank."""
+        write_columns(path, self.columns(passages) | (self.provenance.columns() if self.provenance else {}))
+
+    def columns(self, passages: Records) -> dict[str, Any]:
+        """The columns that candidates and labels share, a row a place; no passage has an id where the place is padded."""
+        flat, present = self.rows.reshape(-1), self.present.reshape(-1)
+        ids = np.full(len(flat), None, dtype=object)
+        ids[present] = passages.ids(flat[present])
         columns = long_columns(self.query_ids, self.langs, self.rows.shape[1])
-        write_columns(
-            path,
-            columns | {"passage_id": passages.ids(flat), "passage_row": flat, "retriever_score": self.scores.reshape(-1)},
-        )
+        return columns | {"passage_id": ids, "passage_row": flat, "retriever_score": self.scores.reshape(-1)}
 
     def run(self, passages: Records) -> dict[str, list[tuple[str, float]]]:
         """The candidates as a run: query id -> [(passage id, score)], best first."""
-        ids = np.array(passages.ids(self.rows.reshape(-1)), dtype=object).reshape(self.rows.shape)
-        return {q: list(zip(p, s.tolist(), strict=True)) for q, p, s in zip(self.query_ids, ids, self.scores, strict=True)}
+        ids = np.array(passages.ids(self.rows[self.present]), dtype=object)
+        ends = np.cumsum(self.present.sum(axis=1))[:-1]
+        parts = zip(self.query_ids, np.split(ids, ends), np.split(self.scores[self.present], ends), strict=True)
+        return {q: list(zip(p, s.tolist(), strict=True)) for q, p, s in parts}
 
 
 def long_columns(query_ids: list[str], langs: list[str], k: int) -> dict[str, object]:
@@ -64,18 +105,37 @@ def read_candidates(path: Path) -> Candidates:
 
     Raises:
         InputError: there is no such file.
-        FormatError: it is not a Parquet file with whole queries.
+        FormatError: it is not a Parquet file with whole queries, or a padded place stands before a candidate.
     """
     table = read_columns(path, ("query_id", "lang", "rank", "passage_row", "retriever_score"))
     k = int(table["rank"].max()) if len(table["rank"]) else 0
     if not k or len(table["rank"]) % k or not (table["rank"].reshape(-1, k) == np.arange(1, k + 1)).all():
         raise FormatError(f"{path}: its rows are not k candidates a query", "run `umr mine` again with --force")
-    return Candidates(
+    found = Candidates(
         [str(q) for q in table["query_id"][::k]],
         [str(lang) for lang in table["lang"][::k]],
         table["passage_row"].astype(np.uint32).reshape(-1, k),
         table["retriever_score"].astype(np.float32).reshape(-1, k),
+        _provenance(path, k),
     )
+    bad = (found.present != ~np.isneginf(found.scores)) | (found.present & (np.cumsum(~found.present, axis=1) > 0))
+    if bad.any():
+        query = found.query_ids[int(np.argmax(bad.any(axis=1)))]
+        raise FormatError(f"{path}: the padding of query {query!r} is not at its end, with score -inf", "run `umr mine` again with --force")
+    return found
+
+
+def _provenance(path: Path, k: int) -> Provenance | None:
+    from pyarrow import parquet
+
+    fields = parquet.read_schema(path).names
+    names = tuple(f.removesuffix("_rank") for f in fields if f.endswith("_rank") and f.removesuffix("rank") + "score" in fields)
+    if not names:
+        return None
+    table = read_columns(path, [f"{name}_{what}" for name in names for what in ("rank", "score")])
+    ranks = np.stack([np.nan_to_num(table[f"{name}_rank"].astype(np.float64)).astype(np.uint32).reshape(-1, k) for name in names])
+    scores = np.stack([table[f"{name}_score"].astype(np.float32).reshape(-1, k) for name in names])
+    return Provenance(names, ranks, scores)
 
 
 def candidates_of(place: RoundLayout) -> Candidates:

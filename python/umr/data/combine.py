@@ -53,7 +53,8 @@ def combine_scores(
         [Q, k] float32 nats, NaN where not scored; `scores` itself where nothing is to be done.
 
     Raises:
-        ScoreError: a score is infinite, a question has none, or a candidate has scores of some models only.
+        ScoreError: a score is infinite, a question with candidates has none, a candidate has scores of some models only, or
+            a padded place has one.
         UsageError: what the correction needs is missing.
     """
     present = _present(scores, others, candidates)
@@ -74,12 +75,13 @@ def moments(values: Doubles, present: Bools) -> tuple[Doubles, Doubles]:
 
     Arguments:
         values: [Q, k] float64.
-        present: [Q, k], at least one a row.
+        present: [Q, k].
 
     Returns:
-        [Q, 1] means and [Q, 1] deviations; a deviation is exactly 0 where the values are equal but for rounding.
+        [Q, 1] means and [Q, 1] deviations; a deviation is exactly 0 where the values are equal but for rounding. Both are 0
+        where none is present.
     """
-    count = present.sum(axis=1, keepdims=True)
+    count = np.maximum(1, present.sum(axis=1, keepdims=True))
     kept = np.where(present, values, 0.0)
     mean = kept.sum(axis=1, keepdims=True) / count
     deviation = np.sqrt((np.where(present, values - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
@@ -92,7 +94,7 @@ def standardise(values: Doubles, present: Bools) -> Doubles:
 
     Arguments:
         values: [Q, k] float64.
-        present: [Q, k], at least one a row.
+        present: [Q, k].
     """
     mean, deviation = moments(values, present)
     z: Doubles = np.where(present, values - mean, 0.0) / np.where(deviation > 0, deviation, np.inf)
@@ -132,8 +134,11 @@ def _present(scores: Floats, others: Sequence[Floats], candidates: Candidates) -
             raise ScoreError(f"scores of language model {number} are {values.shape}, expected {candidates.rows.shape}")
         wrong = np.isinf(values) | (np.isfinite(values) != present)
         _refuse(wrong, candidates, f"has an infinite score of language model {number}, or lacks one that another model gave")
-    _refuse(~np.logical_or.reduce(present, axis=1, keepdims=True), candidates, "has no scored candidate")
-    _refuse(~np.isfinite(candidates.scores), candidates, "has a retriever score that is not finite")
+    there = candidates.present
+    _refuse(present & ~there, candidates, "has a score where it has no candidate")
+    unscored: Bools = np.logical_or.reduce(there, axis=1, keepdims=True) & ~np.logical_or.reduce(present, axis=1, keepdims=True)
+    _refuse(unscored, candidates, "has no scored candidate")
+    _refuse(there & ~np.isfinite(candidates.scores), candidates, "has a retriever score that is not finite")
     return present
 
 

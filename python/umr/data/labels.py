@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import LabelConfig
-from umr.data.candidates import Candidates, long_columns, read_candidates
+from umr.data.candidates import Candidates, read_candidates
 from umr.data.combine import combine_scores
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
@@ -28,17 +28,19 @@ def normalise(scores: Floats, temperature: float) -> Floats:
     """Log-softmax of each row of scores divided by the temperature.
 
     Arguments:
-        scores: [Q, k] float32 nats, NaN where a candidate was not scored; at least one a row is.
+        scores: [Q, k] float32 nats, NaN where a candidate was not scored, or a query has fewer.
         temperature: divides; the paper's code multiplies by 10, which is 0.1 here.
 
     Returns:
-        [Q, k] float32 log-probabilities, -inf where there is no score; the exponentials of a row sum to 1.
+        [Q, k] float32 log-probabilities, -inf where there is no score; the exponentials of a row sum to 1, unless it has no score.
     """
     scaled = scores.astype(np.float64) / temperature
     scaled[np.isnan(scaled)] = -np.inf
-    scaled -= scaled.max(axis=1, keepdims=True)
-    labels: Floats = (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))).astype(np.float32)
-    return labels
+    some = ~np.isneginf(scaled).all(axis=1)
+    kept = scaled[some]
+    kept -= kept.max(axis=1, keepdims=True, initial=-np.inf)
+    scaled[some] = kept - np.log(np.exp(kept).sum(axis=1, keepdims=True))
+    return scaled.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Labels:
 
     Arguments:
         candidates: what was scored.
-        scores: [Q, k] float32, nats a query token (or a query, where summed); NaN where a candidate was screened out.
+        scores: [Q, k] float32, nats a query token (or a query, where summed); NaN where a candidate was screened out or is padding.
         labels: [Q, k] float32 log-probabilities, -inf where there is no score.
         combined: [Q, k] float32 nats that the labels are made of, where they are not the scores; NaN where there is no score.
     """
@@ -59,11 +61,7 @@ class Labels:
 
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a (query, passage), in order of query and rank."""
-        c = self.candidates
-        columns = long_columns(c.query_ids, c.langs, c.rows.shape[1])
-        flat = c.rows.reshape(-1)
-        columns |= {"passage_id": passages.ids(flat), "passage_row": flat, "retriever_score": c.scores.reshape(-1)}
-        columns |= {"score": self.scores.reshape(-1), "label": self.labels.reshape(-1)}
+        columns = self.candidates.columns(passages) | {"score": self.scores.reshape(-1), "label": self.labels.reshape(-1)}
         write_columns(path, columns if self.combined is None else columns | {"combined": self.combined.reshape(-1)})
 
 
@@ -95,7 +93,8 @@ def read_labels(path: Path) -> Labels:
 
     Raises:
         InputError: there is no such file.
-        FormatError: it is not a table of labels, a label is not finite though its candidate was scored, or a query has none.
+        FormatError: it is not a table of labels, a label is not finite though its candidate was scored, a query that has
+            candidates has none, or a padded place has one.
     """
     candidates = read_candidates(path)
     table = read_columns(path, ("score", "label", *_optional(path)))
@@ -104,7 +103,8 @@ def read_labels(path: Path) -> Labels:
     kept = np.isfinite(labels)
     whole = np.logical_and.reduce([np.isfinite(c) for c in columns.values()]) & kept
     screened = np.logical_and.reduce([np.isnan(c) for c in columns.values()]) & (labels == -np.inf)
-    bad = np.flatnonzero(~((whole | screened).all(axis=1) & kept.any(axis=1)))
+    right = np.where(candidates.present, whole | screened, screened).all(axis=1) & (kept.any(axis=1) | ~candidates.present.any(axis=1))
+    bad = np.flatnonzero(~right)
     if len(bad):
         raise FormatError(
             f"{path}: a score or label of query {candidates.query_ids[bad[0]]!r} is not finite",

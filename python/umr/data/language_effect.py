@@ -27,7 +27,7 @@ def language_effect(
     Arguments:
         scores: [Q, k] floats.
         closeness: [Q, k] float64, the retriever's z-scores in each row.
-        present: [Q, k] which of them count, at least one a row.
+        present: [Q, k] which of them count.
         query_langs: [Q] numbers, equal where the languages are.
         passage_langs: [Q, k] numbers, equal where the languages are.
 
@@ -50,7 +50,7 @@ def _ridge(scores: Doubles, closeness: Doubles, present: Bools, langs: NDArray[n
     counts = np.bincount(place, minlength=len(scores) * count).reshape(-1, count).astype(np.float64)  # [Q, G]
     close = np.where(present, closeness, 0.0)
     sums = np.concatenate([counts, close.sum(axis=1, keepdims=True)], axis=1)  # [Q, G + 1]
-    number = counts.sum(axis=1, keepdims=True)
+    number = np.maximum(1, counts.sum(axis=1, keepdims=True))
     above = scores - np.where(present, scores, 0.0).sum(axis=1, keepdims=True) / number
     system = np.diag(np.append(counts.sum(axis=0), (close**2).sum()) + SHRINK)
     system[:count, count] = system[count, :count] = np.bincount(langs[present], weights=close[present], minlength=count)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.data.candidates import PADDING
 from umr.languages import identify
 from umr.progress import Reporter
 
@@ -22,13 +23,17 @@ def passage_languages(passages: Records, rows: NDArray[np.uint32], reporter: Rep
 
     Arguments:
         passages: the corpus.
-        rows: [Q, k] uint32 rows of it; each passage is looked at once.
+        rows: [Q, k] uint32 rows of it, or PADDING, whose number means nothing; each passage is looked at once.
         reporter: shows the identification, and is told how many passages carry no language.
 
     Returns:
         [Q, k] int32 numbers of codes in alphabetical order.
     """
     unique, place = np.unique(rows, return_inverse=True)
+    if len(unique) and unique[-1] == PADDING:  # the largest of all; it takes the number of the passage before it
+        unique, place = unique[:-1], np.minimum(place, max(0, len(unique) - 2))
+    if not len(unique):
+        return np.zeros(rows.shape, dtype=np.int32)
     codes = np.array(passages.langs(unique), dtype=object)
     missing = np.flatnonzero(codes == "")
     if len(missing):

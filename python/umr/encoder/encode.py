@@ -169,4 +169,5 @@ def encoder_identity(encoder: DualEncoder) -> dict[str, object]:
         "query_weights": encoder.query.fingerprint,
         "passage_weights": encoder.passage.fingerprint,
         "settings": asdict(encoder.query.settings),
+        **({"own_means": encoder.means.fingerprint} if encoder.means else {}),
     }

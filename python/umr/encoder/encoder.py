@@ -13,14 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from umr.config import EncoderConfig
+from umr.data.means import Means, read_means
 from umr.encoder.pooling import pool
-from umr.encoder.settings import EncoderSettings, resolve_settings
+from umr.encoder.settings import FILE, EncoderSettings, resolve_settings
 from umr.errors import MismatchError, ModelError
 from umr.models import resolve
 from umr.models.loading import load, local_folder
 from umr.progress import Reporter, Silent
+from umr.storage import read_json
 
 Side = Literal["query", "passage"]
+MEANS = "umr_means.safetensors"  # what an encoder was centred with in training, beside its weights
+TIED = "tied"  # key of umr_encoder.json: the folders of both sides hold the same weights
 UNRELATED = ("architectures", "dtype", "torch_dtype", "transformers_version", "tokenizer_class")  # in config.json, but no part of a vector
 
 
@@ -84,11 +88,13 @@ class DualEncoder:
         query: encodes queries.
         passage: encodes passages.
         source: where the settings come from, in words.
+        means: those that it was trained with and brings along; the towers' own vectors are not centred.
     """
 
     query: Encoder
     passage: Encoder
     source: str = ""
+    means: Means | None = None
 
     @property
     def tied(self) -> bool:
@@ -104,36 +110,42 @@ def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", repo
     """Load a dual encoder in float32.
 
     Arguments:
-        config: model names and settings. A folder with `query/` and `passage/` is an untied encoder written by umr.
+        config: model names and settings. A folder with `query/` and `passage/` is an encoder written by umr, untied or
+            with a mean a side.
         device: where the weights go.
         reporter: told what was found.
 
     Raises:
         ModelError: a model cannot be loaded.
-        MismatchError: the two towers have different dimensions or similarities.
+        MismatchError: the two towers have different dimensions, similarities or means.
         InputError: the settings are not known.
     """
     reporter = reporter or Silent()
     name, other = config.model, config.passage_model
     if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
         name, other = str(Path(name) / "query"), str(Path(name) / "passage")
-    query, source = _load_tower(config, name, device, reporter)
-    if other is None:
-        return DualEncoder(query, query, source)
-    passage, _ = _load_tower(config, other, device, reporter)
+    query, source, means = _load_tower(config, name, device, reporter)
+    if other is None or (config.passage_model is None and _says_tied(Path(name))):
+        return DualEncoder(query, query, source, means)
+    passage, _, others = _load_tower(config, other, device, reporter)
     for what, a, b in (
         ("dimensions", query.dimensions, passage.dimensions),
         ("similarity", query.settings.similarity, passage.settings.similarity),
+        ("means", means and means.fingerprint, others and others.fingerprint),
     ):
         if a != b:
             raise MismatchError(
                 f"the two encoders differ in {what}: {name} has {a}, {other} has {b}",
                 "give two encoders that were trained together",
             )
-    return DualEncoder(query, passage, source)
+    return DualEncoder(query, passage, source, means)
 
 
-def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str]:
+def _says_tied(folder: Path) -> bool:
+    return (folder / FILE).is_file() and read_json(folder / FILE).get(TIED) is True
+
+
+def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
     from transformers import AutoTokenizer
 
     folder = local_folder(resolve(name, reporter))
@@ -147,7 +159,20 @@ def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, re
     tokenizer.padding_side = tokenizer.truncation_side = "right"  # as the token store does; who loads our folder must do the same
     model = _load_model(str(folder)).eval()
     fingerprint = weights_fingerprint(model)
-    return Encoder(model.to(device), tokenizer, settings, fingerprint), source
+    return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
+
+
+def _own_means(folder: Path, settings: EncoderSettings) -> Means | None:
+    path = folder / MEANS
+    if not path.is_file():
+        return None
+    means = read_means(path)
+    if means.normalise != (settings.similarity == "cosine"):
+        raise MismatchError(
+            f"{path} was made for {'cosine' if means.normalise else 'dot'}, the encoder is used with {settings.similarity}",
+            "leave --similarity out, or remove the means from the encoder's folder",
+        )
+    return means
 
 
 def weights_fingerprint(model: Any) -> str:

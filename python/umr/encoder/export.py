@@ -1,6 +1,7 @@
 """Trained encoders as folders that sentence-transformers and transformers load as they are.
 
 The layout is that of sentence-transformers up to 5.3, which every version to 6.x, text-embeddings-inference and vLLM read.
+An encoder that is centred with one mean a side becomes two folders, each with a Dense layer whose bias is the mean turned round.
 """
 
 from __future__ import annotations
@@ -9,69 +10,90 @@ import json
 from pathlib import Path
 from typing import Any
 
-from umr.encoder.encoder import DualEncoder, Encoder
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.data.means import write_means
+from umr.encoder.encoder import MEANS, TIED, DualEncoder, Encoder
 from umr.encoder.settings import FILE
 from umr.models.loading import quietly
 from umr.storage import beside
 
 FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 
+Mean = NDArray[np.float32]
+
 
 def save_encoder(encoder: DualEncoder, folder: Path) -> None:
-    """Write an encoder: one folder when tied, `query/` and `passage/` when not, each loadable alone.
+    """Write an encoder: one folder when both sides are the same, `query/` and `passage/` when not, each loadable alone.
 
     Arguments:
-        encoder: what to save.
+        encoder: what to save. With global means the sides differ, and other libraries give centred vectors; means by
+            language are kept for umr alone, other libraries give the vectors before centring.
         folder: appears whole or not at all.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
+    one_mean = encoder.means is not None and encoder.means.centre == "global"
     with beside(folder) as temporary:
-        if encoder.tied:
+        if encoder.tied and not one_mean:
             settings = encoder.query.settings
-            _save_tower(encoder.query, temporary, max(settings.query_length, settings.passage_length))
-        else:
-            for side in ("query", "passage"):
-                tower = encoder.tower(side)
-                length = tower.settings.query_length if side == "query" else tower.settings.passage_length
-                _save_tower(tower, temporary / side, length)
+            _save_tower(encoder, encoder.query, temporary, max(settings.query_length, settings.passage_length))
+            return
+        lengths = {"query": encoder.query.settings.query_length, "passage": encoder.passage.settings.passage_length}
+        for side in ("query", "passage"):
+            mean = encoder.means.side(side).table[0] if encoder.means and one_mean else None
+            _save_tower(encoder, encoder.tower(side), temporary / side, lengths[side], mean)
 
 
-def _save_tower(encoder: Encoder, folder: Path, length: int) -> None:
+def _save_tower(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None) -> None:
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(folder)
-    for name, value in _sentence_transformers_files(encoder, length).items():
+    for name, value in _sentence_transformers_files(encoder, length, mean is not None).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    said = encoder.settings.to_json() | ({TIED: True} if whole.tied and mean is not None else {})
+    (folder / FILE).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if mean is not None:
+        _save_dense(next(folder.glob("*_Dense")), mean)
+    if whole.means is not None:
+        write_means(folder / MEANS, whole.means)
 
 
-def _sentence_transformers_files(encoder: Encoder, length: int) -> dict[str, Any]:
-    s = encoder.settings
-    kinds = ["Transformer", "Pooling"] + (["Normalize"] if s.similarity == "cosine" else [])
-    modules = [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": "" if i == 0 else f"{i}_{kind}",
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for i, kind in enumerate(kinds)
+def _save_dense(folder: Path, mean: Mean) -> None:
+    from safetensors.numpy import save_file
+
+    eye = np.eye(len(mean), dtype=np.float32)
+    save_file({"linear.weight": eye, "linear.bias": -mean}, folder / "model.safetensors", {"format": "pt"})
+
+
+def _modules(encoder: Encoder, centred: bool) -> list[dict[str, Any]]:
+    length = ["Normalize"] if encoder.settings.similarity == "cosine" else []
+    kinds = ["Transformer", "Pooling", *length, *(["Dense", *length] if centred else [])]
+    paths = ["" if i == 0 else f"{i}_{kind}" for i, kind in enumerate(kinds)]
+    return [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
     ]
+
+
+def _sentence_transformers_files(encoder: Encoder, length: int, centred: bool) -> dict[str, Any]:
+    s, d = encoder.settings, encoder.dimensions
+    modules = _modules(encoder, centred)
     flags = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
-    pooling = {"word_embedding_dimension": encoder.dimensions} | {f"pooling_mode_{f}": f == FLAGS[s.pooling] for f in flags}
-    prompts = {"query": s.query_prefix, "passage": s.passage_prefix}
-    files: dict[str, Any] = {
+    pooling = {"word_embedding_dimension": d} | {f"pooling_mode_{f}": f == FLAGS[s.pooling] for f in flags}
+    dense = {"in_features": d, "out_features": d, "bias": True, "activation_function": "torch.nn.modules.linear.Identity"}
+    return {
         "modules.json": modules,
         "1_Pooling/config.json": pooling | {"include_prompt": True},
+        **{f"{module['path']}/config.json": dense for module in modules if module["path"].endswith("_Dense")},
         "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},
         "config_sentence_transformers.json": {
-            "prompts": prompts,
+            "prompts": {"query": s.query_prefix, "passage": s.passage_prefix},
             "default_prompt_name": None,
             "similarity_fn_name": s.similarity,
         },
-        FILE: s.to_json(),
     }
-    return files

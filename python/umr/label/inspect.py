@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from umr.data.candidates import PADDING
 from umr.data.labels import Labels, labels_of
 from umr.data.workspace import Workspace, round_for
 from umr.label.examples import Example, FirstPlaces, examples, first_places
@@ -99,6 +100,7 @@ def _passage_langs(passages: Records, labels: Labels, firsts: FirstPlaces, repor
     """Row -> language code of every passage in a first place: the corpus's own, else identified."""
     questions = np.arange(len(labels.labels))
     rows = np.unique(labels.candidates.rows[questions[:, None], np.stack([firsts.retriever, firsts.label], axis=1)])
+    rows = rows[rows != PADDING]
     langs = passages.langs(rows)
     unknown = [i for i, lang in enumerate(langs) if not lang]
     if unknown:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import LabelConfig
-from umr.data.candidates import Candidates
+from umr.data.candidates import PADDING, Candidates
 from umr.data.merging import distinct_passages
 from umr.data.workspace import Workspace
 
@@ -24,11 +24,13 @@ Floats = NDArray[np.float32]
 class Pairs:
     """All pairs of a round by number: in order of query and rank, then every query with the empty passage.
 
+    A padded place has a number too, so that a number tells query and rank; it is no pair, and is never scored.
+
     Arguments:
         candidates: whose pairs.
         kept: candidates a query that are scored, the retriever's best.
         queries: [P] query rows.
-        rows: [P] passage rows, or EMPTY.
+        rows: [P] passage rows, EMPTY, or PADDING.
         query_keys: [Q, 2] content keys of text and language.
         passage_keys: [n, 2] content keys of title and text of the passages that are candidates, each once, and last, where it is
             asked for, of the empty one.
@@ -44,7 +46,13 @@ class Pairs:
     places: NDArray[np.uint32]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """Pairs, without the padded places."""
+        return int(np.count_nonzero(self.rows != PADDING))
+
+    @property
+    def scored(self) -> int:
+        """Pairs of a query and a candidate."""
+        return int(np.count_nonzero(self.candidates.present[:, : self.kept]))
 
     def table(self, scores: Floats) -> Floats:
         """Scores [P] of the pairs as a table [Q, k], NaN where a candidate is not scored."""
@@ -77,7 +85,7 @@ class Pairs:
         Arguments:
             scores: [P] float32, NaN where there is none.
         """
-        missing = np.flatnonzero(np.isnan(scores))
+        missing = np.flatnonzero(np.isnan(scores) & (self.rows != PADDING))
         _, first = np.unique(np.concatenate(self.keys(missing), axis=1), axis=0, return_index=True)  # of [m, 4]
         return missing[np.sort(first)]
 

@@ -89,7 +89,7 @@ def score(workspace: Workspace, place: RoundLayout, candidates: Candidates, mode
     del work
     gc.collect()  # the model goes before the next one comes
     values, counts = pairs.lookup(store)
-    return Scored(pairs.table(values), pairs.prior(values), pairs.candidates.rows.shape[0] * pairs.kept, str(store.folder), counts)
+    return Scored(pairs.table(values), pairs.prior(values), pairs.scored, str(store.folder), counts)
 
 
 def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, model: Model, reporter: Reporter) -> Work:
@@ -101,7 +101,7 @@ def prepare(workspace: Workspace, place: RoundLayout, candidates: Candidates, mo
     store, pairs = open_scores(model.stores, model.identity), pairs_of(workspace, candidates, model.config)
     known, _ = pairs.lookup(store)
     missing = pairs.missing(known)
-    reporter.say(f"{model.files.name}: {len(known):,} pairs, {len(known) - int(np.isnan(known).sum()):,} of them scored before")
+    reporter.say(f"{model.files.name}: {len(pairs):,} pairs, {len(known) - int(np.isnan(known).sum()):,} of them scored before")
     if not len(missing):
         return Work(pairs, store, Forecast(model.files.name, len(pairs), 0, template=model.prompt.source))
     lm = model.load()

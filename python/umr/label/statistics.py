@@ -83,7 +83,9 @@ def statistics(labels: Labels, passage_langs: Mapping[int, str] | None = None) -
     for lang in sorted(set(langs[asked])):
         here = langs == lang
         row: dict[str, Any] = {name: _mean(column[here & asked]) for name, column in values.items()}
-        found[lang] = Statistics(questions=int((here & asked).sum()), unscored=int((~firsts.scored[here]).sum()), **row)
+        found[lang] = Statistics(
+            questions=int((here & asked).sum()), unscored=int((labels.candidates.present & ~firsts.scored)[here].sum()), **row
+        )
     return found
 
 

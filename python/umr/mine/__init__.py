@@ -12,6 +12,7 @@ from umr.data.workspace import Workspace, clear_from, round_for
 from umr.errors import InputError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
+from umr.mine.options import options
 from umr.progress import Reporter, Silent
 
 
@@ -45,6 +46,7 @@ def mine(
         "precision": config.precision,
         "store": config.store,
         "encoder": workspace.encoder_name(place.number),
+        **options(config),
     }
     if place.mined.exists() and not force:
         found = read_manifest(place.mined, "mine")["made_from"]
@@ -52,7 +54,7 @@ def mine(
             place.mined,
             f"round {place.number} was mined",
             found,
-            made_from,
+            dict.fromkeys(found) | made_from,
             "leave the options as they were, or redo the round with --force",
         )
         reporter.say(f"round {place.number} is mined already: {place.candidates}")
@@ -61,9 +63,8 @@ def mine(
 
 
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
-    from umr.encoder.encode import encode, encoder_identity
     from umr.encoder.encoder import load_encoder
-    from umr.mine.search import top_k
+    from umr.mine.gather import encoder_source, gather, other_sources, wanted_languages
     from umr.models.device import keep_precision, pick_device
 
     if config.top_k > len(workspace.passages):
@@ -74,22 +75,22 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     device = pick_device(config.device)
     # Settled here, once: whoever reads these embeddings later (training, search) must not measure anew.
     config = replace(config, precision=keep_precision(workspace.layout.mining_precision, config.precision, device, reporter))
+    languages = wanted_languages(workspace, config, reporter)
+    others = other_sources(workspace, config, device, reporter)
     encoder = load_encoder(workspace.encoder_of(place.number), device, reporter)
-    reporter.say(f"round {place.number}: {encoder.query.settings.describe()} ({encoder.source})")
-    passages = encode(workspace.passages, encoder, "passage", workspace.layout, config, reporter)
-    queries = encode(workspace.queries.records, encoder, "query", workspace.layout, config, reporter)
-    rows, scores = top_k(queries.read(), passages, config.top_k, config.threads, reporter)
-    candidates = Candidates(workspace.queries.ids(), workspace.queries.langs, rows, scores)
+    retriever, identity = encoder_source("encoder", encoder, workspace, config, reporter)
+    gathered = gather(workspace, retriever, others, languages, config, reporter)
+    candidates = gathered.candidates
     clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished
     candidates.write(place.candidates, workspace.passages)
     contents = {
-        "config": asdict(config),
+        "config": {name: value for name, value in asdict(config).items() if name not in ("also_encoder", "run")},
         "files": checksums(place.candidates),
-        "queries": len(rows),
-        "passages": passages.rows,
-        **encoder_identity(encoder),
-        "passage_embeddings": passages.folder.name,
-        "query_embeddings": queries.folder.name,
+        "queries": len(candidates.rows),
+        "passages": retriever.passages.rows,
+        **identity,
+        "sources": gathered.sources,
+        "counts": gathered.counts,
     }
     write_manifest(place.mined, "mine", made_from, contents)
     return candidates

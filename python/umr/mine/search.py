@@ -1,29 +1,48 @@
-"""Exact top-k search: in Rust over memory-mapped shards (paper, section 3.1)."""
+"""Exact top-k search: in Rust over memory-mapped shards (paper, section 3.1; docs/search.md has the proof)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
-from umr.errors import InputError
+from umr.errors import InputError, StorageError
 from umr.progress import Reporter, Silent, follow
+
+FEW = 24  # queries that are cheaper scored exactly than screened, where there is no copy in 8 bits yet
+EVERY = 30.0  # seconds between two checkpoints
 
 
 def top_k(
-    queries: NDArray[np.float32], passages: Embeddings, k: int, threads: int = 0, reporter: Reporter | None = None
+    queries: NDArray[np.float32],
+    passages: Embeddings,
+    k: int,
+    threads: int = 0,
+    reporter: Reporter | None = None,
+    *,
+    only: NDArray[np.bool_] | None = None,
+    memory: int | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """The k passages of the largest inner product with each query.
 
     Arguments:
         queries: [Q, d] float32.
-        passages: finished embeddings, n rows.
+        passages: finished embeddings, n rows; a copy in 8 bits is made beside each shard once, and screened with.
         k: at most n.
         threads: 0 takes all; the result does not depend on it.
         reporter: shows the progress.
+        only: [n] which passages are searched. (default: all)
+        memory: bytes that queries, results and the search may take; mapped files do not count. (default: 1 GiB beside
+            queries and results)
+        checkpoint: a file that a killed search goes on from; removed in the end. (default: none)
 
     Returns:
-        rows [Q, k] uint32 and scores [Q, k] float32: score down, then row up.
+        rows [Q, k] uint32 and scores [Q, k] float32: score down, then row up. A list that `only` leaves shorter ends with row
+        2**32 - 1 and score -inf.
 
     Raises:
         InputError: k is larger than the corpus.
@@ -33,5 +52,38 @@ def top_k(
 
     if k > passages.rows:
         raise InputError(f"top-k is {k}, but there are only {passages.rows} passages", f"use --top-k {passages.rows} or less")
-    with follow(reporter or Silent(), "searching", len(queries), "queries") as counter:
-        return search(queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter)
+    reporter = reporter or Silent()
+    copies = _copies(queries, passages, threads, reporter)
+    given = queries.nbytes + len(queries) * k * 8
+    room = 0 if memory is None else max(1, memory - given)
+    with follow(reporter, "searching", len(queries), "queries") as counter:
+        found = search(
+            queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter, only=only,
+            copies=copies, memory=room, checkpoint=None if checkpoint is None else str(checkpoint), every=EVERY,
+        )  # fmt: skip
+    return _as_wide(*found, k)
+
+
+def _copies(queries: NDArray[np.float32], passages: Embeddings, threads: int, reporter: Reporter) -> list[str]:
+    """The copies in 8 bits, made where they are missing; none where making them is not worth it or not possible."""
+    from umr._rust import copy_shards
+
+    places = [passages.copy(shard) for shard in range(passages.shards)]
+    paths = [str(place) for place in places]
+    if len(queries) < FEW:
+        return paths if all(place.exists() for place in places) else []
+    try:
+        with follow(reporter, "quantising passages", passages.rows, "passages") as counter:
+            copy_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
+    except StorageError as error:
+        reporter.warn(f"no copy in 8 bits is kept, so that every search quantises again: {error.message}")
+        return []
+    return paths
+
+
+def _as_wide(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    missing = k - rows.shape[1]
+    if not missing:
+        return rows, scores
+    sides = ((0, 0), (0, missing))
+    return np.pad(rows, sides, constant_values=PADDING), np.pad(scores, sides, constant_values=-np.inf)

@@ -47,6 +47,7 @@ def train(
     require_mined_with(workspace, place)
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
     made_from["labels"] = fingerprint_files([str(place.labels)])
+    made_from |= _centred_with(place)
     if place.trained.exists() and not force:
         found = read_manifest(place.trained, "train")["made_from"]
         require_same(
@@ -72,6 +73,7 @@ def _train(
 ) -> None:
     import shutil
 
+    from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
     from umr.encoder.encoder import load_encoder
     from umr.encoder.export import save_encoder
@@ -85,11 +87,21 @@ def _train(
     if force:
         shutil.rmtree(place.training, ignore_errors=True)
     towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
+    require_same(
+        place.mined, f"round {place.number} was mined", found, means_record(towers.encoder.means), "mine the round again with --force"
+    )
     history = run(towers, labels_of(place), config, made_from, place.training, reporter)
     place.trained.unlink(missing_ok=True)
     save_encoder(towers.encoder, place.encoder)
+    if towers.encoder.means and towers.encoder.means.centre == "language":
+        reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     write_manifest(place.trained, "train", made_from, _contents(history, config))
     shutil.rmtree(place.training, ignore_errors=True)
+
+
+def _centred_with(place: RoundLayout) -> dict[str, Any]:
+    found = read_manifest(place.mined, "mine")
+    return {"means": found["means"]} if found.get("means") else {}
 
 
 def _mined_with(place: RoundLayout) -> MineConfig:

@@ -9,7 +9,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from umr.config import TrainConfig
 from umr.data.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
@@ -40,7 +42,10 @@ def run(towers: Towers, labels: Labels, config: TrainConfig, made_from: Mapping[
         InputError: there are no queries to train on.
         ScoreError: the loss is not finite.
     """
-    split = split_queries(len(labels.labels), config.held_out, config.seed)
+    usable: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(labels.labels), axis=1)
+    if not usable.all():
+        reporter.say(f"{int((~usable).sum()):,} of {len(usable):,} queries have no candidate: left out of the training")
+    split = split_queries(len(usable), config.held_out, config.seed, usable)
     if not len(split.training):
         raise InputError("there are no queries to train on", "mine and label at least two queries")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

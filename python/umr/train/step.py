@@ -59,14 +59,14 @@ def accumulate(towers: Towers, batch: TrainBatch, objective: Objective, step: in
     """
     seed = (objective.config.seed * 2_654_435_761 + 2 * step * DROPOUT) % 2**62
     sides, rows, chunks = _sides(towers, batch, objective.config.chunk_tokens, seed)
-    fixed = [side.fixed(r) for side, r in zip(sides, rows, strict=True)]
-    loss = partial(_loss, fixed=fixed, labels=torch.from_numpy(batch.labels).to(towers.query.tower.device), objective=objective)
+    labels = torch.from_numpy(batch.labels).to(towers.query.tower.device)
+    loss = partial(_loss, sides=sides, rows=rows, labels=labels, objective=objective)
     sizes = [len(r) for r in rows]
     return cached_backward([s.tower for s in sides], chunks, sizes, loss, objective.precision).item()
 
 
-def _loss(vectors: list[Tensor], fixed: list[Tensor | None], labels: Tensor, objective: Objective) -> Tensor:
-    queries, passages = (v if f is None else f for v, f in zip(vectors, fixed, strict=True))  # [B, d], [U, d]
+def _loss(vectors: list[Tensor], sides: list[TrainingSide], rows: list[Rows], labels: Tensor, objective: Objective) -> Tensor:
+    queries, passages = (side.compared(v, r) for side, v, r in zip(sides, vectors, rows, strict=True))  # [B, d], [U, d]
     return distillation_loss(queries @ passages.T, labels, objective.temperature, objective.config.negatives)
 
 
@@ -95,6 +95,5 @@ def validation_loss(towers: Towers, labels: Labels, held_out: Rows, objective: O
 
 def _batch_loss(towers: Towers, batch: TrainBatch, objective: Objective) -> float:
     sides, rows, chunks = _sides(towers, batch, objective.config.chunk_tokens, 0)
-    fixed = [side.fixed(r) for side, r in zip(sides, rows, strict=True)]
     vectors = [encode_all(side.tower, parts, len(r), objective.precision) for side, parts, r in zip(sides, chunks, rows, strict=True)]
-    return _loss(vectors, fixed, torch.from_numpy(batch.labels).to(vectors[0].device), objective).item()
+    return _loss(vectors, sides, rows, torch.from_numpy(batch.labels).to(vectors[0].device), objective).item()

@@ -1,0 +1,170 @@
+"""Mean vectors, one a side or one a language, and what centring does with them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import Centre
+from umr.errors import FormatError
+from umr.storage import beside
+
+FEWEST = 16  # texts of a language that have a mean of their own: the mean of fewer is more chance than language
+BLOCK = 8192  # vectors that are computed at once in float64
+TINY = 1e-12  # a shorter vector has no direction and stays as it is, near zero
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SideMeans:
+    """The means of one side.
+
+    Arguments:
+        table: [1 + L, d] float32: the mean over all texts, then one of each language.
+        langs: the L language codes, ascending; none where there is one mean for all.
+    """
+
+    table: Vectors
+    langs: tuple[str, ...] = ()
+
+    def groups(self, codes: Sequence[str]) -> NDArray[np.int64]:
+        """The row of the table for each language code: [m]; 0, the mean over all, for a language without one of its own."""
+        place = {code: row for row, code in enumerate(self.langs, start=1)}
+        return np.array([place.get(code, 0) for code in codes], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What is subtracted from the vectors of an encoder.
+
+    Arguments:
+        centre: `global` or `language`.
+        normalise: whether centred vectors are made of length 1 again (cosine).
+        passages, queries: the means of the two sides.
+        made_from: what decides them, fingerprints of the texts and of their vectors included.
+    """
+
+    centre: Centre
+    normalise: bool
+    passages: SideMeans
+    queries: SideMeans
+    made_from: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """What the means were estimated from, as one name."""
+        return means_fingerprint(self.made_from)
+
+    def side(self, side: Literal["query", "passage"]) -> SideMeans:
+        """The means of the queries or of the passages."""
+        return self.queries if side == "query" else self.passages
+
+    def apply(self, side: Literal["query", "passage"], vectors: Vectors, langs: Sequence[str]) -> Vectors:
+        """Centre some vectors.
+
+        Arguments:
+            side: whose means.
+            vectors: [m, d] float32 as the encoder makes them.
+            langs: m language codes.
+
+        Returns:
+            [m, d] float32.
+        """
+        means = self.side(side)
+        return centred(vectors, means.table, means.groups(langs), self.normalise)
+
+
+def means_fingerprint(made_from: Mapping[str, Any]) -> str:
+    """The digest of what means were estimated from."""
+    from umr._rust import fingerprint
+
+    return fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))
+
+
+def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:
+    """Vectors less their mean, of length 1 again where asked; in float64, rounded once.
+
+    Arguments:
+        vectors: [m, d] float32.
+        table: [G, d] float32 means.
+        groups: [m] rows of the table.
+        normalise: whether lengths are made 1.
+    """
+    found = np.empty_like(vectors)
+    for first in range(0, len(vectors), BLOCK):
+        part = slice(first, first + BLOCK)
+        moved = vectors[part].astype(np.float64) - table[groups[part]]
+        if normalise:
+            moved /= np.maximum(np.sqrt((moved**2).sum(axis=1, keepdims=True)), TINY)
+        found[part] = moved
+    return found
+
+
+def estimate(blocks: Iterable[tuple[Vectors, Sequence[str]]], dimensions: int) -> SideMeans:
+    """The means of vectors that come in blocks, summed in float64 in their order.
+
+    Arguments:
+        blocks: vectors [m, d] float32 and their m language codes, or no codes for one mean over all.
+        dimensions: d.
+
+    Returns:
+        the mean over all, and one of each language that has at least FEWEST texts.
+    """
+    total, number = np.zeros(dimensions), 0
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts: Counter[str] = Counter()
+    for vectors, codes in blocks:
+        total += vectors.sum(axis=0, dtype=np.float64)
+        number += len(vectors)
+        names = np.array(codes, dtype=object)
+        for code in sorted(set(codes)):
+            here = vectors[names == code]
+            sums[code] = sums.get(code, 0) + here.sum(axis=0, dtype=np.float64)
+            counts[code] += len(here)
+    langs = tuple(sorted(code for code, count in counts.items() if count >= FEWEST))
+    rows = [total / max(1, number), *(sums[code] / counts[code] for code in langs)]
+    return SideMeans(np.stack(rows).astype(np.float32), langs)
+
+
+def write_means(path: Path, means: Means) -> None:
+    """Write means as one safetensors file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    said = {
+        "centre": means.centre, "normalise": means.normalise, "made_from": dict(means.made_from),
+        "passage_langs": means.passages.langs, "query_langs": means.queries.langs,
+    }  # fmt: skip
+    with beside(path) as temporary:
+        tensors = {"passage": means.passages.table, "query": means.queries.table}
+        save_file(tensors, temporary, {"umr_means": json.dumps(said, ensure_ascii=False)})
+
+
+def read_means(path: Path) -> Means:
+    """Read means.
+
+    Raises:
+        FormatError: the file is not one of means.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            said = json.loads((file.metadata() or {})["umr_means"])
+            passages, queries = (file.get_tensor(side).astype(np.float32) for side in ("passage", "query"))
+        sides = (SideMeans(passages, tuple(said["passage_langs"])), SideMeans(queries, tuple(said["query_langs"])))
+        if any(side.table.ndim != 2 or len(side.table) != 1 + len(side.langs) for side in sides) or said["centre"] not in (
+            "global",
+            "language",
+        ):
+            raise ValueError("tables and languages do not agree")
+        return Means(said["centre"], bool(said["normalise"]), *sides, said["made_from"])
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise FormatError(f"{path}: not a file of means ({error})", "remove it and run the stage again") from error

@@ -1,0 +1,182 @@
+"""TREC runs in and out: `question Q0 passage rank score tag`, a line each."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.data.candidates import PADDING, Candidates
+from umr.errors import FormatError, InputError
+from umr.progress import Reporter
+from umr.storage import beside
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+FORM = "expected six columns apart by white space: question, Q0, passage, rank, score, tag"
+BLOCK = 65536  # lines whose ids are looked up at once
+
+
+@dataclass(frozen=True)
+class TrecRun:
+    """A run, as lists of a collection's rows.
+
+    Arguments:
+        rows: [Q, w] uint32 passage rows, best first; PADDING at the end of shorter lists.
+        scores: [Q, w] float32, never rising; -inf where padded.
+        counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose question, or
+            else whose passage, is not of the collections), and `missing` questions without any.
+    """
+
+    rows: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+    counts: dict[str, int]
+
+
+def read_run(path: Path | str, queries: Records, passages: Records, reporter: Reporter) -> TrecRun:
+    """Read a run, plain or gzip-compressed (by content, not by name).
+
+    Scores decide the order; equal ones stand by rank, then by line.
+
+    Arguments:
+        path: the file, UTF-8.
+        queries, passages: the collections that the ids are of.
+        reporter: told what was left out.
+
+    Raises:
+        InputError: the file is missing, or no line is of these collections.
+        FormatError: not six columns, a rank that is no integer, a score that is not finite, a passage twice for one question,
+            not UTF-8, a torn gzip stream; names the line.
+    """
+    path = Path(path)
+    blocks = [_look_up(block, queries, passages) for block in _blocks(path)]
+    if not blocks:
+        raise InputError(f"{path}: no line in the run", FORM)
+    table = np.concatenate(blocks)
+    unknown = {
+        "unknown_queries": int((table["query"] < 0).sum()),
+        "unknown_passages": int(((table["query"] >= 0) & (table["passage"] < 0)).sum()),
+    }
+    table = table[(table["query"] >= 0) & (table["passage"] >= 0)]
+    if not len(table):
+        raise InputError(f"{path}: no line has a question and a passage of the work folder", "the ids must be those of the collections")
+    _refuse_twice(path, table, queries, passages)
+    rows, scores = _lists(table, len(queries))
+    counts = {"lines": len(table), **unknown, "missing": int((rows[:, 0] == PADDING).sum())}
+    if any(list(counts.values())[1:]):
+        reporter.say(
+            f"{path}: {counts['lines']:,} lines; left out {counts['unknown_queries']:,} of unknown questions and "
+            f"{counts['unknown_passages']:,} of unknown passages; {counts['missing']:,} questions have none"
+        )
+    return TrecRun(rows, scores, counts)
+
+
+def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: str = "umr") -> None:
+    """Write candidates as a run, whole or not at all; ranks count from 1, scores are written so that they are read back the same.
+
+    Arguments:
+        path: where it goes.
+        candidates: of every query; padded places are left out.
+        passages: the corpus.
+        tag: the last column.
+
+    Raises:
+        FormatError: an id holds white space, which this form cannot hold.
+    """
+    with beside(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+        for query, ranking in candidates.run(passages).items():
+            for rank, (passage, score) in enumerate(ranking, start=1):
+                for name in (query, passage, tag):
+                    if len(name.split()) != 1:
+                        raise FormatError(f"{name!r} holds white space, which a TREC run cannot hold", "take ids without white space")
+                handle.write(f"{query} Q0 {passage} {rank} {np.float32(score)!s} {tag}\n")
+
+
+Line = tuple[int, str, str, int, float]  # line, question, passage, rank, score
+KIND = np.dtype([("line", "<i8"), ("query", "<i8"), ("passage", "<i8"), ("rank", "<i8"), ("score", "<f4")])
+
+
+def _blocks(path: Path) -> Iterator[list[Line]]:
+    block: list[Line] = []
+    for line, text in _lines(path):
+        block.append(_line(path, line, text))
+        if len(block) == BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _line(path: Path, line: int, text: str) -> Line:
+    fields = text.split()
+    if len(fields) != 6:
+        raise FormatError(f"{path}:{line}: {len(fields)} columns", FORM)
+    try:
+        rank = int(fields[3])
+    except ValueError:
+        raise FormatError(f"{path}:{line}: the rank {fields[3]!r} is not an integer", FORM) from None
+    try:
+        score = float(fields[4])
+    except ValueError:
+        raise FormatError(f"{path}:{line}: the score {fields[4]!r} is not a number", FORM) from None
+    if not math.isfinite(score) or abs(score) > float(np.finfo(np.float32).max):
+        raise FormatError(f"{path}:{line}: the score {fields[4]} is not finite", "leave out what has no score")
+    if abs(rank) >= 2**63:
+        raise FormatError(f"{path}:{line}: the rank {rank} is beyond 64 bits", FORM)
+    return line, fields[0], fields[2], rank, score
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, numbered from 1."""
+    try:
+        with path.open("rb") as start:
+            packed = start.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as handle:
+            for line, raw in enumerate(handle, start=1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
+                if text.strip():
+                    yield line, text
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not UTF-8: {error.reason}", "save the file as UTF-8") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"{path}: torn gzip stream: {error}", "fetch the file again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", "check the path to the run") from None
+
+
+def _look_up(block: Sequence[Line], queries: Records, passages: Records) -> NDArray[Any]:
+    lines, query_ids, passage_ids, ranks, scores = zip(*block, strict=True)
+    table = np.empty(len(block), dtype=KIND)
+    table["line"], table["rank"], table["score"] = lines, ranks, scores
+    table["query"], table["passage"] = queries.find(list(query_ids)), passages.find(list(passage_ids))
+    return table
+
+
+def _refuse_twice(path: Path, table: NDArray[Any], queries: Records, passages: Records) -> None:
+    order = np.lexsort((table["line"], table["passage"], table["query"]))
+    same = (np.diff(table["query"][order]) == 0) & (np.diff(table["passage"][order]) == 0)
+    if same.any():
+        before, row = table[order[int(np.argmax(same))]], table[order[int(np.argmax(same)) + 1]]
+        query, passage = (r.ids(np.array([row[n]], dtype=np.uint32))[0] for r, n in ((queries, "query"), (passages, "passage")))
+        raise FormatError(
+            f"{path}:{row['line']}: question {query!r} has passage {passage!r} a second time, first on line {before['line']}",
+            "keep one line a pair",
+        )
+
+
+def _lists(table: NDArray[Any], count: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    ordered = table[np.lexsort((table["line"], table["rank"], -table["score"], table["query"]))]
+    sizes = np.bincount(ordered["query"], minlength=count)
+    places = np.arange(len(ordered)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = np.full((count, int(sizes.max())), PADDING, dtype=np.uint32)
+    scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+    rows[ordered["query"], places], scores[ordered["query"], places] = ordered["passage"], ordered["score"]
+    return rows, scores

@@ -1,0 +1,207 @@
+"""Centring: what mining, retrieval and training subtract from an encoder's vectors; estimated once for an encoder, and kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import Centre, MineConfig
+from umr.data.corpus_langs import corpus_languages
+from umr.data.embeddings import Embeddings
+from umr.data.means import FEWEST, Means, SideMeans, Vectors, estimate, means_fingerprint, read_means, write_means
+from umr.data.queries import Queries
+from umr.encoder.encode import encode
+from umr.encoder.encoder import DualEncoder
+from umr.layout import WorkLayout
+from umr.manifest import checksums, read_manifest, require_whole, write_manifest
+from umr.progress import Bar, Reporter
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+STEP = 65536  # vectors that are read at once
+SHOWN = 12  # languages that a message names
+
+Rows = NDArray[np.uint32]
+Codes = Callable[[Rows], Sequence[str]]
+
+
+def means_for(
+    passages: Records, queries: Queries, encoder: DualEncoder, layout: WorkLayout, config: MineConfig, reporter: Reporter
+) -> Means | None:
+    """The means that this encoder's vectors are centred with in a work folder: read, or estimated once and kept.
+
+    An encoder that was trained with means brings them along. They are taken as they are, unless means of another kind, or
+    (where `centre` is set) of other texts, are asked for: the same means then, at whatever is searched with this encoder.
+
+    Arguments:
+        passages, queries: the work folder's own, whatever else will be searched.
+        encoder: the pair of towers.
+        layout: where vectors and means are kept.
+        config: `centre`, and how the vectors are made.
+        reporter: shows what is made.
+
+    Returns:
+        the means, or None where nothing is centred.
+    """
+    texts = {"passages": passages.fingerprint, "queries": queries.records.fingerprint}
+    own = encoder.means
+    if own is not None and (config.centre == "off" or (own.centre == config.centre and texts.items() <= own.made_from.items())):
+        reporter.say(f"centring with the means that the encoder was trained with ({own.centre})")
+        return own
+    if config.centre == "off":
+        return None
+    stores = {
+        "passage": encode(passages, encoder, "passage", layout, config, reporter),
+        "query": encode(queries.records, encoder, "query", layout, config, reporter),
+    }
+    made_from: dict[str, Any] = {"centre": config.centre, **texts} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
+    codes: dict[str, Codes] = {}
+    if config.centre == "language":
+        languages = corpus_languages(passages, layout, reporter)
+        codes = {"passage": languages.of, "query": lambda rows: [queries.langs[row] for row in rows]}
+        made_from |= {"passage_langs": languages.fingerprint, "query_langs": means_fingerprint({"langs": queries.langs}), "fewest": FEWEST}
+    return _kept(stores, codes, made_from, encoder, layout, reporter)
+
+
+def _kept(
+    stores: Mapping[str, Embeddings],
+    codes: Mapping[str, Codes],
+    made_from: Mapping[str, Any],
+    encoder: DualEncoder,
+    layout: WorkLayout,
+    reporter: Reporter,
+) -> Means:
+    path = layout.means(means_fingerprint(made_from)) / "means.safetensors"
+    manifest = path.with_name("manifest.json")
+    if manifest.exists():
+        require_whole(manifest, read_manifest(manifest, "means"), "remove its folder: the means are estimated again")
+        return read_means(path)
+    with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
+        sides = {side: _side(store, codes.get(side), bar) for side, store in stores.items()}
+    centre: Centre = made_from["centre"]
+    means = Means(centre, encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
+    write_means(path, means)
+    contents = {"files": checksums(path), "passage_langs": means.passages.langs, "query_langs": means.queries.langs}
+    write_manifest(manifest, "means", made_from, {**contents, **means_record(means)})
+    return means
+
+
+def _side(store: Embeddings, codes: Codes | None, bar: Bar) -> SideMeans:
+    def blocks() -> Iterator[tuple[Vectors, Sequence[str]]]:
+        for rows in _steps(0, store.rows):
+            yield store.read(rows), codes(rows) if codes else ()
+            bar.advance(len(rows))
+
+    return estimate(blocks(), store.dimensions)
+
+
+def _steps(first: int, end: int) -> Iterator[Rows]:
+    for start in range(first, end, STEP):
+        yield np.arange(start, min(end, start + STEP), dtype=np.uint32)
+
+
+def means_record(means: Means | None) -> dict[str, str]:
+    """What a manifest says of the means that were used; nothing where nothing was centred."""
+    return {"means": means.fingerprint} if means else {}
+
+
+def passage_vectors(
+    passages: Records, encoder: DualEncoder, layout: WorkLayout, config: MineConfig, reporter: Reporter, means: Means | None = None
+) -> Embeddings:
+    """The vectors that are searched: the encoder's own, or centred ones in a store of their own.
+
+    Arguments:
+        passages: any passages.
+        encoder: the pair of towers.
+        layout: where vectors and languages are kept.
+        config: how the vectors are made.
+        reporter: shows what is made.
+        means: from `means_for`; None leaves the encoder's vectors as they are.
+
+    Returns:
+        finished embeddings, [n, d] in corpus order.
+    """
+    from umr._rust import fingerprint
+
+    raw = encode(passages, encoder, "passage", layout, config, reporter)
+    if means is None:
+        return raw
+    codes: Codes = _no_codes
+    made_from: dict[str, Any] = {"vectors": raw.folder.name, "means": means.fingerprint, "side": "passage"}
+    made_from |= {"dtype": raw.dtype, "shard_rows": raw.shard_rows}
+    languages = corpus_languages(passages, layout, reporter) if means.centre == "language" else None
+    if languages:
+        codes, made_from["langs"] = languages.of, languages.fingerprint
+    folder = layout.embeddings / fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))[:16]
+    store = Embeddings(folder, made_from, raw.rows, raw.dimensions, raw.dtype, raw.shard_rows)
+    if not store.complete:
+        if languages:
+            _say_unseen(means.passages, languages.counts(), "passages", reporter)
+        folder.mkdir(parents=True, exist_ok=True)
+        with reporter.bar("centring passages", raw.rows, "vectors") as bar:
+            for shard in range(store.shards):
+                _centre_shard(store, shard, raw, means, codes, bar)
+        store.finish()
+    return store
+
+
+def _centre_shard(store: Embeddings, shard: int, raw: Embeddings, means: Means, codes: Codes, bar: Bar) -> None:
+    first, end = store.span(shard)
+    if store.finished(shard):
+        bar.advance(end - first)
+        return
+    vectors = np.empty((end - first, store.dimensions), dtype=np.float32)
+    for rows in _steps(first, end):
+        vectors[rows - np.uint32(first)] = means.apply("passage", raw.read(rows), codes(rows))
+        bar.advance(len(rows))
+    store.write(shard, vectors)
+
+
+def _no_codes(rows: Rows) -> Sequence[str]:
+    return [""] * len(rows)
+
+
+def query_vectors(
+    queries: Queries, encoder: DualEncoder, layout: WorkLayout, config: MineConfig, reporter: Reporter, means: Means | None = None
+) -> Vectors:
+    """The queries' vectors, centred where there are means.
+
+    Arguments:
+        queries: any queries.
+        encoder, layout, config, reporter, means: as in `passage_vectors`.
+
+    Returns:
+        [Q, d] float32.
+    """
+    raw = encode(queries.records, encoder, "query", layout, config, reporter).read()
+    if means is None:
+        return raw
+    if means.centre == "language":
+        _say_unseen(means.queries, Counter(queries.langs), "queries", reporter)
+    return centred_queries(raw, queries.langs, means)
+
+
+def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None) -> Vectors:
+    """Query vectors that were made elsewhere, centred where there are means.
+
+    Arguments:
+        vectors: [m, d] float32, as the query tower makes them.
+        langs: m language codes.
+        means: from `means_for`.
+
+    Returns:
+        [m, d] float32.
+    """
+    return vectors if means is None else means.apply("query", vectors, langs)
+
+
+def _say_unseen(means: SideMeans, counts: Mapping[str, int], what: str, reporter: Reporter) -> None:
+    unseen = Counter({code: count for code, count in counts.items() if code not in means.langs})
+    if unseen:
+        named = ", ".join(f"{code} {count:,}" for code, count in unseen.most_common(SHOWN)) + (", ..." if len(unseen) > SHOWN else "")
+        reporter.say(f"{unseen.total():,} {what} get the mean over all languages, theirs have none (fewer than {FEWEST} texts): {named}")

@@ -1,0 +1,134 @@
+"""Passages of one query's list that say the same: the same text, or nearly."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import Collapse
+from umr.data.candidates import PADDING
+from umr.mine.lists import Bools, Rows, firsts
+
+if TYPE_CHECKING:
+    from umr._rust import Records
+
+STEP = 8192  # passages whose texts are read at once
+BLOCK = 256  # passages of a list that are compared at once
+LETTERS = 5  # of a shingle
+NEAR = 0.8
+"""Least Jaccard similarity of the shingles of passages that are nearly the same."""
+
+Hashes = NDArray[np.uint64]
+
+
+def normal(title: str, text: str) -> str:
+    """The text as it is compared: compatibility forms and case folded, runs of white space made one space; the title where it is empty."""
+    return " ".join(unicodedata.normalize("NFKC", text if text.strip() else title).casefold().split())
+
+
+def shingles(text: str) -> Hashes:
+    """Hashes of the different runs of five characters of a text without its spaces, sorted; of a shorter one, the whole.
+
+    Arguments:
+        text: see `normal`.
+    """
+    letters = np.frombuffer(text.replace(" ", "").encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+    count = max(1, len(letters) - LETTERS + 1)
+    letters = np.concatenate([letters, np.zeros(max(0, LETTERS - len(letters)), dtype=np.uint64)])
+    hashes = np.zeros(count, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for place in range(LETTERS):
+            hashes = (hashes ^ letters[place : place + count]) * np.uint64(0x9E3779B97F4A7C15)
+            hashes ^= hashes >> np.uint64(29)
+    return np.unique(hashes)
+
+
+class Duplicates:
+    """Tells which passages of a list repeat an earlier one of it.
+
+    Near duplicates are told by their letters and not by their vectors: inner products of one encoder lie in 0.7 to 1 and of
+    another in 0 to 1, so that no threshold fits both, and translations, which are worth labelling, lie closest of all.
+
+    Arguments:
+        passages: the corpus; only passages that come up are read, each once for `exact`: 9 bytes a passage of the corpus.
+        kind: off, exact or near.
+    """
+
+    def __init__(self, passages: Records, kind: Collapse) -> None:
+        self.passages, self.kind = passages, kind
+        if kind == "exact":
+            self.keys, self.known = np.zeros(len(passages), dtype=np.uint64), np.zeros(len(passages), dtype=np.bool_)
+
+    def first(self, rows: Rows, keep: Bools, need: int) -> Bools:
+        """What is left of lists when every passage that repeats an earlier kept one is dropped.
+
+        Arguments:
+            rows: [Q, w] rows of the corpus.
+            keep: [Q, w] which of them count.
+            need: where so many are left, what stands behind is not looked at, and kept.
+        """
+        keep = keep & (rows != PADDING)
+        if self.kind == "off":
+            return keep
+        return self._exact(rows, keep) if self.kind == "exact" else self._near(rows, keep, need)
+
+    def _exact(self, rows: Rows, keep: Bools) -> Bools:
+        unique = np.unique(rows[keep])
+        self._read(unique[~self.known[unique]])
+        keys = np.full(rows.shape, np.uint64(2**64 - 1))
+        keys[keep] = self.keys[rows[keep]]
+        return keep & firsts(keys)
+
+    def _read(self, rows: Rows) -> None:
+        from umr._rust import fingerprint
+
+        for start in range(0, len(rows), STEP):
+            some = rows[start : start + STEP]
+            found = [int(fingerprint(normal(*texts))[:15], 16) for texts in self.passages.texts(some)]
+            self.keys[some], self.known[some] = found, True
+
+    def _near(self, rows: Rows, keep: Bools, need: int) -> Bools:
+        kept = keep.copy()
+        for query in range(len(rows)):
+            places = np.flatnonzero(keep[query])
+            texts = self.passages.texts(rows[query, places])
+            for place, new in zip(places, _greedy([normal(*pair) for pair in texts], need), strict=True):
+                kept[query, place] = new
+        return kept
+
+
+def _greedy(texts: list[str], need: int) -> list[bool]:
+    """Whether each text is kept, first come, first kept: it is not like any kept before it."""
+    kept: list[Hashes] = []
+    found: list[bool] = []
+    for start in range(0, len(texts), BLOCK):
+        if len(kept) >= need:
+            break
+        block = [shingles(text) for text in texts[start : start + BLOCK]]
+        alike = _alike(block, kept + block)
+        chosen = [True] * len(kept) + [False] * len(block)
+        for place in range(len(block)):
+            new = not (alike[place] & chosen).any() if sum(chosen) < need else True
+            chosen[len(kept) + place] = new
+            found.append(new)
+        kept += [own for own, new in zip(block, chosen[len(kept) :], strict=True) if new]
+    return found + [True] * (len(texts) - len(found))
+
+
+def _alike(some: list[Hashes], others: list[Hashes]) -> Bools:
+    """[m, n] whether sets of shingles are nearly the same, of m and n."""
+    from scipy.sparse import csr_array
+
+    sizes = [np.array([len(own) for own in sets], dtype=np.int64) for sets in (some, others)]
+    _, columns = np.unique(np.concatenate([*some, *others]), return_inverse=True)
+    ends = [np.concatenate([[0], np.cumsum(size)]) for size in sizes]
+    width, middle = int(columns.max()) + 1, int(ends[0][-1])
+    ones = [np.ones(end[-1], dtype=np.int32) for end in ends]
+    a = csr_array((ones[0], columns[:middle], ends[0]), shape=(len(some), width))
+    b = csr_array((ones[1], columns[middle:], ends[1]), shape=(len(others), width))
+    common = (a @ b.T).toarray()
+    near: Bools = common >= NEAR * (sizes[0][:, None] + sizes[1] - common)
+    return near

@@ -1,0 +1,40 @@
+"""What the options of mining stand for: files, names, and what enters the manifest of a round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from umr.config import MineConfig
+from umr.data.corpus import expand
+
+
+def also_encoders(config: MineConfig) -> list[str]:
+    """The further encoders by name; local folders as absolute paths."""
+    return [str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name for name in config.also_encoder]
+
+
+def options(config: MineConfig) -> dict[str, Any]:
+    """What decides the candidates beside top-k, precision, dtype and encoder: the options that are not at their defaults.
+
+    Raises:
+        InputError: a run is missing.
+    """
+    from umr._rust import fingerprint_files
+
+    names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
+    found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
+    if config.also_encoder:
+        found["also_encoder"] = also_encoders(config)
+    if config.run:
+        found["run"] = [fingerprint_files([path]) for path in run_paths(config)]
+    return found
+
+
+def run_paths(config: MineConfig) -> list[str]:
+    """The files of the runs.
+
+    Raises:
+        InputError: one is missing.
+    """
+    return [path for pattern in config.run for path in expand([pattern], "TREC run")]

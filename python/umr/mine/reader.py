@@ -1,0 +1,65 @@
+"""The vectors of a store a chunk at a time, the next one read meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.data.embeddings import DTYPES, Embeddings
+from umr.errors import ScoreError
+
+Rows = NDArray[np.uint32]
+Floats = NDArray[np.float32]
+SAMPLE = 4096  # rows
+
+
+class Reader:
+    """Vectors by row, from mapped shards.
+
+    Arguments:
+        passages: finished embeddings.
+    """
+
+    def __init__(self, passages: Embeddings) -> None:
+        self.passages = passages
+        shards = passages.mapped()
+        self.shards = [np.memmap(path, DTYPES[passages.dtype], "r", at, (rows, passages.dimensions)) for path, at, rows in shards]
+
+    def read(self, rows: Rows) -> Floats:
+        """The vectors [m, d] float32 of ascending rows [m]."""
+        if not len(rows) or int(rows[-1]) - int(rows[0]) + 1 != len(rows):
+            return self.passages.read(rows)
+        out, at, size = np.empty((len(rows), self.passages.dimensions), dtype=np.float32), 0, self.passages.shard_rows
+        while at < len(rows):  # runs of rows are copied as they lie
+            shard, start = divmod(int(rows[0]) + at, size)
+            part = self.shards[shard][start : start + len(rows) - at]
+            out[at : at + len(part)] = part
+            at += len(part)
+        return out
+
+    def chunks(self, rows: Rows, size: int) -> Iterator[tuple[Rows, Floats]]:
+        """Ascending rows and their vectors, `size` at a time; the next chunk is read meanwhile."""
+        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+        with ThreadPoolExecutor(1) as ahead:
+            coming = [ahead.submit(self.read, part) for part in parts[:1]]
+            for at, part in enumerate(parts):
+                vectors = coming.pop().result()
+                coming += [ahead.submit(self.read, following) for following in parts[at + 1 : at + 2]]
+                yield part, vectors
+
+    def sample(self, rows: Rows, count: int = SAMPLE) -> Floats:
+        """The vectors of at most `count` of some rows, evenly spread."""
+        return self.read(spread(rows, count))
+
+
+def spread(rows: Rows, count: int) -> Rows:
+    """At most `count` of some rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
+
+
+def not_finite(row: int) -> ScoreError:
+    """The error for a passage whose vector is not finite."""
+    return ScoreError(f"passage row {row} is not finite", "encode the passages again, in bf16 or fp32")

@@ -1,0 +1,113 @@
+"""The score of a pair and the order of a list in torch: the same bits on every device as `rust/src/dot.rs` and `topk.rs` give."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umr.data.embeddings import Embeddings
+from umr.errors import InputError, ScoreError, UsageError
+
+LANES = 8  # of rust/src/dot.rs
+PADDING = 2**32 - 1  # the row that stands for no passage
+BELOW_ALL = -2139095041 << 32  # the key of PADDING with score -inf
+
+
+def pair_scores(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of pairs: products exact in f64, eight interleaved lanes, a fixed tree, rounded once to f32.
+
+    Arguments:
+        left, right: [m, d] float32, on the same device.
+
+    Returns:
+        [m] float32; zero is never negative.
+    """
+    lanes = torch.zeros(len(left), LANES, dtype=torch.float64, device=left.device)
+    for at in range(0, left.shape[1], LANES):  # one step of every lane, in order
+        step = left[:, at : at + LANES].double() * right[:, at : at + LANES].double()
+        lanes[:, : step.shape[1]] += step
+    a, b, c, d, e, f, g, h = lanes.unbind(1)
+    return (((a + e) + (c + g)) + ((b + f) + (d + h))).float() + 0.0
+
+
+def require_searchable(queries: NDArray[np.float32], passages: Embeddings, k: int) -> None:
+    """Refuse queries [Q, d] that cannot be answered.
+
+    Raises:
+        InputError: k is larger than the corpus.
+        ScoreError: a query is not finite.
+        UsageError: k is below 1, or queries and passages differ in dimensions.
+    """
+    if k < 1:
+        raise UsageError(f"k is {k}, expected at least 1")
+    if k > passages.rows:
+        raise InputError(f"top-k is {k}, but there are only {passages.rows} passages", f"use --top-k {passages.rows} or less")
+    if queries.ndim != 2 or queries.shape[1] != passages.dimensions:
+        raise UsageError(f"queries of shape {queries.shape}, passages of {passages.dimensions} dimensions: expected the same")
+    bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
+    if len(bad):
+        raise ScoreError(f"query row {bad[0]} is not finite", "encode the queries again, in bf16 or fp32")
+
+
+def require_scores(scores: Tensor, places: Tensor, rows: Tensor, first: int = 0) -> None:
+    """Refuse scores [m] beyond float32: of queries `first` + `places` [m] with passages `rows` [m].
+
+    Raises:
+        ScoreError: names the first pair.
+    """
+    bad = torch.nonzero(~torch.isfinite(scores))
+    if len(bad):
+        at = int(bad[0, 0])
+        what = f"query row {first + int(places[at])}, passage row {int(rows[at])}: overflow"
+        raise ScoreError(what, "the embeddings are too large for f32 scores")
+
+
+class Best:
+    """The k best passages of some queries so far: score down, then row up. Each is one integer that grows with goodness.
+
+    Arguments:
+        queries: Q.
+        k: length of a list.
+        device: where the lists are.
+    """
+
+    def __init__(self, queries: int, k: int, device: torch.device) -> None:
+        self.keys = torch.full((queries, k), BELOW_ALL, dtype=torch.int64, device=device)
+
+    def add(self, places: Tensor, rows: Tensor, scores: Tensor) -> None:
+        """Offer passages to lists; a list must not be offered a row twice.
+
+        Arguments:
+            places: [m] int64 which list, from 0.
+            rows: [m] int64 which passage.
+            scores: [m] float32, none of them negative zero or NaN.
+        """
+        queries, k = self.keys.shape
+        mine = torch.arange(queries, device=places.device).repeat_interleave(k)
+        keys = torch.cat([self.keys.reshape(-1), (_flipped(scores.view(torch.int32)).long() << 32) | (PADDING - rows)])
+        keys, order = torch.sort(keys, descending=True)
+        lists, again = torch.sort(torch.cat([mine, places])[order], stable=True)
+        first = torch.searchsorted(lists, torch.arange(queries, device=places.device))
+        rank = torch.arange(len(lists), device=places.device) - first[lists]
+        kept = rank < k
+        self.keys[lists[kept], rank[kept]] = keys[again][kept]
+
+    def floors(self) -> Tensor:
+        """[Q] float64 score of each list's last; -inf while it is not full."""
+        return self._scores(self.keys[:, -1]).double()
+
+    def lists(self) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Rows [Q, k] and scores [Q, k], best first; `PADDING` and -inf where a list is not full."""
+        rows = PADDING - (self.keys & PADDING)
+        return rows.cpu().numpy().astype(np.uint32), self._scores(self.keys).cpu().numpy()
+
+    @staticmethod
+    def _scores(keys: Tensor) -> Tensor:
+        return _flipped((keys >> 32).int()).view(torch.float32)
+
+
+def _flipped(bits: Tensor) -> Tensor:
+    """Bits of float32 as integers in the order of the numbers, and back."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)

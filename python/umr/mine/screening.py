@@ -1,0 +1,137 @@
+"""Inner products in half precision with a proven bound of their error: which passages can still be among the best.
+
+The proof stands in docs/search.md, section "On a GPU".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+WIDEST = 65536  # dimensions up to which the proof holds
+SLACK = 1.02  # covers that norms and their products are rounded themselves
+TINY = 2.0**-60  # covers what underflow hides from the norm of a vector whose largest value is near 1
+UNIT = 2.0**-20  # 8 times what one addition in f32 can lose, even where it truncates
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Vectors in half precision, and how far they are from those that they stand for.
+
+    Arguments:
+        values: [m, d] bf16 or fp16.
+        norms: [m] float32, at least the norm of each row of `values`.
+        residues: [m] float32, at least the norm of the difference.
+    """
+
+    values: Tensor
+    norms: Tensor
+    residues: Tensor
+
+    def __getitem__(self, span: slice) -> Rounded:
+        return Rounded(self.values[span], self.norms[span], self.residues[span])
+
+
+def rounded(vectors: Tensor, dtype: torch.dtype) -> Rounded:
+    """Round vectors [m, d] float32 that are themselves off by at most one rounding, their largest value near 1."""
+    values = vectors.to(dtype)
+    wide = values.float()
+    norms = torch.linalg.vector_norm(wide, dim=1) * SLACK + TINY
+    residues = torch.linalg.vector_norm(vectors - wide, dim=1) * SLACK + norms * 2.0**-23 + TINY
+    return Rounded(values, norms, residues)
+
+
+def exponent(largest: float) -> int:
+    """The power of two that brings a largest value near 1; held where scaling by it is exact in float32."""
+    return int(np.clip(np.frexp(largest)[1], -100, 120))
+
+
+class Questions:
+    """Queries on a device, each scaled by its own power of two and rounded, with what turns scores into bounds.
+
+    A score is q.p = q.m + 2^(e + E) (q'.p'), where q' = 2^-e q, p' = 2^-E (p - m), and m is any vector at all.
+
+    Arguments:
+        queries: [Q, d] float32, finite.
+        centre: [d] float32, m; the mean of the passages makes the bounds tight.
+        dtype: bf16 or fp16.
+        device: where.
+    """
+
+    def __init__(self, queries: NDArray[np.float32], centre: NDArray[np.float32], dtype: torch.dtype, device: torch.device) -> None:
+        wide, middle = queries.astype(np.float64), centre.astype(np.float64)
+        powers = np.clip(np.frexp(np.abs(queries).max(axis=1, initial=0))[1], -100, 120)
+        doubt = queries.shape[1] * 2.0**-50 * np.linalg.norm(wide, axis=1) * np.linalg.norm(middle)
+        self.exact = torch.from_numpy(queries).to(device)
+        self.rounded = rounded(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device), dtype)
+        self.scale = torch.from_numpy(np.ldexp(1.0, powers)).to(device)
+        self.offset, self.doubt = (torch.from_numpy(x).to(device) for x in (wide @ middle, doubt))
+        reach = (self.rounded.norms + self.rounded.residues, self.rounded.residues + (queries.shape[1] + 16) * UNIT * self.rounded.norms)
+        self.reach = torch.stack(reach, dim=1) * SLACK  # [Q, 2]: weights of a passage's residue and norm in the bound
+
+    def upper(self, span: slice, passages: Rounded) -> Tensor:
+        """Upper bounds [q, m] of q'.p'."""
+        near = product(self.rounded.values[span], passages.values)
+        return near.addmm_(self.reach[span], torch.stack([passages.residues, passages.norms]))
+
+    def certain(self, span: slice, upper: Tensor, passages: Rounded, k: int, power: int) -> Tensor:
+        """A score [q] float64 that k passages of these are sure to reach.
+
+        Arguments:
+            span: which queries.
+            upper: [q, m] upper bounds, m at least k.
+            passages: m passages.
+            k: how many.
+            power: E.
+        """
+        best, at = upper.topk(k, dim=1)
+        width = self.reach[span, :1] * passages.residues[at] + self.reach[span, 1:] * passages.norms[at]
+        lower = (best - 2.1 * width).amin(dim=1).double()
+        score = lower * self.scale[span] * 2.0**power + self.offset[span] - self.doubt[span]
+        return (score - score.abs() * 2.0**-22 - 2.0**-140).clamp(max=LARGEST).float().double()
+
+    def thresholds(self, span: slice, floors: Tensor, power: int) -> Tensor:
+        """What an upper bound must reach [q] float32, so that the passage's score can be `floors` [q] float64 or more."""
+        least = floors - floors.abs() * 2.0**-23 - 2.0**-148
+        scaled = (least - self.offset[span] - self.doubt[span]) / self.scale[span] * 2.0**-power
+        return (scaled - scaled.abs() * 2.0**-22 - 2.0**-120).float()
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Left [q, d] times right [m, d] transposed: products exact, sums in float32, nothing rounded to half precision."""
+    if _accumulates(left.device, left.dtype):
+        return torch.mm(left, right.T, out_dtype=torch.float32)
+    return left.float() @ right.float().T
+
+
+@cache
+def _accumulates(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch multiplies half precision into float32 here; else it would round the sums to half precision."""
+    probe = torch.ones(16, 16, dtype=dtype, device=device)
+    try:
+        return torch.mm(probe, probe, out_dtype=torch.float32).dtype == torch.float32
+    except (TypeError, RuntimeError):
+        return False
+
+
+@contextmanager
+def whole_sums() -> Iterator[None]:
+    """Forbid that partial sums of a product on a GPU are added in half precision."""
+    kept = torch.backends.cuda.matmul
+    names = ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction")
+    before = {name: getattr(kept, name) for name in names}
+    try:
+        for name in names:
+            setattr(kept, name, False)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(kept, name, value)

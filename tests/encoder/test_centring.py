@@ -1,0 +1,215 @@
+"""Means and centred vectors beside their slow twin, on disk, and in exported encoders that sentence-transformers loads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import tiny
+from reference import centring as slow
+from train.rig import encoder_config, opened
+from umr.config import EncoderConfig, MineConfig
+from umr.data.means import FEWEST, Means, SideMeans, centred, estimate, read_means, write_means
+from umr.data.workspace import Workspace
+from umr.encoder.centre import means_for, passage_vectors, query_vectors
+from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.export import save_encoder
+from umr.errors import FormatError, MismatchError
+from umr.progress import Silent
+
+Vectors = NDArray[np.float32]
+CENTRED = MineConfig(centre="global", batch_tokens=256, shard_rows=50)
+
+
+def drawn(seed: int, rows: int, dimensions: int = 5) -> Vectors:
+    return (np.random.default_rng(seed).normal(0.3, 1.0, (rows, dimensions))).astype(np.float32)
+
+
+@given(st.lists(st.sampled_from(["en", "de", "", "zh"]), min_size=1, max_size=80), st.booleans(), st.booleans(), st.integers(0, 99))
+def test_centring_is_that_of_the_definition(langs: list[str], by_language: bool, normalise: bool, seed: int) -> None:
+    vectors = drawn(seed, len(langs))
+    means = estimate([(vectors, langs if by_language else ())], 5)
+    found = centred(vectors, means.table, means.groups(langs), normalise)
+    wanted = slow.centre_all(vectors.tolist(), langs, FEWEST if by_language else None, normalise)
+    lengths = np.linalg.norm(vectors - means.table[means.groups(langs)], axis=1)
+    sure = lengths > 1e-3  # a vector that is nearly its own mean has no direction to agree on
+    np.testing.assert_allclose(found[sure], np.array(wanted)[sure], atol=2e-4, rtol=1e-4)
+    assert np.isfinite(found).all()
+    if normalise:
+        np.testing.assert_allclose(np.linalg.norm(found[sure], axis=1), 1, rtol=1e-6)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 99))
+def test_blocks_of_any_size_give_the_same_means(sizes: list[int], seed: int) -> None:
+    vectors = drawn(seed, sum(sizes))
+    langs = [("en", "de")[i % 2] for i in range(len(vectors))]
+    ends = np.cumsum(sizes)
+    blocks = [(vectors[e - s : e], langs[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
+    whole, parts = estimate([(vectors, langs)], 5), estimate(blocks, 5)
+    assert whole.langs == parts.langs
+    np.testing.assert_allclose(parts.table, whole.table, rtol=1e-6, atol=1e-7)
+
+
+def test_few_texts_have_no_mean_of_their_own() -> None:
+    langs = ["en"] * FEWEST + ["de"] * (FEWEST - 1)
+    means = estimate([(drawn(0, len(langs)), langs)], 5)
+    assert means.langs == ("en",)
+    assert means.groups(["de", "en", "xx"]).tolist() == [0, 1, 0]
+
+
+def test_a_vector_that_is_its_mean_becomes_zero_not_nan() -> None:
+    same = np.full((20, 4), 0.5, dtype=np.float32)
+    found = centred(same, estimate([(same, ())], 4).table, np.zeros(20, dtype=np.int64), True)
+    np.testing.assert_array_equal(found, 0)
+
+
+def made(centre: Any = "language", normalise: bool = True) -> Means:
+    table = drawn(3, 3)
+    if centre == "global":
+        return Means(centre, normalise, SideMeans(table[:1]), SideMeans(table[1:2]), {"centre": centre})
+    return Means(centre, normalise, SideMeans(table, ("de", "en")), SideMeans(table[:2], ("zh",)), {"centre": centre, "passages": "x"})
+
+
+@pytest.mark.parametrize("centre", ["global", "language"])
+def test_means_come_back_as_they_were_written(tmp_path: Path, centre: str) -> None:
+    means = made(centre)
+    write_means(tmp_path / "means.safetensors", means)
+    again = read_means(tmp_path / "means.safetensors")
+    assert again.fingerprint == means.fingerprint
+    assert (again.centre, again.normalise, dict(again.made_from)) == (means.centre, means.normalise, dict(means.made_from))
+    for side in (means.passages, means.queries), (again.passages, again.queries):
+        assert [s.langs for s in side] == [means.passages.langs, means.queries.langs]
+    np.testing.assert_array_equal(again.passages.table, means.passages.table)
+    np.testing.assert_array_equal(again.queries.table, means.queries.table)
+
+
+@pytest.mark.parametrize("spoil", ["torn", "other", "empty", "languages"])
+def test_a_file_that_is_not_of_means_is_refused(tmp_path: Path, spoil: str) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "means.safetensors"
+    write_means(path, made())
+    if spoil == "torn":
+        path.write_bytes(path.read_bytes()[:-8])
+    elif spoil == "empty":
+        path.write_bytes(b"")
+    elif spoil == "other":
+        save_file({"a": drawn(0, 2)}, path)
+    else:
+        write_means(path, replace(made(), passages=SideMeans(drawn(0, 2), ("en", "de", "zh"))))
+    with pytest.raises(FormatError, match=r"means\.safetensors: not a file of means") as caught:
+        read_means(path)
+    assert caught.value.hint
+
+
+# ---------------------------------------------------------------- exported
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return tiny.encoder(folder / "one", seed=1), tiny.encoder(folder / "two", seed=2)
+
+
+def work_of(folder: Path, config: EncoderConfig) -> Workspace:
+    return opened(folder / "work", tiny.tiny_corpus(folder / "data", 60, 54, langs=("en", "zh", "ru")), config)
+
+
+def vectors_of(work: Workspace, encoder: DualEncoder, config: MineConfig) -> tuple[Vectors, Vectors]:
+    """Query and passage vectors as mining gets them."""
+    means = means_for(work.passages, work.queries, encoder, work.layout, config, Silent())
+    stored = passage_vectors(work.passages, encoder, work.layout, config, Silent(), means)
+    return query_vectors(work.queries, encoder, work.layout, config, Silent(), means), stored.read()
+
+
+def texts_of(work: Workspace) -> dict[str, list[str]]:
+    rows = np.arange(len(work.passages), dtype=np.uint32)
+    return {"query": work.queries.texts(), "passage": [f"{t} {text}" if t else text for t, text in work.passages.texts(rows)]}
+
+
+def theirs(folder: Path, prompt: str, texts: Sequence[str]) -> Vectors:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    return np.asarray(model.encode(list(texts), prompt_name=prompt, batch_size=7, show_progress_bar=False))
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("two", [False, True], ids=["tied", "untied"])
+def test_sentence_transformers_gives_the_globally_centred_vectors(
+    models: tuple[Path, Path], tmp_path: Path, two: bool, similarity: Any
+) -> None:
+    other = str(models[1]) if two else None
+    config = encoder_config(models[0], passage_model=other, similarity=similarity, query_prefix="query: ", passage_prefix="passage: ")
+    work, encoder = work_of(tmp_path, config), load_encoder(config)
+    means = means_for(work.passages, work.queries, encoder, work.layout, CENTRED, Silent())
+    save_encoder(replace(encoder, means=means), tmp_path / "saved")
+    assert sorted(p.name for p in (tmp_path / "saved").iterdir()) == ["passage", "query"]
+    found = dict(zip(("query", "passage"), vectors_of(work, encoder, CENTRED), strict=True))
+    for side, texts in texts_of(work).items():
+        np.testing.assert_allclose(theirs(tmp_path / "saved" / side, side, texts), found[side], rtol=1e-5, atol=2e-6)
+    raw = vectors_of(work, encoder, replace(CENTRED, centre="off"))
+    assert np.abs(raw[1] - found["passage"]).max() > 0.05
+    if similarity == "dot":
+        np.testing.assert_allclose(found["passage"], raw[1] - raw[1].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("centre", ["global", "language"])
+def test_an_encoder_brings_its_means_along(models: tuple[Path, Path], tmp_path: Path, centre: Any) -> None:
+    """Loaded again it is tied as before and centred with the same means, whether or not centring is asked for."""
+    config, asked = encoder_config(models[0]), replace(CENTRED, centre=centre)
+    work, encoder = work_of(tmp_path, config), load_encoder(config)
+    means = means_for(work.passages, work.queries, encoder, work.layout, asked, Silent())
+    assert means is not None
+    save_encoder(replace(encoder, means=means), tmp_path / "saved")
+    again = load_encoder(EncoderConfig(model=str(tmp_path / "saved")))
+    assert again.tied
+    assert again.query.fingerprint == encoder.query.fingerprint
+    assert again.query.settings == encoder.query.settings
+    wanted = vectors_of(work, encoder, asked)
+    for again_asked in (asked, replace(asked, centre="off")):
+        for found, side in zip(vectors_of(work, again, again_asked), wanted, strict=True):
+            np.testing.assert_array_equal(found, side)
+
+
+def test_by_language_other_libraries_give_the_vectors_before_centring(models: tuple[Path, Path], tmp_path: Path) -> None:
+    config, asked = encoder_config(models[0]), replace(CENTRED, centre="language")
+    work, encoder = work_of(tmp_path, config), load_encoder(config)
+    means = means_for(work.passages, work.queries, encoder, work.layout, asked, Silent())
+    save_encoder(replace(encoder, means=means), tmp_path / "saved")
+    raw = vectors_of(work, encoder, replace(CENTRED, centre="off"))[1]
+    np.testing.assert_allclose(theirs(tmp_path / "saved", "passage", texts_of(work)["passage"]), raw, rtol=1e-5, atol=2e-6)
+
+
+def test_a_half_of_a_centred_encoder_is_one_of_its_own(models: tuple[Path, Path], tmp_path: Path) -> None:
+    encoder = replace(load_encoder(encoder_config(models[0])), means=None)
+    means = Means("global", True, SideMeans(drawn(0, 1, 32)), SideMeans(drawn(1, 1, 32)), {"centre": "global"})
+    save_encoder(replace(encoder, means=means), tmp_path / "saved")
+    alone = load_encoder(EncoderConfig(model=str(tmp_path / "saved" / "query")))
+    assert alone.means is not None
+    assert alone.means.fingerprint == means.fingerprint
+    modules = [m["type"].rsplit(".", 1)[-1] for m in json.loads((tmp_path / "saved/query/modules.json").read_text())]
+    assert modules == ["Transformer", "Pooling", "Normalize", "Dense", "Normalize"]
+
+
+def test_means_of_another_space_are_refused(models: tuple[Path, Path], tmp_path: Path) -> None:
+    encoder = load_encoder(encoder_config(models[0]))
+    for name, seed in (("a", 0), ("b", 1)):
+        means = Means("global", True, SideMeans(drawn(seed, 1, 32)), SideMeans(drawn(1, 1, 32)), {"centre": "global", "seed": seed})
+        save_encoder(replace(encoder, means=means), tmp_path / name)
+    with pytest.raises(MismatchError, match="was made for cosine, the encoder is used with dot") as caught:
+        load_encoder(EncoderConfig(model=str(tmp_path / "a"), similarity="dot"))
+    assert caught.value.hint
+    with pytest.raises(MismatchError, match="the two encoders differ in means"):
+        load_encoder(EncoderConfig(model=str(tmp_path / "a" / "query"), passage_model=str(tmp_path / "b" / "passage")))
+    with pytest.raises(MismatchError, match="the two encoders differ in means"):
+        load_encoder(encoder_config(models[0], passage_model=str(tmp_path / "b" / "passage")))

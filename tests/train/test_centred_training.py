@@ -1,0 +1,112 @@
+"""Training in a centred space: the student is compared where the round was mined, and is saved with the means that it learned with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import tiny
+from train.rig import MINE, TRAIN, encoder_config, labelled, opened
+from umr.config import MineConfig, TrainConfig
+from umr.data.batches import make_batch
+from umr.data.labels import labels_of
+from umr.data.workspace import Workspace
+from umr.encoder.centre import means_for, passage_vectors, query_vectors
+from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.errors import MismatchError
+from umr.mine import mine
+from umr.progress import Silent
+from umr.train import train
+from umr.train.distillation import distillation_loss
+from umr.train.step import VALIDATION, Objective, validation_loss
+from umr.train.towers import prepare
+
+Vectors = NDArray[np.float32]
+ONE = replace(TRAIN, epochs=1, evaluations=1)
+
+
+@pytest.fixture
+def work(tmp_path: Path, bert: Path) -> Workspace:
+    corpus = tiny.tiny_corpus(tmp_path / "data", 60, 54, langs=("en", "zh", "ru"))
+    return opened(tmp_path / "work", corpus, encoder_config(bert, query_prefix="query: ", passage_prefix="passage: "))
+
+
+def vectors_of(work: Workspace, encoder: DualEncoder, mined: MineConfig) -> tuple[Vectors, Vectors]:
+    """Query and passage vectors as mining and retrieval get them."""
+    means = means_for(work.passages, work.queries, encoder, work.layout, mined, Silent())
+    stored = passage_vectors(work.passages, encoder, work.layout, mined, Silent(), means)
+    return query_vectors(work.queries, encoder, work.layout, mined, Silent(), means), stored.read()
+
+
+@pytest.mark.parametrize("freeze", ["none", "passages", "queries"])
+@pytest.mark.parametrize("centre", ["off", "global", "language"])
+def test_the_loss_is_that_of_the_mined_vectors(work: Workspace, centre: Any, freeze: Any) -> None:
+    mined = replace(MINE, centre=centre)
+    labelled(work, mining=mined)
+    place, config = work.layout.round(0), TrainConfig(batch_size=54, passages_per_query=6, freeze=freeze)
+    encoder, labels = load_encoder(work.encoder_of(0)), labels_of(place)
+    towers = prepare(work, place, encoder, config, mined, Silent())
+    everything = np.arange(54, dtype=np.uint32)
+    found = validation_loss(towers, labels, everything, Objective(config, 0.1, "fp32"))
+    batch = make_batch(labels, everything, config, VALIDATION)
+    queries, passages = vectors_of(work, encoder, mined)
+    similarities = torch.from_numpy(queries[batch.queries] @ passages[batch.passages].T)
+    assert found == pytest.approx(distillation_loss(similarities, torch.from_numpy(batch.labels), 0.1, "in-batch").item(), rel=1e-4)
+
+
+def theirs(folder: Path, side: str, texts: Sequence[str]) -> Vectors:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder / side), device="cpu")
+    return np.asarray(model.encode(list(texts), prompt_name=side, batch_size=7, show_progress_bar=False))
+
+
+@pytest.mark.parametrize("freeze", ["none", "passages"])
+def test_the_trained_folder_gives_what_the_next_round_mines_with(work: Workspace, freeze: Any) -> None:
+    mined = replace(MINE, centre="global")
+    labelled(work, mining=mined)
+    train(work, replace(ONE, freeze=freeze))
+    mine(work, mined)
+    first, second = (json.loads(work.layout.round(r).mined.read_text()) for r in (0, 1))
+    assert first["means"] == second["means"] == second["own_means"]
+    assert first["query_weights"] != second["query_weights"]
+    assert (first["passage_embeddings"] == second["passage_embeddings"]) == (freeze == "passages")
+    encoder = load_encoder(work.encoder_of(1))
+    assert encoder.tied == (freeze == "none")
+    queries, passages = vectors_of(work, encoder, mined)
+    folder, rows = work.layout.round(0).encoder, np.arange(60, dtype=np.uint32)
+    np.testing.assert_allclose(theirs(folder, "query", work.queries.texts()), queries, rtol=1e-5, atol=2e-6)
+    texts = [f"{title} {text}" if title else text for title, text in work.passages.texts(rows)]
+    np.testing.assert_allclose(theirs(folder, "passage", texts), passages, rtol=1e-5, atol=2e-6)
+    labelled(work, 1, mining=mined)
+    train(work, replace(ONE, freeze=freeze))  # and it can be trained on
+    again = load_encoder(work.encoder_of(2))
+    assert again.means is not None
+    assert again.means.fingerprint == first["means"]
+
+
+def test_by_language_the_next_round_uses_the_same_means(work: Workspace) -> None:
+    mined = replace(MINE, centre="language")
+    labelled(work, mining=mined)
+    train(work, ONE)
+    mine(work, mined)
+    first, second = (json.loads(work.layout.round(r).mined.read_text()) for r in (0, 1))
+    assert first["means"] == second["means"] == second["own_means"]
+    assert load_encoder(work.encoder_of(1)).tied
+
+
+def test_a_round_that_was_centred_with_other_means_is_not_trained_on(work: Workspace) -> None:
+    labelled(work, mining=replace(MINE, centre="global"))
+    path = work.layout.round(0).mined
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"means": "0" * 64}))
+    with pytest.raises(MismatchError, match="round 0 was mined made otherwise: means") as caught:
+        train(work, ONE)
+    assert caught.value.hint
