@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from umr.data.means import Means
+    from umr.data.embeddings import Embeddings
+    from umr.data.means import Means, Vectors
     from umr.data.queries import Queries
     from umr.encoder.encoder import DualEncoder
 
@@ -46,6 +47,7 @@ CENTRES = ("off", "global", "language")
 # In points, by a prototype without umr's code on the same weights.
 PROTOTYPE = {("A", "off"): 75.6, ("A", "global"): 78.9, ("A", "language"): 80.4, ("B", "off"): 40.6, ("B", "language"): 73.0}
 SHARD = 1024  # texts that a killed run loses at most
+FEW, DRAWS = (4, 8, 12, 16, 32, 128), 3
 LETTERS, QUESTIONS, OTHERS, SEED = 900, 60, 130, 0  # of the train-mix sample
 KINDS = {"same": "gold in the question's language", "cross": "gold in another language", "both": "gold in both"}
 
@@ -81,10 +83,13 @@ def main(args: argparse.Namespace, report: Report) -> None:
     english = Task("A", queries, english_passages(args.work), read_qrels("xquad-r", "qrels.en.txt.gz"))
     pooled = Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_qrels("xquad-r", "qrels.any.txt.gz"))
     for task in (english, pooled):
-        cells = {centre: macro(measure(task, encoder, centre, args.work, report)) for centre in (*CENTRES, "questions")}
+        measured = {centre: measure(task, encoder, centre, args.work, report, not args.check) for centre in (*CENTRES, "questions")}
+        cells = {centre: macro(values) for centre, values in measured.items()}
         for metric in ("R@1", "mAP"):
             report.row(data=f"XQuAD-R {task.name}", metric=metric, **{centre: f"{values[metric]:.1f}" for centre, values in cells.items()})
         decides = "R@1" if task.name == "A" else "mAP"
+        for centre in ("off", "language"):
+            report.fact(f"{task.name} {centre}: {decides} by language", by_language(measured[centre], decides))
         for (name, centre), value in PROTOTYPE.items():
             if name == task.name:
                 off = abs(cells[centre][decides] - value)
@@ -107,17 +112,19 @@ def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> No
         report.row(data=f"train-mix, {what}, {langs} languages", metric="R@1", **cells)
 
 
-def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report) -> dict[str, dict[str, Any]]:
+def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool = False) -> dict[str, dict[str, Any]]:
     """Language, R@1 and average precision of every question that has gold, in points.
 
     Arguments:
         centre: off, global, language, or `questions`: by language, the passages left as they are.
+        few: measure means of few questions too.
     """
     import numpy as np
 
     from umr.cli.reporter import RichReporter
     from umr.config import MineConfig
     from umr.data.corpus import open_passages
+    from umr.data.corpus_langs import corpus_languages
     from umr.data.queries import open_queries
     from umr.layout import WorkLayout
     from umr.mine.search import top_k
@@ -130,14 +137,44 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
     means = means_for(passages, queries, encoder, layout, config, talk)
     stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "questions" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)
-    rows, _ = top_k(vectors, stored, len(passages), 0, talk)
-    if centre == "language":
-        _facts(task, means, report)
     ids = passages.ids(np.arange(len(passages), dtype=np.uint32))
-    return _judged(task.gold, queries, rows, {name: row for row, name in enumerate(ids)})
+    place = {name: row for row, name in enumerate(ids)}
+    if centre == "language":
+        found = corpus_languages(passages, layout, talk).of(np.arange(len(passages)))
+        right = [lang == name.split(":")[0] for lang, name in zip(found, ids, strict=True)]
+        report.fact(f"{task.name}: passages whose language was identified as labelled, %", round(100 * float(np.mean(right)), 1))
+        if task.name == "A" and few:
+            raw = query_vectors(queries, encoder, layout, config, talk)
+            _few(task, queries, raw, means, stored, place, report)
+    rows, _ = top_k(vectors, stored, len(passages), 0, talk)
+    return _judged(task.gold, queries, rows, place)
 
 
-def _judged(gold: Gold, queries: Queries, rows: NDArray[np.uint32], place: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+def _few(
+    task: Task, queries: Queries, vectors: Vectors, means: Means | None, passages: Embeddings, place: Mapping[str, int], report: Report
+) -> None:
+    """R@1 with the questions' means taken from a few random questions of each language."""
+    import numpy as np
+
+    from umr.data.means import SideMeans, centred
+    from umr.mine.search import top_k
+
+    if means is None:
+        return
+    langs, drawn, first = np.array(queries.langs), np.random.default_rng(SEED), means.queries
+    for number in FEW:
+        found = []
+        for _ in range(DRAWS):
+            chosen = [drawn.choice(np.flatnonzero(langs == lang), number, replace=False) for lang in first.langs]
+            table = np.stack([first.table[0], *(vectors[rows].mean(axis=0) for rows in chosen)])
+            moved = centred(vectors, table, SideMeans(table, first.langs).groups(queries.langs), normalise=True)
+            found.append(macro(_judged(task.gold, queries, top_k(moved, passages, 1)[0], place, first_only=True))["R@1"])
+        report.fact(f"A: R@1, means of {number} questions a language", round(float(np.mean(found)), 1))
+
+
+def _judged(
+    gold: Gold, queries: Queries, rows: NDArray[np.uint32], place: Mapping[str, int], first_only: bool = False
+) -> dict[str, dict[str, Any]]:
     import numpy as np
 
     found: dict[str, dict[str, Any]] = {}
@@ -147,15 +184,16 @@ def _judged(gold: Gold, queries: Queries, rows: NDArray[np.uint32], place: Mappi
             continue
         ranks = np.flatnonzero(np.isin(ranking, right)) + 1
         precision = np.arange(1, len(ranks) + 1) / ranks
-        found[name] = {"lang": lang, "R@1": 100.0 * (ranks[0] == 1), "mAP": 100.0 * float(precision.mean())}
+        found[name] = {"lang": lang, "R@1": 100.0 * (1 in ranks), "mAP": 0.0 if first_only else 100.0 * float(precision.mean())}
     return found
 
 
-def _facts(task: Task, means: Means | None, report: Report) -> None:
-    if means is not None:
-        report.fact(
-            f"{task.name}: languages with a mean", f"{len(means.passages.langs)} of passages, {len(means.queries.langs)} of questions"
-        )
+def by_language(found: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    """The mean over the questions of each language, in words."""
+    import numpy as np
+
+    langs = sorted({values["lang"] for values in found.values()})
+    return ", ".join(f"{lang} {np.mean([v[metric] for v in found.values() if v['lang'] == lang]):.1f}" for lang in langs)
 
 
 def macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
