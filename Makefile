@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help demo test lint bench constraints clean distclean
+.PHONY: help demo test lint bench sanitize constraints clean distclean
 .NOTPARALLEL:
 
 help: ## Print the targets
@@ -31,11 +31,15 @@ lint: ## Set up, then check format, lints, types and the extension's stub
 	cargo clippy --locked --all-targets -- -D warnings
 	PYO3_PYTHON="$(CURDIR)/$(PYTHON_BIN)" cargo clippy --locked --all-targets --features python -- -D warnings
 
-bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes; benches/quality.py and benches/labels.py are apart)
+bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes; quality.py, labels.py, centring.py and scale.py are apart)
 	@sh scripts/setup.sh dev
 	@for bench in benches/search.py benches/tokens.py benches/label.py benches/merge.py; do \
 	  echo "==> $$bench" >&2; $(PYTHON_BIN) "$$bench" || exit 1; \
 	done
+
+sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the nightly toolchain)
+	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize cargo +nightly test --locked --lib \
+	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- search:: gemm:: decoder:: shards:: topk::
 
 constraints: ## Renew constraints.txt after an edit of pyproject.toml (UPGRADE=1: newest versions)
 	@sh scripts/setup.sh constraints

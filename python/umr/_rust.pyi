@@ -215,7 +215,7 @@ def search(
     *,
     threads: int = 0,
     counter: Counter | None = None,
-    only: NDArray[np.bool_] | None = None,
+    only: NDArray[np.uint8] | None = None,
     copies: list[str] = [],
     memory: int = 0,
     checkpoint: str | None = None,
@@ -234,10 +234,12 @@ def search(
         k: at least 1.
         threads: 0 for all.
         counter: counts queries.
-        only: [n] which passages are searched; None for all.
-        copies: a path for each shard, as `copy_shards` wrote them; where there is none, rows are quantised again.
+        only: [n] which passages are searched: those that are not 0; None for all.
+        copies: a path for each shard, as `copy_shards` wrote them; where there is none that is whole and of the shard, rows are
+            quantised again.
         memory: bytes of working memory beside queries, results and mapped files; 0 for 1 GiB.
-        checkpoint: a file that is written from time to time, that the same search goes on from, and removed in the end.
+        checkpoint: a file that is written from time to time, that the same search goes on from, and removed in the end; where it
+            cannot be written the search goes on without.
         every: seconds between two checkpoints.
 
     Returns:
@@ -246,7 +248,7 @@ def search(
 
     Raises:
         ScoreError: a value or a score is not finite; names the row.
-        StorageError: a file is not as long as its rows of d values; a copy is truncated.
+        StorageError: a file is not as long as its rows of d values.
     """
 
 def copy_shards(
@@ -269,7 +271,7 @@ def copy_shards(
 
     Raises:
         ScoreError: a value is not finite; names the row.
-        StorageError: a file cannot be written, or a shard is not as long as its rows.
+        StorageError: a file cannot be written, a shard is not as long as its rows, or it changed meanwhile.
     """
 
 def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

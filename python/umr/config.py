@@ -74,9 +74,9 @@ class MineConfig:
     store: StoredPrecision = setting("f32", "Embeddings on disk: f32, or f16 for half of the size.")
     batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.")
     shard_rows: int = setting(262144, "Passages in one shard of embeddings, the unit of restart.")
-    threads: int = setting(0, "Threads of the search; 0 takes all. The result does not depend on it.")
+    threads: int = setting(0, "Threads of the search; 0 takes all. The exact result does not depend on it.")
     memory: str | None = setting(
-        None, "Working memory of the search with its queries and results, such as 8GB; not mapped files. (default: 1 GiB beside them)"
+        None, "Memory of the exact search with its queries and results (on a GPU: its own), such as 8GB. (default: 1 GiB beside them)"
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
     index: Index = setting(

@@ -36,18 +36,20 @@ impl Deref for Bytes {
 
 /// Maps a file for reading; a missing file or a folder is the user's error and says so.
 pub fn map(path: &Path) -> Result<Bytes> {
+    map_stamped(path).map(|(bytes, _)| bytes)
+}
+
+/// Maps a file for reading, with the stamp of what was mapped.
+pub fn map_stamped(path: &Path) -> Result<(Bytes, Stamp)> {
     let file = open(path)?;
-    let size = file
-        .metadata()
-        .map_err(|source| Error::io(path, source))?
-        .len();
-    if size == 0 {
-        return Ok(Bytes::Owned(Vec::new()));
+    let stamp = Stamp::of_file(&file, path)?;
+    if stamp.size == 0 {
+        return Ok((Bytes::Owned(Vec::new()), stamp));
     }
-    // SAFETY: the mapping is read-only and private to this process. Changing or truncating the file while it is
-    // mapped is outside the contract of every reader here, as the documentation of the file formats states.
+    // SAFETY: the mapping is read-only. Changing or truncating the file while it is mapped is outside the contract of
+    // every reader here, as the documentation of the file formats states.
     let mapped = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
-    Ok(Bytes::Mapped(mapped))
+    Ok((Bytes::Mapped(mapped), stamp))
 }
 
 /// Asks the system to read a part of a mapped file, which is needed soon. A wish: nothing depends on it.
@@ -95,9 +97,11 @@ pub struct Stamp {
 impl Stamp {
     /// Reads the stamp of the file at `path`.
     pub fn of(path: &Path) -> Result<Self> {
-        let meta = open(path)?
-            .metadata()
-            .map_err(|source| Error::io(path, source))?;
+        Self::of_file(&open(path)?, path)
+    }
+
+    fn of_file(file: &File, path: &Path) -> Result<Self> {
+        let meta = file.metadata().map_err(|source| Error::io(path, source))?;
         let time = meta.modified().map_err(|source| Error::io(path, source))?;
         let age = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
@@ -128,8 +132,7 @@ impl Staged {
             .to_string_lossy()
             .into_owned();
         sweep(folder, &name);
-        let beside = folder.join(format!("{name}.{}.partial", std::process::id()));
-        let file = File::create(&beside).map_err(|source| Error::io(&beside, source))?;
+        let (beside, file) = create_beside(folder, &name)?;
         let writer = Some(BufWriter::with_capacity(1 << 20, file));
         Ok(Self {
             place: place.to_path_buf(),
@@ -188,9 +191,27 @@ pub struct Written {
     pub blake3: String,
 }
 
+/// A new file that nobody else writes: not another thread, nor a process of the same number on another machine.
+fn create_beside(folder: &Path, name: &str) -> Result<(PathBuf, File)> {
+    for number in 0u32.. {
+        let beside = folder.join(format!("{name}.{}-{number}.partial", std::process::id()));
+        match File::options().write(true).create_new(true).open(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(Error::io(&beside, source)),
+        }
+    }
+    Err(Error::Internal {
+        message: format!("no name is free beside {name}"),
+    })
+}
+
 /// Makes a rename durable where the system allows folders to be synchronised; elsewhere it is a no-op.
 fn sync_folder(place: &Path) {
-    if let Some(Ok(folder)) = place.parent().map(File::open) {
+    let named = place
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Ok(folder) = File::open(named.unwrap_or(Path::new("."))) {
         let _ = folder.sync_all();
     }
 }

@@ -6,7 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
-use crate::files::{self, Bytes};
+use crate::files::{self, Bytes, Stamp};
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ struct Part {
     rows: usize,
     /// Number of the first row among all shards.
     base: usize,
+    /// Of what is mapped.
+    stamp: Stamp,
 }
 
 /// A run of rows inside one shard.
@@ -85,7 +87,7 @@ impl Shards {
         let mut parts = Vec::with_capacity(specs.len());
         let mut base = 0usize;
         for spec in specs {
-            let bytes = files::map(&spec.path)?;
+            let (bytes, stamp) = files::map_stamped(&spec.path)?;
             check_size(spec, bytes.len(), dtype, dimensions)?;
             let (path, offset, rows) = (spec.path.clone(), spec.offset, spec.rows);
             parts.push(Part {
@@ -94,6 +96,7 @@ impl Shards {
                 offset,
                 rows,
                 base,
+                stamp,
             });
             base += rows;
         }
@@ -151,6 +154,11 @@ impl Shards {
     /// Path and rows of a shard.
     pub fn shard(&self, part: usize) -> (&Path, usize) {
         (&self.parts[part].path, self.parts[part].rows)
+    }
+
+    /// Size and time of a shard's file when it was mapped.
+    pub fn stamp(&self, part: usize) -> Stamp {
+        self.parts[part].stamp
     }
 
     /// The stored bytes of row `at` of a shard.

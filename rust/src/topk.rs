@@ -129,8 +129,9 @@ impl Ranked {
     pub fn from_lists(lists: Vec<Vec<(f32, u32)>>) -> Self {
         let width = lists.iter().map(Vec::len).max().unwrap_or(0);
         let mut ranked = Self {
+            rows: Vec::with_capacity(lists.len() * width),
+            scores: Vec::with_capacity(lists.len() * width),
             width,
-            ..Self::default()
         };
         for list in lists {
             let missing = width - list.len();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,12 @@ from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
-from umr.errors import InputError, StorageError
+from umr.errors import InputError, StorageError, UsageError
 from umr.progress import Reporter, Silent, follow
 
-FEW = 24  # queries that are cheaper scored exactly than screened, where there is no copy in 8 bits yet
+FEW = 24  # queries that are cheaper scored exactly than screened, where there is no copy in 8 bits yet (as in rust/src/search/group.rs)
+SPARE = 1 << 30  # bytes of the disk that copies leave alone
+LEAST = 1 << 24  # bytes of working memory: less would make many passes over all passages
 EVERY = 30.0  # seconds between two checkpoints
 
 
@@ -46,39 +50,61 @@ def top_k(
 
     Raises:
         InputError: k is larger than the corpus.
+        UsageError: `memory` does not hold the queries and their results.
         ScoreError: a vector is not finite.
+        StorageError: a shard is not as long as its rows.
     """
     from umr._rust import search
 
     if k > passages.rows:
         raise InputError(f"top-k is {k}, but there are only {passages.rows} passages", f"use --top-k {passages.rows} or less")
     reporter = reporter or Silent()
+    room = 0 if memory is None else _room(memory, queries.nbytes + len(queries) * k * 8)
     copies = _copies(queries, passages, threads, reporter)
-    given = queries.nbytes + len(queries) * k * 8
-    room = 0 if memory is None else max(1, memory - given)
     with follow(reporter, "searching", len(queries), "queries") as counter:
         found = search(
-            queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter, only=only,
+            queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter,
+            only=None if only is None else np.ascontiguousarray(only).view(np.uint8),
             copies=copies, memory=room, checkpoint=None if checkpoint is None else str(checkpoint), every=EVERY,
         )  # fmt: skip
     return _as_wide(*found, k)
 
 
 def _copies(queries: NDArray[np.float32], passages: Embeddings, threads: int, reporter: Reporter) -> list[str]:
-    """The copies in 8 bits, made where they are missing; none where making them is not worth it or not possible."""
+    """Where the copies in 8 bits stand, made where they are missing; a shard without one is quantised while it is searched."""
     from umr._rust import copy_shards
 
     places = [passages.copy(shard) for shard in range(passages.shards)]
     paths = [str(place) for place in places]
     if len(queries) < FEW:
         return paths if all(place.exists() for place in places) else []
+    missing = sum(not place.exists() for place in places) * passages.shard_rows
+    needed, free = missing * (passages.dimensions + 20), shutil.disk_usage(passages.folder).free
+    if missing and free < needed + SPARE:
+        reporter.warn(
+            f"no copies in 8 bits: the disk has {free / 1e9:.1f} GB free, they take {needed / 1e9:.1f}; searching quantises each time"
+        )
+        return paths
     try:
         with follow(reporter, "quantising passages", passages.rows, "passages") as counter:
             copy_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
     except StorageError as error:
-        reporter.warn(f"no copy in 8 bits is kept, so that every search quantises again: {error.message}")
-        return []
+        reporter.warn(f"not all copies in 8 bits are kept, so that every search quantises again: {error.message}")
     return paths
+
+
+def _room(memory: int, given: int) -> int:
+    """Bytes that are left beside queries and results.
+
+    Raises:
+        UsageError: too few.
+    """
+    if memory < given + LEAST:
+        raise UsageError(
+            f"memory is {memory / 1e9:.2f} GB, but the queries and their results alone take {given / 1e9:.2f} GB",
+            f"use --memory {math.ceil((given + LEAST) / 1e6)}MB or more",
+        )
+    return memory - given
 
 
 def _as_wide(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

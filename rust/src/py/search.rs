@@ -43,7 +43,7 @@ pub fn search<'py>(
         rows,
         dimensions,
     };
-    let only = only.map(|only| borrow::<bool, Ix1>(only, "only", "[n]"));
+    let only = only.map(|only| borrow::<u8, Ix1>(only, "only", "[n]"));
     let only = only.transpose()?;
     let options = core::Options {
         k,

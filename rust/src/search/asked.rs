@@ -7,8 +7,12 @@ use super::panel::words;
 const LINE: usize = 16;
 /// Codes of zero, moved up by 128.
 const MIDDLE: u32 = 0x8080_8080;
-/// Sums of more products of two codes could leave an i32.
+/// Sums of more products of two codes could leave an i32, and the norm of what codes leave out that of the codes.
 const WIDEST: usize = 60_000;
+/// Far below any score that matters and far above what f32 loses below its smallest normal number.
+const TINY: f32 = 1e-30;
+/// What rounding a score to f32 can move it, four times over.
+const SCORE: f64 = 4.0 * ROUNDING;
 /// Widens what rounding in f64 can have moved in a sum of up to [`WIDEST`] products.
 const EXACT: f64 = 1e-9;
 
@@ -129,7 +133,7 @@ impl Bound {
         if self.unit == 0.0 || floor == f64::NEG_INFINITY || !fits {
             return f32::NEG_INFINITY;
         }
-        let least = floor - floor.abs() * 4.0 * ROUNDING - mean - EXACT * reach;
-        ((least / self.unit) as f32).next_down() - 1e-30
+        let least = floor - floor.abs() * SCORE - mean - EXACT * reach;
+        ((least / self.unit) as f32).next_down() - TINY
     }
 }

@@ -15,14 +15,18 @@ use crate::shards::Shards;
 
 /// Passages that a worker takes at a time.
 pub(crate) const BATCH: usize = 8 * PANEL;
+/// Groups of pairs that are scored between two looks at whether to stop: well below a millisecond.
+const POLL: usize = 1024;
 /// Bytes of codes of queries that are used with all panels of a batch before the next ones come.
 const BLOCK_BYTES: usize = 384 << 10;
 
 /// A shard that is being searched.
 pub(crate) struct Shard {
+    /// Its number.
     pub part: usize,
     /// Number of its first row among all.
     pub base: usize,
+    /// Its copy in 8 bits, where there is one.
     pub copied: Option<Copied>,
     /// What is subtracted from its rows; empty where rows are not screened.
     pub mean: Vec<f32>,
@@ -59,11 +63,12 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(shard: &Shard, from: usize, rows: usize, only: &[bool]) -> Self {
+    /// `rows` rows from `from` on; `only` marks what is searched among all passages.
+    pub(crate) fn new(shard: &Shard, from: usize, rows: usize, only: &[u8]) -> Self {
         let open = std::array::from_fn(|panel| {
             let bit = |column: &usize| {
                 let row = panel * PANEL + column;
-                row < rows && (only.is_empty() || only[shard.base + from + row])
+                row < rows && (only.is_empty() || only[shard.base + from + row] != 0)
             };
             (0..PANEL).filter(bit).fold(0, |bits, at| bits | 1 << at)
         });
@@ -91,6 +96,7 @@ pub(crate) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
+    /// A worker on a shard.
     pub(crate) fn new(group: &'a Group<'a>, shard: &'a Shard, best: &'a Best) -> Self {
         Self {
             isa: group.options.isa.unwrap_or_else(|| isa(Kind::Int8)),
@@ -171,7 +177,7 @@ impl<'a> Worker<'a> {
     fn score(&mut self, batch: &Batch, progress: &Progress) -> Result<()> {
         let survivors = std::mem::take(&mut self.survivors);
         for (at, some) in survivors.chunks(PAIRS).enumerate() {
-            if at % 1024 == 0 {
+            if at % POLL == 0 {
                 progress.poll()?;
             }
             some.iter()
@@ -211,11 +217,13 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// At least the norm of every vector of some panels, its mean subtracted.
+/// At least the norm of every vector of some panels, its mean subtracted; those that nothing is known about pass every test by
+/// their own residual, whatever the limit.
 fn longest(panels: &[u32], dimensions: usize) -> f64 {
     let of = |panel: Panel<'_>| {
         let sums = panel.norms().into_iter().zip(panel.residuals());
         sums.map(|(norm, residual)| f64::from(norm) + f64::from(residual))
+            .filter(|sum| sum.is_finite())
             .fold(0.0, f64::max)
     };
     let panels = panels.chunks_exact(size(dimensions)).map(Panel::of);

@@ -13,10 +13,12 @@ pub(crate) struct Best {
 }
 
 impl Best {
+    /// Empty heaps for the `k` best of each query.
     pub(crate) fn new(queries: usize, k: usize) -> Self {
         Self::from_heaps((0..queries).map(|_| TopK::new(k)).collect())
     }
 
+    /// Heaps that hold something already.
     pub(crate) fn from_heaps(heaps: Vec<TopK>) -> Self {
         let floor = |heap: &TopK| AtomicU32::new(heap.worst().to_bits());
         Self {

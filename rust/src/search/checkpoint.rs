@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::batch::BATCH;
 use super::best::Best;
 use super::group::Lists;
 use super::{Options, Queries};
 use crate::error::Result;
-use crate::files::{Staged, Stamp};
+use crate::files::Staged;
 use crate::shards::Shards;
 use crate::topk::{TopK, goodness};
 
 const MAGIC: &[u8; 8] = b"umr-find";
+/// Raised with every change of what the state means.
+const VERSION: usize = 1;
 /// Bytes before the lists: magic, key, finished queries, queries of the open group, rows that these have met.
 const HEAD: usize = 8 + 32 + 3 * 8;
 
@@ -38,18 +41,14 @@ struct Found {
 
 impl Checkpoint {
     /// Reads what an earlier run of the same search left; anything else is not used.
-    pub(crate) fn begin(
-        queries: Queries<'_>,
-        shards: &Shards,
-        options: &Options<'_>,
-    ) -> Result<Self> {
+    pub(crate) fn begin(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Self {
         let Some(path) = options.checkpoint else {
-            return Ok(Self {
+            return Self {
                 place: None,
                 found: None,
-            });
+            };
         };
-        let key = key(queries, shards, options)?;
+        let key = key(queries, shards, options);
         let found = std::fs::read(path)
             .ok()
             .and_then(|bytes| read(&bytes, &key));
@@ -59,10 +58,10 @@ impl Checkpoint {
             every: Duration::try_from_secs_f64(options.every).unwrap_or(Duration::MAX),
             last: Instant::now(),
         };
-        Ok(Self {
+        Self {
             place: Some(place),
             found,
-        })
+        }
     }
 
     /// The heaps of the group of `count` queries behind `before` others, and the rows that they have met.
@@ -72,7 +71,7 @@ impl Checkpoint {
         count: usize,
         k: usize,
     ) -> (Option<Vec<TopK>>, usize) {
-        let Some(found) = &self.found else {
+        let Some(found) = &mut self.found else {
             return (None, 0);
         };
         let finished = before + count <= found.finished;
@@ -81,23 +80,27 @@ impl Checkpoint {
         if !finished && !open {
             return (None, 0);
         }
-        let kept = found.kept[before..before + count].iter();
-        let heaps = kept.map(|entries| TopK::from_entries(k, entries.iter().copied()));
+        let kept = found.kept[before..before + count]
+            .iter_mut()
+            .map(std::mem::take);
+        let heaps = kept.map(|entries| TopK::from_entries(k, entries.into_iter()));
         let rows = if finished { usize::MAX } else { found.rows };
         (Some(heaps.collect()), rows)
     }
 
-    /// Keeps the lists of finished queries and the open group's heaps, which have met the first `rows` passages.
-    pub(crate) fn save(&mut self, before: &Lists, best: &Best, rows: usize) -> Result<()> {
+    /// Keeps the lists of finished queries and the open group's heaps, which have met the first `rows` passages. Where the
+    /// state cannot be written the search goes on without.
+    pub(crate) fn save(&mut self, before: &Lists, best: &Best, rows: usize) {
         let Some(place) = &mut self.place else {
-            return Ok(());
+            return;
         };
         if place.last.elapsed() < place.every {
-            return Ok(());
+            return;
         }
-        write(place, before, best, rows)?;
-        place.last = Instant::now();
-        Ok(())
+        match write(place, before, best, rows) {
+            Ok(()) => place.last = Instant::now(),
+            Err(_) => self.place = None,
+        }
     }
 
     /// The search is over.
@@ -110,12 +113,14 @@ impl Checkpoint {
 }
 
 /// What decides the result.
-fn key(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Result<[u8; 32]> {
+fn key(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut number = |value: u64| {
         hasher.update(&value.to_le_bytes());
     };
     [
+        VERSION,
+        BATCH,
         queries.rows,
         queries.dimensions,
         options.k,
@@ -124,14 +129,13 @@ fn key(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Result<[
     .into_iter()
     .for_each(|value| number(value as u64));
     for part in 0..shards.count() {
-        let (path, rows) = shards.shard(part);
-        let stamp = Stamp::of(path)?;
+        let (_, rows) = shards.shard(part);
+        let stamp = shards.stamp(part);
         [rows as u64, stamp.size, stamp.mtime_ns]
             .into_iter()
             .for_each(&mut number);
     }
-    let only: Vec<u8> = options.only.iter().map(|open| u8::from(*open)).collect();
-    hasher.update(&only);
+    hasher.update(options.only);
     for values in queries.values.chunks(1 << 14) {
         let bytes: Vec<u8> = values
             .iter()
@@ -139,7 +143,7 @@ fn key(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Result<[
             .collect();
         hasher.update(&bytes);
     }
-    Ok(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
 fn write(place: &Place, before: &Lists, best: &Best, rows: usize) -> Result<()> {

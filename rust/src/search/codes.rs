@@ -7,6 +7,8 @@ const LINE: usize = 16;
 /// Units outside of this range could underflow or overflow in f32: such a vector is not screened.
 const LEAST: f32 = 1.0 / (1u64 << 40) as f32;
 const MOST: f32 = (1u64 << 40) as f32;
+/// What subtracting the mean and the codes in f32 can lose, by the norm of the codes (docs/search.md).
+const SUBTRACTED: f64 = 8.0 * ROUNDING;
 /// Half of the distance from 1 to the next f32.
 pub(crate) const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
@@ -107,8 +109,8 @@ impl Sums {
         let squares: i64 = self.squares.iter().map(|sum| i64::from(*sum)).sum();
         let norm = f64::from(unit) * (squares as f64).sqrt() * (1.0 + ROUNDING);
         let differences: f64 = self.differences.iter().map(|sum| f64::from(*sum)).sum();
-        let slack = 1.0 + (dimensions as f64 + 16.0) * ROUNDING;
-        let residual = differences.sqrt() * slack + norm * 8.0 * ROUNDING;
+        let slack = 1.0 + (dimensions as f64 + LINE as f64) * ROUNDING; // of sums of squares in f32
+        let residual = differences.sqrt() * slack + norm * SUBTRACTED;
         Side {
             unit,
             total: self.codes.iter().sum(),

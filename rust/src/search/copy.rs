@@ -14,14 +14,16 @@ use crate::progress::Progress;
 use crate::shards::Shards;
 
 const MAGIC: &[u8; 8] = b"umr-int8";
+/// Raised with every change of what a copy holds: of `codes.rs`, `panel.rs` and `mean.rs`.
 const VERSION: u32 = 1;
-/// Bytes of the header: magic, version, dimensions, rows, size and time of the shard, CRC-32 of all that.
+/// Bytes of the header: magic, version, dimensions, rows, size and time of the shard, CRC-32 of all that and of the mean.
 const HEAD: usize = 48;
+/// Of these, those before the CRC.
+const NAMED: usize = 40;
 /// Panels start at a multiple of it.
 const LINE: usize = 64;
 /// Panels that a worker packs at a time.
 const TASK: usize = 64;
-const HINT: &str = "remove this file: it is made again from the shard";
 
 /// An open copy: its panels are mapped.
 pub(crate) struct Copied {
@@ -32,30 +34,30 @@ pub(crate) struct Copied {
 }
 
 impl Copied {
-    /// Opens the copy of a shard; `None` where there is none, or one of another shard.
-    pub(crate) fn open(path: &Path, shards: &Shards, part: usize) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
+    /// Opens the copy of a shard; `None` where there is none that can be read whole, or one of another shard.
+    pub(crate) fn open(path: &Path, shards: &Shards, part: usize) -> Option<Self> {
+        if cfg!(target_endian = "big") {
+            return None; // panels are read as they lie on the disk
         }
-        let file = open(path)?;
+        let file = open(path).ok()?;
         // SAFETY: the mapping is read-only. Changing the file while it is mapped is outside the contract of every reader
         // here; it is only ever replaced as a whole, by renaming.
-        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
-        if map.get(..HEAD) != Some(&header(shards, part)?[..]) {
-            return Ok(None);
-        }
+        let map = unsafe { Mmap::map(&file) }.ok()?;
         let dimensions = shards.dimensions();
         let panels = shards.shard(part).1.div_ceil(PANEL);
         if map.len() != start(dimensions) + 4 * panels * size(dimensions) {
-            return Err(Error::storage(path, "the file is truncated", HINT));
+            return None;
         }
         let values = map[HEAD..HEAD + 4 * dimensions].as_chunks::<4>().0;
-        let mean = values.iter().map(|word| f32::from_le_bytes(*word));
-        Ok(Some(Self {
-            mean: mean.collect(),
+        let mean: Vec<f32> = values
+            .iter()
+            .map(|word| f32::from_le_bytes(*word))
+            .collect();
+        (map[..HEAD] == header(shards, part, &mean)).then_some(Self {
+            mean,
             map,
             dimensions,
-        }))
+        })
     }
 
     /// Some panels.
@@ -91,19 +93,22 @@ fn start(dimensions: usize) -> usize {
     (HEAD + 4 * dimensions).next_multiple_of(LINE)
 }
 
-fn header(shards: &Shards, part: usize) -> Result<[u8; HEAD]> {
-    let (path, rows) = shards.shard(part);
-    let stamp = Stamp::of(path)?;
+fn header(shards: &Shards, part: usize, mean: &[f32]) -> [u8; HEAD] {
+    let (_, rows) = shards.shard(part);
+    let stamp = shards.stamp(part);
     let mut head = [0u8; HEAD];
     head[..8].copy_from_slice(MAGIC);
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
     head[12..16].copy_from_slice(&(shards.dimensions() as u32).to_le_bytes());
     head[16..24].copy_from_slice(&(rows as u64).to_le_bytes());
     head[24..32].copy_from_slice(&stamp.size.to_le_bytes());
-    head[32..40].copy_from_slice(&stamp.mtime_ns.to_le_bytes());
-    let crc = crc32fast::hash(&head[..40]);
-    head[40..44].copy_from_slice(&crc.to_le_bytes());
-    Ok(head)
+    head[32..NAMED].copy_from_slice(&stamp.mtime_ns.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&head[..NAMED]);
+    mean.iter()
+        .for_each(|value| crc.update(&value.to_le_bytes()));
+    head[NAMED..NAMED + 4].copy_from_slice(&crc.finalize().to_le_bytes());
+    head
 }
 
 /// Makes the copies that are missing or belong to other shards; what is there is kept. Counts rows.
@@ -115,7 +120,7 @@ pub fn copy(shards: &Shards, paths: &[PathBuf], threads: usize, progress: &Progr
     super::on_threads(threads, || {
         for (part, path) in paths.iter().enumerate() {
             let (_, rows) = shards.shard(part);
-            if Copied::open(path, shards, part)?.is_some() {
+            if Copied::open(path, shards, part).is_some() {
                 progress.add(rows);
             } else {
                 write(shards, part, path, progress)?;
@@ -129,7 +134,7 @@ fn write(shards: &Shards, part: usize, path: &Path, progress: &Progress) -> Resu
     let (_, rows) = shards.shard(part);
     let (dimensions, mean) = (shards.dimensions(), mean(shards, part)?);
     let mut staged = Staged::create(path)?;
-    let mut head = header(shards, part)?.to_vec();
+    let mut head = header(shards, part, &mean).to_vec();
     mean.iter()
         .for_each(|value| head.extend(value.to_le_bytes()));
     head.resize(start(dimensions), 0);
@@ -155,6 +160,14 @@ fn write(shards: &Shards, part: usize, path: &Path, progress: &Progress) -> Resu
         }
         shards.release(part, from, count);
         progress.add(count);
+    }
+    let (shard, _) = shards.shard(part);
+    if Stamp::of(shard)? != shards.stamp(part) {
+        return Err(Error::storage(
+            shard,
+            "the shard changed while it was copied",
+            "run it again",
+        ));
     }
     staged.commit().map(|_| ())
 }

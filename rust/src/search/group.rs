@@ -13,12 +13,15 @@ use super::copy::Copied;
 use super::mean::mean;
 use super::{Meter, Options};
 use crate::dot::wide;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gemm::PANEL;
 use crate::shards::Shards;
 
-/// Products of numbers that one thread takes between two meetings of all threads: about a quarter of a second.
-const PRODUCTS: usize = 1 << 36;
+/// Products of numbers that one thread takes between two meetings of all threads: a quarter of a second with AVX-512, ten times that with AVX2.
+/// Tests meet after each batch.
+const PRODUCTS: usize = if cfg!(test) { 1 } else { 1 << 36 };
+/// Rows of a segment at most: the memory of a segment is given back at its end.
+const LONGEST: usize = 1 << 22;
 /// Fewer queries than this are scored exactly at once where there is no copy: quantising a passage costs more.
 const FEW: usize = 24;
 
@@ -27,14 +30,18 @@ pub(crate) type Lists = Vec<Vec<(f32, u32)>>;
 
 /// Some of the queries.
 pub(crate) struct Group<'a> {
+    /// The queries.
     pub(crate) asked: Asked<'a>,
     /// Number of the first query among all.
     pub(crate) base: usize,
+    /// The passages.
     pub(crate) shards: &'a Shards,
+    /// How to search.
     pub(crate) options: &'a Options<'a>,
 }
 
 impl<'a> Group<'a> {
+    /// Quantises the queries `values`, the first of which has the number `base`.
     pub(crate) fn new(
         values: &'a [f32],
         dimensions: usize,
@@ -91,7 +98,7 @@ impl<'a> Group<'a> {
             shard.expect(next.start, next.len());
             self.segment_of(&shard, start..end, best, meter)?;
             shard.release(self.shards, start, end - start);
-            checkpoint.save(before, best, base + end)?;
+            checkpoint.save(before, best, base + end);
         }
         Ok(())
     }
@@ -100,12 +107,12 @@ impl<'a> Group<'a> {
     fn segment(&self) -> usize {
         let row = self.asked.len() * self.asked.dimensions;
         let rows = PRODUCTS / row.max(1) * rayon::current_num_threads();
-        rows.clamp(BATCH, 1 << 22).next_multiple_of(BATCH)
+        rows.clamp(BATCH, LONGEST).next_multiple_of(BATCH)
     }
 
     fn open(&self, part: usize) -> Result<Shard> {
         let copied = match self.options.copies.get(part) {
-            Some(path) => Copied::open(path, self.shards, part)?,
+            Some(path) => Copied::open(path, self.shards, part),
             None => None,
         };
         let mean = match &copied {
@@ -149,7 +156,9 @@ impl<'a> Group<'a> {
                     }
                     let count = BATCH.min(rows.end - from);
                     let batch = Batch::new(shard, from, count, self.options.only);
-                    worker.run(&batch, meter.progress)?;
+                    // After an error the others need not finish the segment.
+                    let stop = |_: &Error| next.store(rows.end, Ordering::Relaxed);
+                    worker.run(&batch, meter.progress).inspect_err(stop)?;
                     meter.add(count * self.asked.len());
                 }
             })

@@ -5,6 +5,8 @@ use crate::shards::Shards;
 
 /// Rows that are looked at, evenly over the shard.
 const SAMPLE: usize = 4096;
+/// Rows of larger values are not screened anyway, and would leave f32 when a mean of their size is subtracted.
+const LARGEST: f32 = 1e18;
 
 /// The mean [d] of some rows of a shard; zero where it would not be finite.
 pub(crate) fn mean(shards: &Shards, part: usize) -> Result<Vec<f32>> {
@@ -18,8 +20,7 @@ pub(crate) fn mean(shards: &Shards, part: usize) -> Result<Vec<f32>> {
         pairs.for_each(|(sum, value)| *sum += f64::from(*value));
     }
     let mean = sums.iter().map(|sum| (sum / count.max(1) as f64) as f32);
-    // A row of the size of f32 itself is not screened: without a mean it is at least read without overflow.
     let mean: Vec<f32> = mean.collect();
-    let fits = mean.iter().all(|value| value.abs() < 1e18);
+    let fits = mean.iter().all(|value| value.abs() < LARGEST);
     Ok(if fits { mean } else { vec![0.0; mean.len()] })
 }

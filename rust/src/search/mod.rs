@@ -32,8 +32,8 @@ use checkpoint::Checkpoint;
 
 /// Working memory when nothing else is said.
 const MEMORY: usize = 1 << 30;
-/// Queries that are searched at once at the least, however little memory there is.
-const LEAST: usize = 64;
+/// Less working memory is not kept to: every group of queries goes through all passages.
+const LEAST: usize = 16 << 10;
 
 /// Queries [rows, dimensions] in memory.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,8 @@ pub struct Options<'a> {
     pub k: usize,
     /// Threads; 0 takes all.
     pub threads: usize,
-    /// [n] which passages are searched; empty: all.
-    pub only: &'a [bool],
+    /// [n] which passages are searched: those that are not 0; empty: all.
+    pub only: &'a [u8],
     /// The copy of each shard in 8 bits; empty: passages are quantised while searching.
     pub copies: &'a [PathBuf],
     /// Bytes of working memory, apart from queries, results and mapped files; 0: a gibibyte.
@@ -103,6 +103,13 @@ fn check(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Result
     }
     if !options.copies.is_empty() {
         check_paths(shards, options.copies)?;
+    }
+    let (given, wanted) = (queries.dimensions, shards.dimensions());
+    if given != wanted || queries.values.len() != queries.rows * given {
+        let (values, rows) = (queries.values.len(), queries.rows);
+        return Err(Error::shape(format!(
+            "queries: {values} values for {rows} rows of {wanted} dimensions"
+        )));
     }
     check_queries(queries)
 }
@@ -157,9 +164,10 @@ fn all_groups(
     } else {
         options.memory
     };
-    let a_query = Best::bytes(options.k) + Asked::bytes(queries.dimensions) + 16;
-    let size = (memory / a_query).max(LEAST);
-    let mut checkpoint = Checkpoint::begin(queries, shards, options)?;
+    // With its limit, and its inner product with the mean.
+    let a_query = Best::bytes(options.k) + Asked::bytes(queries.dimensions) + 12;
+    let size = (memory.max(LEAST) / a_query).clamp(1, queries.rows);
+    let mut checkpoint = Checkpoint::begin(queries, shards, options);
     let meter = Meter::new(progress, shards.rows());
     let mut lists = Vec::with_capacity(queries.rows);
     for (at, values) in queries.values.chunks(size * queries.dimensions).enumerate() {

@@ -72,6 +72,7 @@ pub(crate) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
+    /// Room for one row.
     pub(crate) fn new(shards: &'a Shards) -> Self {
         Self {
             shards,
@@ -127,7 +128,7 @@ fn place(panel: &mut [u32], column: usize, bytes: &[u8], side: Side) {
 }
 
 fn put(sides: &mut [u32], column: usize, side: Side) {
-    let start = -128 * side.total; // queries' codes are moved up by 128
+    let start = side.total.wrapping_mul(-128); // queries' codes are moved up by 128
     let values = [
         side.unit.to_bits(),
         start.cast_unsigned(),

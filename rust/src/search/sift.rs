@@ -15,6 +15,7 @@ pub(crate) type Pair = (u32, u32);
 
 /// Some queries and some panels.
 pub(crate) struct Sift<'a> {
+    /// All queries.
     pub asked: &'a Asked<'a>,
     /// Which of the queries.
     pub queries: Range<usize>,
@@ -28,6 +29,10 @@ pub(crate) struct Sift<'a> {
 
 /// Appends the pairs whose upper bound reaches the limit.
 pub(crate) fn sift(isa: Isa, job: &Sift<'_>, survivors: &mut Vec<Pair>) {
+    assert!(
+        isa.runs(Kind::Int8),
+        "instructions that this processor lacks"
+    );
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller passes instructions that `Isa::runs` found.
@@ -53,6 +58,7 @@ fn middle(job: &Sift<'_>, survivors: &mut Vec<Pair>) {
 
 /// A panel in the registers of an instruction set.
 pub(crate) trait Test {
+    /// Loads what stands behind the codes.
     fn new(panel: &Panel<'_>) -> Self;
 
     /// A bit for each column whose upper bound reaches the limit, or is no number.

@@ -177,11 +177,11 @@ fn expected(
     passages: &[f32],
     d: usize,
     k: usize,
-    only: &[bool],
+    only: &[u8],
 ) -> Vec<Vec<(u32, u32)>> {
     let rows = passages.len() / d;
     let all = by_sorting(queries, passages, d, rows);
-    let open = |(_, row): &&(f32, u32)| only.is_empty() || only[*row as usize];
+    let open = |(_, row): &&(f32, u32)| only.is_empty() || only[*row as usize] != 0;
     let list = |list: &[(f32, u32)]| {
         let kept = list.iter().filter(open).take(k);
         kept.map(|(score, row)| (score.to_bits(), *row)).collect()

@@ -13,6 +13,7 @@ const LANES: usize = 8;
 /// Vectors of a panel.
 const COUNT: usize = PANEL / LANES;
 
+/// A panel's numbers in AVX2 registers.
 pub(crate) struct Test {
     units: [__m256; COUNT],
     starts: [__m256i; COUNT],

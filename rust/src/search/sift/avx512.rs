@@ -13,6 +13,7 @@ const LANES: usize = 16;
 /// Vectors of a panel.
 const COUNT: usize = PANEL / LANES;
 
+/// A panel's numbers in AVX-512 registers.
 pub(crate) struct Test {
     units: [__m512; COUNT],
     starts: [__m512i; COUNT],

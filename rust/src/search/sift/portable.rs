@@ -4,6 +4,7 @@ use super::Bound;
 use crate::gemm::PANEL;
 use crate::search::panel::Panel;
 
+/// A panel's numbers in plain Rust.
 pub(crate) struct Test {
     units: [f32; PANEL],
     starts: [i32; PANEL],

@@ -6,26 +6,36 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_search_that_was_stopped_goes_on(stops in prop::collection::vec(0u64..90, 1..4), k in 1usize..9) {
-        let (d, count, parts) = (6, 70, 8);
-        let (passages, queries) = (hard(5, 40 * parts, d, 0.5, 0), hard(6, count, d, 0.5, 0));
+    fn a_search_that_was_stopped_goes_on(
+        stops in prop::collection::vec((0u64..200, 1usize..4), 1..4), k in 1usize..9, small in any::<bool>(),
+    ) {
+        let (d, count, parts, rows) = (6, 170, 3, 600);
+        let (passages, queries) = (hard(5, rows * parts, d, 0.5, 0), hard(6, count, d, 0.5, 0));
         let folder = tempfile::tempdir().unwrap();
         let write = |part: usize| {
-            let rows = &passages[part * 40 * d..(part + 1) * 40 * d];
+            let values = &passages[part * rows * d..(part + 1) * rows * d];
             let path = folder.path().join(format!("{part}"));
-            std::fs::write(&path, rows.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>()).unwrap();
-            ShardSpec { path, offset: 0, rows: 40 }
+            std::fs::write(&path, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+            ShardSpec { path, offset: 0, rows }
         };
         let opened = Shards::open(&(0..parts).map(write).collect::<Vec<_>>(), Dtype::F32, d).unwrap();
         let asked = Queries { values: &queries, rows: count, dimensions: d };
         let place = folder.path().join("state");
-        let options = Options { k, threads: 1, checkpoint: Some(&place), memory: 1, ..Options::default() };
-        for stop in stops {
+        let options = Options { k, threads: 1, checkpoint: Some(&place), memory: usize::from(small), ..Options::default() };
+        let mut state = None;
+        for (stop, threads) in stops {
             let progress = Progress::stopping_at(stop);
-            match search(asked, &opened, &options, &progress) {
-                Err(Error::Interrupted) => prop_assert!(place.exists() || stop < 9),
+            match search(asked, &opened, &Options { threads, ..options }, &progress) {
+                Err(Error::Interrupted) => state = std::fs::read(&place).ok(),
                 other => prop_assert!(other.is_ok()),
             }
+        }
+        if let Some(state) = state {
+            std::fs::write(&place, state).unwrap();
+            // What is done already is counted before anything is searched.
+            let progress = Progress::stopping_at(0);
+            prop_assert!(matches!(search(asked, &opened, &options, &progress), Err(Error::Interrupted)));
+            prop_assert!(progress.done() > 0);
         }
         let progress = Progress::default();
         let ranked = search(asked, &opened, &options, &progress).unwrap();
@@ -33,6 +43,32 @@ proptest! {
         prop_assert_eq!(progress.done(), count as u64);
         prop_assert!(!place.exists());
     }
+}
+
+#[test]
+fn a_state_that_cannot_be_written_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (passages, queries) = (hard(1, 900, 5, 0.0, 0), hard(2, 30, 5, 0.0, 0));
+    let opened = Shards::open(
+        &shards(folder.path(), &passages, 5, Dtype::F32),
+        Dtype::F32,
+        5,
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let place = folder.path().join("file/state");
+    let asked = Queries {
+        values: &queries,
+        rows: 30,
+        dimensions: 5,
+    };
+    let options = Options {
+        k: 3,
+        checkpoint: Some(&place),
+        ..Options::default()
+    };
+    let ranked = search(asked, &opened, &options, &Progress::default()).unwrap();
+    assert_eq!(found(&ranked, 30), expected(&queries, &passages, 5, 3, &[]));
 }
 
 #[test]

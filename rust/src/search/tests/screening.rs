@@ -18,7 +18,7 @@ proptest! {
             passages.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
         }
         let queries = hard(seed ^ 1, count, d, mean / 2.0, -power);
-        let only: Vec<bool> = (0..if masked { rows } else { 0 }).map(|row| row % 3 != 1).collect();
+        let only: Vec<u8> = (0..if masked { rows } else { 0 }).map(|row| u8::from(row % 3 != 1)).collect();
         let folder = tempfile::tempdir().unwrap();
         let dtype = if half { Dtype::F16 } else { Dtype::F32 };
         let opened = Shards::open(&shards(folder.path(), &passages, d, dtype), dtype, d).unwrap();
@@ -64,8 +64,26 @@ fn copies_are_kept_remade_and_refused() {
     make().unwrap();
     assert_ne!(std::fs::read(&copies[1]).unwrap(), first);
     let whole = std::fs::read(&copies[0]).unwrap();
-    std::fs::write(&copies[0], &whole[..whole.len() - 4]).unwrap();
-    assert!(matches!(make(), Err(Error::Storage { .. })));
+    let mut spoiled = whole.clone();
+    spoiled[50] ^= 1; // of the mean
+    for bytes in [&whole[..whole.len() - 4], &spoiled[..], b"", b"umr-int8"] {
+        std::fs::write(&copies[0], bytes).unwrap();
+        make().unwrap();
+        assert_eq!(std::fs::read(&copies[0]).unwrap(), whole);
+    }
+    // A shard that is replaced while it is mapped keeps no copy of what it was.
+    let opened = make().unwrap();
+    std::fs::remove_file(&copies[0]).unwrap();
+    std::fs::write(
+        &specs[0].path,
+        vec![0; std::fs::metadata(&specs[0].path).unwrap().len() as usize],
+    )
+    .unwrap();
+    assert!(matches!(
+        copy(&opened, &copies, 0, &Progress::default()),
+        Err(Error::Storage { .. })
+    ));
+    assert!(!copies[0].exists());
     assert!(matches!(
         copy(
             &Shards::open(&specs, Dtype::F32, 7).unwrap(),
@@ -104,4 +122,32 @@ fn scores_beyond_f32_are_refused_however_many_are_screened() {
         error.to_string().contains("passage row 75: overflow"),
         "{error}"
     );
+}
+
+#[test]
+fn where_nothing_can_be_left_out_the_first_rows_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let passages = [0.5f32, -0.25, 3.0].repeat(900);
+    let opened = Shards::open(
+        &shards(folder.path(), &passages, 3, Dtype::F32),
+        Dtype::F32,
+        3,
+    )
+    .unwrap();
+    // Queries of zeros, and queries for which all passages are equal.
+    let queries: Vec<f32> = (0..90).map(|at| if at < 45 { 0.0 } else { 1.5 }).collect();
+    let asked = Queries {
+        values: &queries,
+        rows: 30,
+        dimensions: 3,
+    };
+    let options = Options {
+        k: 7,
+        threads: 3,
+        ..Options::default()
+    };
+    let ranked = search(asked, &opened, &options, &Progress::default()).unwrap();
+    assert_eq!(ranked.rows, (0..7).collect::<Vec<u32>>().repeat(30));
+    assert!(ranked.scores[..105].iter().all(|score| *score == 0.0));
+    assert!(ranked.scores[105..].iter().all(|score| *score == 4.875));
 }
