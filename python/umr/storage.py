@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from umr.errors import FormatError, InputError, StorageError, UmrError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+STALE = 3600.0  # seconds without a write after which an unfinished file belongs to a process that was killed
 
 
 def storage_error(error: OSError, path: Path) -> UmrError:
@@ -46,6 +49,7 @@ def beside(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         _flush(temporary)
         if temporary.is_dir() and path.is_dir():
@@ -55,6 +59,14 @@ def beside(path: Path) -> Iterator[Path]:
         raise storage_error(error, path) from error
     finally:
         _remove(temporary)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left beside a path: nobody has written to it for an hour."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # somebody else may remove it at the same time
+            if time.time() - left.stat().st_mtime > STALE:
+                _remove(left)
 
 
 def _flush(path: Path) -> None:

@@ -29,6 +29,17 @@ def test_a_file_is_replaced_whole(kept: Path) -> None:
     assert list(kept.parent.iterdir()) == [kept]
 
 
+def test_what_a_killed_process_left_goes_after_an_hour(kept: Path) -> None:
+    old, fresh, other = (kept.parent / name for name in (".file.json.7.part", ".file.json.8.part", ".other.json.7.part"))
+    for left in (old, fresh, other):
+        left.mkdir()
+        (left / "half").write_text("of")
+    for left in (old, other):
+        os.utime(left, (1, 1))
+    write_json(kept, {"new": 1})
+    assert sorted(kept.parent.iterdir()) == sorted([kept, fresh, other])
+
+
 class BrokenError(Exception):
     """Anything that goes wrong while a file is written."""
 
