@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from umr.config import Index
 from umr.data.candidates import Candidates
 from umr.data.qrels import Qrels, read_qrels
 from umr.data.queries import Queries
@@ -92,6 +93,7 @@ def judge(
     k: int = 100,
     device: str = "auto",
     reporter: Reporter | None = None,
+    index: Index = "exact",
 ) -> tuple[Evaluation, Candidates]:
     """Retrieve with the encoder of a round and measure it.
 
@@ -103,6 +105,7 @@ def judge(
         k: passages retrieved for every query; as many as the deepest metric asks for where that is more.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
+        index: exact, however the round was mined, or hnsw.
 
     Returns:
         the evaluation, and what was retrieved.
@@ -111,7 +114,7 @@ def judge(
     chosen = choose(workspace, number)
     reporter.say(f"measuring the encoder of round {chosen}")
     deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
-    found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter)
+    found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter, index)
     languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
     asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
     return evaluate_run(found.run(test.passages), asked, languages, metrics), found

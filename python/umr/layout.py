@@ -132,6 +132,6 @@ def near_index(embeddings: Path) -> Path:
     return embeddings / "hnsw"
 
 
-def unfinished_search(embeddings: Path) -> Path:
-    """What an unfinished exact search among the embeddings in a folder has found: removed when it ends."""
-    return embeddings / "search.partial"
+def unfinished_search(embeddings: Path, fingerprint: str) -> Path:
+    """What one unfinished exact search among the embeddings in a folder has found: removed when it ends."""
+    return embeddings / f"search-{fingerprint[:16]}.partial"

@@ -86,7 +86,7 @@ def retrieve(
     k: int,
     device: str = "auto",
     reporter: Reporter | None = None,
-    index: Index | None = None,
+    index: Index | None = "exact",
 ) -> Candidates:
     """The top passages of queries.
 
@@ -98,7 +98,7 @@ def retrieve(
         k: passages a query; cut to the corpus.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
-        index: exact or hnsw; None for the one that the round was mined with.
+        index: exact or hnsw; None for the one that the round was mined with. What is measured should be exact.
     """
     reporter = reporter or Silent()
     config = mined_config(workspace, min(k, len(passages)), device, number, index)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 import tiny
-from umr.data.candidates import Candidates, candidates_of, read_candidates
+from umr.data.candidates import PADDING, Candidates, Provenance, candidates_of, read_candidates
 from umr.data.labels import Labels, normalise, read_labels
-from umr.data.table import write_columns
+from umr.data.table import read_columns, write_blocks, write_columns
 from umr.data.workspace import Workspace
 from umr.errors import FormatError, InputError, MismatchError
 
@@ -59,6 +61,42 @@ def test_the_same_candidates_are_the_same_bytes(work: Workspace) -> None:
     before = work.layout.round(0).candidates.read_bytes()
     tiny.mined(work)
     assert work.layout.round(0).candidates.read_bytes() == before
+
+
+@pytest.mark.parametrize("queries", [1, 2, 5])
+def test_parts_are_row_groups_of_one_table(work: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
+    made = tiny.mined(work, 3)
+    made.rows[0], made.scores[0] = PADDING, -np.inf  # no passage id in the first part
+    ranks = np.where(made.present, np.arange(15).reshape(5, 3) % 4, 0).astype(np.uint32)[None]
+    scores = np.where(ranks > 0, np.float32(2), np.float32(np.nan))
+    made = Candidates(made.query_ids, made.langs, made.rows, made.scores, Provenance(("bm25",), ranks, scores))
+    made.write(tmp_path / "whole.parquet", work.passages)
+    monkeypatch.setattr("umr.data.candidates.QUERIES", queries)
+    made.write(tmp_path / "parts.parquet", work.passages)
+    assert parquet.ParquetFile(tmp_path / "parts.parquet").num_row_groups == -(-5 // queries)
+    assert parquet.read_table(tmp_path / "parts.parquet").equals(parquet.read_table(tmp_path / "whole.parquet"))
+    found = read_candidates(tmp_path / "parts.parquet")
+    assert equal(found, made)
+    assert found.provenance is not None
+    assert found.provenance.ranks.tobytes() == ranks.tobytes()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(1, 7))
+def test_every_so_many_rows_are_read_across_row_groups(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], every: int) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "a.parquet"
+    ends = np.cumsum(sizes)
+    write_blocks(path, ({"a": np.arange(end - size, end)} for size, end in zip(sizes, ends, strict=True)))
+    assert read_columns(path, ["a"], every)["a"].tolist() == list(range(0, int(ends[-1]), every))
+
+
+def test_a_block_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    def blocks() -> Iterator[dict[str, np.ndarray]]:
+        yield {"a": np.arange(3)}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_blocks(tmp_path / "a.parquet", blocks())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_names_passages_best_first(work: Workspace) -> None:

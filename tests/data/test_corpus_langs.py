@@ -11,11 +11,12 @@ import pytest
 from train.rig import Notes
 from umr._rust import Records
 from umr.data import corpus_langs
-from umr.data.corpus_langs import corpus_languages, file_language
+from umr.data.corpus_langs import corpus_languages
 from umr.errors import FormatError, MismatchError
 from umr.layout import WorkLayout
 
 ENGLISH = "The old bridge was built by the king of the north and is made of stone"
+JAPANESE = "古い橋は北の王によって建てられ、石でできています。川の水はとても冷たい。"
 GERMAN = "Die alte Brücke wurde vom König des Nordens gebaut und besteht aus Stein"
 
 
@@ -33,11 +34,30 @@ def opened(folder: Path, **files: list[dict[str, str]]) -> Records:
 def test_the_record_comes_first_then_the_file_then_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
     monkeypatch.setattr(corpus_langs, "PART", part)
     said, silent = {"text": ENGLISH, "lang": "sw"}, {"text": ENGLISH}
-    passages = opened(tmp_path, plain=[said, silent, {"text": GERMAN}], all__ja=[silent, said], more=[silent])
-    languages = corpus_languages(passages, WorkLayout(tmp_path / "work"), Notes())
-    assert languages.of(np.arange(6)) == ["sw", "en", "de", "ja", "sw", "en"]
-    assert languages.codes == ("de", "en", "ja", "sw")
-    assert languages.counts() == {"de": 1, "en": 2, "ja": 1, "sw": 2}
+    passages = opened(tmp_path, plain=[said, silent, {"text": GERMAN}], all__ja=[{"text": JAPANESE}, said], more=[silent])
+    for _ in range(2):  # found, and read again
+        languages = corpus_languages(passages, WorkLayout(tmp_path / "work"), Notes())
+        assert languages.of(np.arange(6)) == ["sw", "en", "de", "ja", "sw", "en"]
+        assert languages.codes == ("de", "en", "ja", "sw")
+        assert languages.numbers.dtype == np.int32
+        assert languages.counts() == {"de": 1, "en": 2, "ja": 1, "sw": 2}
+        assert languages.stated == {"sw", "ja"}
+
+
+def test_a_language_that_is_both_stated_and_identified_is_stated(tmp_path: Path) -> None:
+    passages = opened(tmp_path, plain=[{"text": ENGLISH}, {"text": GERMAN}, {"text": GERMAN, "lang": "de"}])
+    assert corpus_languages(passages, WorkLayout(tmp_path / "work"), Notes()).stated == {"de"}
+
+
+def test_the_same_passages_in_files_of_other_names_are_other_languages(tmp_path: Path) -> None:
+    japanese = [{"text": JAPANESE}] * 2
+    found = []
+    for place, names in enumerate((("a__ja", "b"), ("a", "b__zh"), ("a", "b"))):
+        (tmp_path / str(place)).mkdir()
+        passages = opened(tmp_path / str(place), **dict.fromkeys(names, japanese))
+        found.append(corpus_languages(passages, WorkLayout(tmp_path / "work"), Notes()))
+    assert [languages.stated for languages in found] == [{"ja"}, set(), set()]
+    assert len({languages.fingerprint for languages in found}) == 3
 
 
 def test_they_are_found_once_and_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,18 +97,13 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(MismatchError, match=r"numbers\.npy has changed"):
         corpus_languages(passages, layout, notes)
     (folder / "manifest.json").unlink()
-    (folder / "part-00001.npy").write_bytes(b"")
-    with pytest.raises(FormatError, match=r"part-00001\.npy: not a whole file of languages"):
-        corpus_languages(passages, layout, notes)
-
-
-@pytest.mark.parametrize(
-    ("path", "language"),
-    [
-        ("/d/passages.ja.tsv.gz", "ja"), ("/d/passages-de.jsonl", "de"), ("/d/wiki_fi.json.gz", "fi"), ("/d/PASSAGES.EN.TSV", "en"),
-        ("passages.en", "en"), ("/d/corpus-v1.0-ar/docs-0.jsonl.gz", "ar"), ("/d/passages.tsv.gz", ""), ("/d/passages.xq.tsv", ""),
-        ("/d/train-small/passages.tsv", ""), ("/d/de.tsv", ""), ("/d/ja/docs.tsv", ""), ("/d/passages.new.tsv", ""),
-    ],
-)  # fmt: skip
-def test_a_file_says_its_language_at_the_end_of_its_name(path: str, language: str) -> None:
-    assert file_language(path) == language
+    part = folder / "part-00001.npz"
+    numbers.unlink()
+    np.savez(part, codes=np.array(["en"]), numbers=np.array([0, 1], dtype=np.int32), stated=np.array(["en"]))
+    beyond, codes = part.read_bytes(), {"codes": np.array(["en"]), "stated": np.array(["en"])}
+    np.savez(part, numbers=np.zeros(3, dtype=np.int32), **codes)
+    longer = part.read_bytes()
+    for spoilt in (b"", b"PK", beyond[:-40], beyond, longer, b"\x93NUMPY"):
+        part.write_bytes(spoilt)
+        with pytest.raises(FormatError, match=r"part-00001\.npz: not a whole file of languages"):
+            corpus_languages(passages, layout, notes)

@@ -53,7 +53,7 @@ def test_a_run_that_was_written_comes_back(work: Workspace, tmp_path_factory: py
     found = read(work, path)
     assert found.rows.tobytes() == candidates.rows.tobytes()
     assert found.scores.tobytes() == candidates.scores.astype(np.float32).tobytes()
-    assert found.counts == {"lines": 9, "unknown_queries": 0, "unknown_passages": 0, "missing": 1}
+    assert found.counts == {"lines": 9, "unknown_queries": 0, "unknown_passages": 0, "cut": 0, "missing": 1}
 
 
 def test_scores_decide_then_ranks_then_lines(work: Workspace, tmp_path: Path) -> None:
@@ -68,10 +68,29 @@ def test_scores_decide_then_ranks_then_lines(work: Workspace, tmp_path: Path) ->
 def test_what_is_of_other_collections_is_counted_and_said(work: Workspace, tmp_path: Path) -> None:
     notes = Notes()
     found = read(work, file(tmp_path, "q0 Q0 p1 1 1 x\nnobody Q0 nothing 1 1 x\nq0 Q0 nothing 2 0 x\n"), notes)
-    assert found.counts == {"lines": 1, "unknown_queries": 1, "unknown_passages": 1, "missing": 3}
+    assert found.counts == {"lines": 1, "unknown_queries": 1, "unknown_passages": 1, "cut": 0, "missing": 3}
     assert "1 lines; left out 1 of unknown questions and 1 of unknown passages; 3 questions have none" in notes.text
     with pytest.raises(InputError, match="no line has a question and a passage of the work folder"):
         read(work, file(tmp_path, "nobody Q0 p1 1 1 x\n"))
+
+
+def test_lists_are_cut_at_a_depth(work: Workspace, tmp_path: Path) -> None:
+    notes, path = Notes(), file(tmp_path, "".join(f"q0 Q0 p{i} 1 {i} x\n" for i in range(9)) + "q2 Q0 p1 1 1 x\nq2 Q0 p2 1 0 x\n")
+    found = read_run(path, work.queries.records, work.passages, notes, depth=3)
+    assert found.rows.tolist() == [[8, 7, 6], [PADDING] * 3, [1, 2, PADDING], [PADDING] * 3]
+    assert found.scores.tolist() == [[8, 7, 6], [-np.inf] * 3, [1, 0, -np.inf], [-np.inf] * 3]
+    assert found.counts == {"lines": 5, "unknown_queries": 0, "unknown_passages": 0, "cut": 6, "missing": 2}
+    assert "5 lines; left out 0 of unknown questions and 0 of unknown passages, 6 behind the first 3 of a list; 2 questions" in notes.text
+    assert read(work, path).rows.shape == (4, 9)
+
+
+def test_a_run_is_written_part_by_part(work: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(12, dtype=np.uint32).reshape(4, 3)
+    candidates = Candidates(work.queries.ids(), work.queries.langs, rows, np.full((4, 3), 0.5, dtype=np.float32))
+    write_run(tmp_path / "whole.run", candidates, work.passages)
+    monkeypatch.setattr("umr.data.candidates.QUERIES", 3)
+    write_run(tmp_path / "parts.run", candidates, work.passages)
+    assert (tmp_path / "parts.run").read_bytes() == (tmp_path / "whole.run").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from umr.errors import FormatError, MismatchError
 from umr.progress import Silent
 
 Vectors = NDArray[np.float32]
+CODES = ("en", "de", "", "zh")  # in no order
 CENTRED = MineConfig(centre="global", batch_tokens=256, shard_rows=50)
 
 
@@ -34,10 +35,15 @@ def drawn(seed: int, rows: int, dimensions: int = 5) -> Vectors:
     return (np.random.default_rng(seed).normal(0.3, 1.0, (rows, dimensions))).astype(np.float32)
 
 
-@given(st.lists(st.sampled_from(["en", "de", "", "zh"]), min_size=1, max_size=80), st.booleans(), st.booleans(), st.integers(0, 99))
+def numbered(vectors: Vectors, langs: Sequence[str]) -> tuple[Vectors, NDArray[np.int32]]:
+    """Vectors and the places of their languages."""
+    return vectors, np.array([CODES.index(lang) for lang in langs], dtype=np.int32)
+
+
+@given(st.lists(st.sampled_from(CODES), min_size=1, max_size=80), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_centring_is_that_of_the_definition(langs: list[str], by_language: bool, normalise: bool, seed: int) -> None:
     vectors = drawn(seed, len(langs))
-    means = estimate([(vectors, langs if by_language else ())], 5)
+    means = estimate([numbered(vectors, langs) if by_language else (vectors, None)], 5, CODES if by_language else ())
     found = centred(vectors, means.table, means.groups(langs), normalise)
     wanted = slow.centre_all(vectors.tolist(), langs, FEWEST if by_language else None, normalise)
     lengths = np.linalg.norm(vectors - means.table[means.groups(langs)], axis=1)
@@ -53,22 +59,22 @@ def test_blocks_of_any_size_give_the_same_means(sizes: list[int], seed: int) -> 
     vectors = drawn(seed, sum(sizes))
     langs = [("en", "de")[i % 2] for i in range(len(vectors))]
     ends = np.cumsum(sizes)
-    blocks = [(vectors[e - s : e], langs[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
-    whole, parts = estimate([(vectors, langs)], 5), estimate(blocks, 5)
+    blocks = [numbered(vectors[e - s : e], langs[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
+    whole, parts = estimate([numbered(vectors, langs)], 5, CODES), estimate(blocks, 5, CODES)
     assert whole.langs == parts.langs
     np.testing.assert_allclose(parts.table, whole.table, rtol=1e-6, atol=1e-7)
 
 
 def test_few_texts_have_no_mean_of_their_own() -> None:
     langs = ["en"] * FEWEST + ["de"] * (FEWEST - 1)
-    means = estimate([(drawn(0, len(langs)), langs)], 5)
+    means = estimate([numbered(drawn(0, len(langs)), langs)], 5, CODES)
     assert means.langs == ("en",)
     assert means.groups(["de", "en", "xx"]).tolist() == [0, 1, 0]
 
 
 def test_a_vector_that_is_its_mean_becomes_zero_not_nan() -> None:
     same = np.full((20, 4), 0.5, dtype=np.float32)
-    found = centred(same, estimate([(same, ())], 4).table, np.zeros(20, dtype=np.int64), True)
+    found = centred(same, estimate([(same, None)], 4).table, np.zeros(20, dtype=np.int64), True)
     np.testing.assert_array_equal(found, 0)
 
 

@@ -15,6 +15,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference.scoring import top
 from umr.config import MineConfig, StoredPrecision
@@ -23,6 +24,7 @@ from umr.errors import InputError, ScoreError, UsageError
 from umr.mine import accelerator
 from umr.mine.accelerator import sizes_for, top_k_on
 from umr.mine.index import find
+from umr.mine.scoring import Best
 from umr.mine.screening import Questions, exponent, rounded
 from umr.mine.search import top_k
 
@@ -146,6 +148,42 @@ def test_at_a_size_where_most_passages_are_screened_away(
     assert sum(scored) < 6000 * 20 / 20
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 5), st.lists(st.lists(st.tuples(st.integers(0, 6), st.integers(-2, 2)), max_size=12), max_size=6))
+def test_passages_are_offered_to_some_lists_and_the_others_stay(k: int, rounds: list[list[tuple[int, int]]]) -> None:
+    """Whatever comes in whatever parts, every list is the sorted one of all that it was offered."""
+    best, offered, row = Best(7, k, CPU), [[] for _ in range(7)], 0
+    for some in rounds:
+        places, scores = torch.tensor([p for p, _ in some], dtype=torch.int64), torch.tensor([float(s) for _, s in some])
+        best.add(places, torch.arange(row, row + len(some)), scores)
+        for at, (place, value) in enumerate(some):
+            offered[place].append((-value, row + at))
+        row += len(some)
+    rows, scores = best.lists()
+    for place, every in enumerate(offered):
+        wanted = sorted(every)[:k]
+        assert rows[place].tolist() == [r for _, r in wanted] + [2**32 - 1] * (k - len(wanted))
+        assert scores[place].tolist() == [-v for v, _ in wanted] + [-np.inf] * (k - len(wanted))
+
+
+def test_memory_of_an_offer_is_that_of_its_lists_alone() -> None:
+    """The lists of other queries are neither sorted nor copied, however many there are."""
+    largest: list[int] = []
+    best = Best(50_000, 20, CPU)
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = function(*args, **(kwargs or {}))
+            made = found if isinstance(found, (tuple, list)) else [found]
+            largest.append(max((t.numel() for t in made if isinstance(t, torch.Tensor) and t is not best.keys), default=0))
+            return found
+
+    with Watching():
+        best.add(torch.tensor([3, 3, 49_999]), torch.tensor([5, 6, 7]), torch.tensor([0.5, 1.0, 0.25]))
+    assert max(largest) < 200
+    assert best.lists()[0][[3, 49_999], 0].tolist() == [6, 7]
+
+
 def test_equal_passages_survive_together_and_the_first_rows_win(tmp_path: Path) -> None:
     passages = np.tile(np.float32([[0.3, -0.2, 0.9]]), (3000, 1))
     found = top_k_on(CPU, np.float32([[1, 1, 1], [0, 0, 0], [-1, 0, 0]]), stored(tmp_path, passages, shard_rows=999), 4, memory=50_000)
@@ -168,8 +206,9 @@ def test_what_is_not_finite_is_named(tmp_path: Path, value: float) -> None:
 def test_scores_beyond_float32_are_named(tmp_path: Path) -> None:
     passages = np.ones((30, 2), np.float32)
     passages[17] = 3e38
-    with pytest.raises(ScoreError, match="query row 1, passage row 17: overflow"):
+    with pytest.raises(ScoreError, match="query row 1, passage row 17: overflow") as caught:
         top_k_on(CPU, np.float32([[0, 0], [9, 9]]), stored(tmp_path, passages), 3)
+    assert "--similarity cosine" in caught.value.hint
 
 
 def test_calls_that_make_no_sense(tmp_path: Path) -> None:
@@ -177,20 +216,23 @@ def test_calls_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="only 5 passages") as caught:
         top_k_on(CPU, queries, store, 6)
     assert "--top-k 5" in caught.value.hint
-    with pytest.raises(UsageError, match="k is 0"):
+    with pytest.raises(UsageError, match="k is 0") as caught_k:
         top_k_on(CPU, queries, store, 0)
-    with pytest.raises(UsageError, match="passages of 4 dimensions"):
+    with pytest.raises(UsageError, match="passages of 4 dimensions") as caught_width:
         top_k_on(CPU, queries[:, :3], store, 1)
+    assert all(caught.value.hint for caught in (caught_k, caught_width))
     assert top_k_on(CPU, queries[:0], store, 2)[0].shape == (0, 2)
 
 
+@pytest.mark.parametrize("k", [1, 100, 2000])
 @pytest.mark.parametrize("memory", [1, 10_000, 1 << 20, 1 << 33])
-def test_sizes_stay_within_the_memory(memory: int) -> None:
-    sizes = sizes_for(memory, 384, 100)
+def test_sizes_stay_within_the_memory(memory: int, k: int) -> None:
+    sizes = sizes_for(memory, 384, k)
     assert min(sizes.queries, sizes.chunk, sizes.tile, sizes.pairs) >= 1
     if memory >= 1 << 20:
+        assert sizes.queries * (384 * 8 + 8 * k) <= memory / 4
         assert sizes.chunk * 384 * 24 <= memory / 4
-        assert sizes.chunk * sizes.tile * 16 <= memory / 4
+        assert sizes.tile * (sizes.chunk * 16 + 80 * k) <= memory / 4
         assert sizes.pairs * (384 * 8 + 512) <= memory / 4
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import tiny
 from reference import candidates as slow
 from train.rig import Notes
 from umr.data.candidates import PADDING
-from umr.errors import MissingExtraError
+from umr.errors import InputError, MissingExtraError
 from umr.mine import bm25
 from umr.mine.bm25 import Bm25, words
 
@@ -70,6 +73,57 @@ def test_a_corpus_without_words_finds_nothing(tmp_path: Path) -> None:
     (tmp_path / "q.tsv").write_text("q0\tbridge\n")
     work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.tsv"), lang="en")
     assert Bm25(work.passages, ["bridge"], Notes()).find(np.arange(1), 2).rows.tolist() == [[PADDING] * 2]
+
+
+class Bars(Notes):
+    """Notes every bar and how far it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars: dict[str, list[float]] = {}
+
+    @contextmanager
+    def bar(self, what: str, total: float, unit: str) -> Iterator[Any]:
+        self.bars[what] = [total, 0.0]
+        yield SimpleNamespace(advance=lambda items: self.bars[what].__setitem__(1, self.bars[what][1] + items))
+
+
+def test_the_index_is_made_when_it_is_searched_shown_and_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "STEP", 4)
+    work, bars = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus", 30, 8)), Bars()
+    source = Bm25(work.passages, work.queries.texts(), bars)
+    assert bars.bars == {}
+    found = source.find(np.arange(8), 3)
+    assert set(bars.bars) == {"splitting passages into words", "making the BM25 index", "searching with BM25"}
+    assert all(done == pytest.approx(total) for total, done in bars.bars.values())
+    source.close()
+    assert source.made is None
+    assert source.find(np.arange(8), 3).rows.tolist() == found.rows.tolist()
+
+
+def test_a_corpus_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.tsv").write_text("".join(f"p{i}\tone two three\t\n" for i in range(50)))
+    (tmp_path / "q.tsv").write_text("q0\tone\n")
+    work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.tsv"), lang="en")
+    for sample in (7, 1, 4096):
+        monkeypatch.setattr(bm25, "SAMPLE", sample)
+        monkeypatch.setattr(bm25, "available", lambda: 30 * 150)
+        Bm25(work.passages, ["one"], Notes())
+        monkeypatch.setattr(bm25, "available", lambda: 30 * 150 - 1)
+        with pytest.raises(InputError, match="the BM25 index of 50 passages takes about") as caught:
+            Bm25(work.passages, ["one"], Notes())
+        assert "--run" in caught.value.hint
+
+
+def test_what_is_free_is_that_of_the_machine_within_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "GROUP", tmp_path)
+    assert bm25.available() > 1 << 20
+    (tmp_path / "memory.current").write_text("1000\n")
+    for limit, free in (("5000\n", 4000), ("10\n", 0)):
+        (tmp_path / "memory.max").write_text(limit)
+        assert bm25.available() == free
+    (tmp_path / "memory.max").write_text("max\n")
+    assert bm25.available() > 1 << 20
 
 
 def test_the_package_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from umr.data.trec import read_run, write_run
 from umr.data.workspace import Workspace
 from umr.encoder.encoder import load_encoder
 from umr.encoder.export import save_encoder
-from umr.errors import FormatError, InputError, MismatchError
+from umr.errors import FormatError, InputError, MismatchError, UsageError
 from umr.mine import mine
 from umr.mine.options import options
 from umr.progress import Silent
@@ -151,13 +152,44 @@ def test_sources_are_merged_and_provenance_is_kept(work: Workspace, other: Path,
     assert [counts[f"found_{n}"] for n in names] == (ranks > 0).sum(axis=(1, 2)).tolist()
     assert f"run1: found {counts['found_run1']}" in notes.text
     made_from = manifest(work)["made_from"]
-    assert made_from["also_encoder"] == [str(other)]
+    told = manifest(work)["sources"]
+    assert told["encoder2"]["what"] == str(other)
+    assert told["encoder2"]["query_weights"] != manifest(work)["query_weights"]
+    assert told["run1"] == {
+        "what": str(tmp_path / "a.run"), "lines": 35, "unknown_queries": 0, "unknown_passages": 0, "cut": 0, "missing": 0,
+    }  # fmt: skip
+    copytree(other, tmp_path / "copy")
+    config["also_encoder"] = (str(tmp_path / "copy"),)
+    assert options(replace(MINE, **config)) == {name: made_from[name] for name in config}  # told by its content
     (tmp_path / "a.run").rename(tmp_path / "b.run")
     mine(work, replace(MINE, **(config | {"run": (str(tmp_path / "b.run"),)})))  # the same content
     with pytest.raises(MismatchError, match="bm25 is True, asked for None"):
         mine(work, replace(MINE, **(config | {"run": (str(tmp_path / "b.run"),), "bm25": False})))
     with pytest.raises(InputError, match="no TREC run at"):
         mine(work, replace(MINE, **config))
+
+
+def test_an_encoder_that_was_replaced_under_its_name_is_another(work: Workspace, other: Path, tmp_path: Path) -> None:
+    copytree(other, tmp_path / "also")
+    config = replace(MINE, also_encoder=(str(tmp_path / "also"),))
+    mine(work, config)
+    mine(work, config, reporter=(notes := Notes()))
+    assert "is mined already" in notes.text
+    rmtree(tmp_path / "also")
+    save_encoder(load_encoder(encoder_config(tiny.encoder(tmp_path / "bert", seed=6))), tmp_path / "also")
+    with pytest.raises(MismatchError, match="also_encoder is"):
+        mine(work, config)
+
+
+def test_no_source_is_there_twice(work: Workspace, bert: Path, other: Path, tmp_path: Path) -> None:
+    copytree(other, tmp_path / "copy")
+    with pytest.raises(UsageError, match=r"also_encoder names the same twice: .*saved and .*copy"):
+        mine(work, replace(MINE, also_encoder=(str(other), str(tmp_path / "copy"))))
+    assert not work.layout.embeddings.exists()
+    save_encoder(load_encoder(encoder_config(bert)), tmp_path / "own")
+    with pytest.raises(UsageError, match="own is the same encoder as the encoder of the round"):
+        mine(work, replace(MINE, also_encoder=(str(tmp_path / "own"),)))
+    assert not work.layout.round(0).mined.exists()
 
 
 def test_every_language_gets_its_candidates(work: Workspace) -> None:

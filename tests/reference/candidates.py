@@ -59,19 +59,21 @@ def spread(
     own: int,
     floor: float,
     alike: Alike,
+    rare: Sequence[int] = (),
 ) -> list[int]:
-    """The same candidates with at least so many of every language, as far as the rules leave them."""
+    """The same candidates with at least so many of every language that is not rare, as far as the rules leave them."""
     extra: list[int] = []
-    for lang in sorted(set(langs)):
+    for lang in sorted(set(langs) - set(rare)):
         ranking = sorted((p for p in range(len(langs)) if langs[p] == lang), key=lambda p: (-scores[p], p))
         for p in ranking:
             have = sum(langs[q] == lang for q in chosen + extra)
-            free = p not in chosen + passed and p != own and scores[p] >= floor
-            if have < least and free and not any(alike(p, q) for q in chosen + extra):
+            taken = chosen + passed + extra
+            if have < least and p not in taken and p != own and scores[p] >= floor and not any(alike(p, q) for q in taken):
                 extra.append(p)
     found = list(chosen)
     while len(found) + len(extra) > k:
-        last = max(i for i, p in enumerate(found) if sum(langs[q] == langs[p] for q in found + extra) > least)
+        spare = [langs[p] in rare or sum(langs[q] == langs[p] for q in found + extra) > least for p in found]
+        last = max(i for i, may_go in enumerate(spare) if may_go)
         del found[last]
     return found + extra
 

@@ -12,6 +12,7 @@ import typer
 from umr.cli.arguments import Device, Lang, Passages, Queries, Work
 from umr.cli.options import command as make_command
 from umr.cli.output import Result
+from umr.config import Index
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def evaluate(
     metrics: Annotated[str, typer.Option(help="Measures, separated by commas: R@k, Success@k, MRR, nDCG@k, mAP, P@k.")] = METRICS,
     top_k: Annotated[int, typer.Option(min=1, help="Passages retrieved for every query.")] = 100,
     device: Device = "auto",
+    index: Annotated[Index, typer.Option(help="exact, however the round was mined, or hnsw: approximate, its recall is said.")] = "exact",
 ) -> Result:
     """Measure the first and the newest encoder on judged queries, by language, with a paired bootstrap of the difference.
 
@@ -51,10 +53,10 @@ def evaluate(
     test = read_test_set(workspace, qrels, queries or (), passages or (), lang, reporter)
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
     first, newest = (round, None) if round is not None else first_and_newest(workspace)
-    before, _ = judge(workspace, test, first, names, top_k, device, reporter)
+    before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
     if newest is None:
         return _single(before, first)
-    after, _ = judge(workspace, test, newest, names, top_k, device, reporter)
+    after, _ = judge(workspace, test, newest, names, top_k, device, reporter, index)
     return compared(before, after, newest)
 
 

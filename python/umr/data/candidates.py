@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.data.table import read_columns, write_columns
+from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PADDING = 2**32 - 1
 """In place of a row where a query has fewer candidates; always at the end of its list, with score -inf."""
+QUERIES = 4096  # whose candidates are written at once
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Provenance:
     names: tuple[str, ...]
     ranks: NDArray[np.uint32]
     scores: NDArray[np.float32]
+
+    def part(self, some: slice) -> Provenance:
+        """That of some queries."""
+        return Provenance(self.names, self.ranks[:, some], self.scores[:, some])
 
     def columns(self) -> dict[str, Any]:
         """`NAME_rank` and `NAME_score` of every source, null where it did not find the candidate."""
@@ -71,8 +77,16 @@ class Candidates:
         return there
 
     def write(self, path: Path, passages: Records) -> None:
-        """Write one Parquet row a place, in order of query and rank."""
-        write_columns(path, self.columns(passages) | (self.provenance.columns() if self.provenance else {}))
+        """Write one Parquet row a place, in order of query and rank; a row group for some thousand queries."""
+        found = (part.columns(passages) | (part.provenance.columns() if part.provenance else {}) for part in self.parts())
+        write_blocks(path, found)
+
+    def parts(self) -> Iterator[Candidates]:
+        """The candidates of some thousand queries after the other; at least one part."""
+        for start in range(0, max(1, len(self.query_ids)), QUERIES):
+            some = slice(start, start + QUERIES)
+            provenance = self.provenance.part(some) if self.provenance else None
+            yield Candidates(self.query_ids[some], self.langs[some], self.rows[some], self.scores[some], provenance)
 
     def columns(self, passages: Records) -> dict[str, Any]:
         """The columns that candidates and labels share, a row a place; no passage has an id where the place is padded."""
@@ -107,13 +121,14 @@ def read_candidates(path: Path) -> Candidates:
         InputError: there is no such file.
         FormatError: it is not a Parquet file with whole queries, or a padded place stands before a candidate.
     """
-    table = read_columns(path, ("query_id", "lang", "rank", "passage_row", "retriever_score"))
+    table = read_columns(path, ("rank", "passage_row", "retriever_score"))
     k = int(table["rank"].max()) if len(table["rank"]) else 0
     if not k or len(table["rank"]) % k or not (table["rank"].reshape(-1, k) == np.arange(1, k + 1)).all():
         raise FormatError(f"{path}: its rows are not k candidates a query", "run `umr mine` again with --force")
+    names = read_columns(path, ("query_id", "lang"), every=k)
     found = Candidates(
-        [str(q) for q in table["query_id"][::k]],
-        [str(lang) for lang in table["lang"][::k]],
+        [str(q) for q in names["query_id"]],
+        [str(lang) for lang in names["lang"]],
         table["passage_row"].astype(np.uint32).reshape(-1, k),
         table["retriever_score"].astype(np.float32).reshape(-1, k),
         _provenance(path, k),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.data.file_langs import CHECKED, File, believed, files_of
 from umr.data.passage_langs import LETTERS, STEP
 from umr.errors import FormatError
-from umr.languages import identify, is_known
+from umr.languages import identify
 from umr.layout import WorkLayout
 from umr.manifest import checksums, read_manifest, require_whole, write_manifest
 from umr.progress import Reporter
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 SHOWN = 12  # languages that a message names
 PART = 65536  # passages in one file of languages, the unit of restart
-ENDING = re.compile(r"(\.(tsv|txt|csv|jsonl|json|ndjson))?(\.gz)?$", re.IGNORECASE)
-CODE = re.compile(r"[._-]([a-z]{2})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,13 @@ class Languages:
         codes: the language codes that occur, ascending.
         numbers: [n] int32, for each passage the place of its code.
         fingerprint: of the passages and of how their languages were found.
+        stated: the codes that a record or the name of a file says; the others were identified alone.
     """
 
     codes: tuple[str, ...]
     numbers: NDArray[np.int32]
     fingerprint: str
+    stated: frozenset[str] = frozenset()
 
     def of(self, rows: NDArray[Any]) -> list[str]:
         """The language codes of some rows."""
@@ -65,40 +66,50 @@ def corpus_languages(passages: Records, layout: WorkLayout, reporter: Reporter) 
     """
     from umr._rust import fingerprint
 
-    files = _files(passages)
-    named = [(name, end - first) for name, first, end in files if name]
-    made_from = {"passages": passages.fingerprint, "files": named, "identifier": f"py3langid {version('py3langid')}", "letters": LETTERS}
+    files = files_of(passages)
+    made_from = {
+        "passages": passages.fingerprint, "files": [(file.lang, file.end - file.first) for file in files], "checked": CHECKED,
+        "identifier": f"py3langid {version('py3langid')}", "letters": LETTERS,
+    }  # fmt: skip
     identity = fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))
     folder = layout.languages(identity)
     manifest, path = folder / "manifest.json", folder / "numbers.npy"
     if manifest.exists():
         value = read_manifest(manifest, "languages")
         require_whole(manifest, value, "remove its folder: the languages are found again")
-        return Languages(tuple(value["passages"]), np.load(path, mmap_mode="r", allow_pickle=False), identity)
-    found = _found(passages, files, folder, reporter)
-    codes, numbers = np.unique(found, return_inverse=True)
-    languages = Languages(tuple(str(code) for code in codes), numbers.astype(np.int32), identity)
+        numbers = np.load(path, mmap_mode="r", allow_pickle=False)
+        return Languages(tuple(value["passages"]), numbers, identity, frozenset(value["stated"]))
+    languages = _found(passages, believed(passages, files, reporter), folder, identity, reporter)
     with beside(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, languages.numbers, allow_pickle=False)
-    write_manifest(manifest, "languages", made_from, {"files": checksums(path), "passages": languages.counts()})
-    for part in folder.glob("part-*.npy"):
+    contents = {"files": checksums(path), "passages": languages.counts(), "stated": sorted(languages.stated)}
+    write_manifest(manifest, "languages", made_from, contents)
+    for part in folder.glob("part-*.npz"):
         part.unlink()
     _say(languages, reporter)
     return languages
 
 
-def _found(passages: Records, files: list[tuple[str, int, int]], folder: Path, reporter: Reporter) -> NDArray[np.str_]:
-    """The language code of every passage; parts that an earlier run has finished are read."""
-    parts = []
+def _found(passages: Records, files: list[File], folder: Path, identity: str, reporter: Reporter) -> Languages:
+    """The languages of all passages; parts that an earlier run has finished are read."""
+    places: dict[str, int] = {}
+    stated: set[str] = set()
+    numbers = np.empty(len(passages), dtype=np.int32)
     with reporter.bar("finding the languages of passages", len(passages), "passages") as bar:
         for start in range(0, len(passages), PART):
-            part = folder / f"part-{start // PART:05d}.npy"
+            part = folder / f"part-{start // PART:05d}.npz"
             rows = np.arange(start, min(len(passages), start + PART), dtype=np.uint32)
             if not part.exists():
                 _write_part(part, passages, rows, files)
-            parts.append(_read_part(part, len(rows)))
+            codes, here, said = _read_part(part, len(rows))
+            found = np.array([places.setdefault(code, len(places)) for code in codes], dtype=np.int32)
+            numbers[start : start + len(rows)] = found[here]
+            stated |= said
             bar.advance(len(rows))
-    return np.concatenate(parts)
+    ordered = sorted(places)
+    order = np.empty(len(places), dtype=np.int32)
+    order[[places[code] for code in ordered]] = np.arange(len(places))
+    return Languages(tuple(ordered), order[numbers], identity, frozenset(stated))
 
 
 def _say(languages: Languages, reporter: Reporter) -> None:
@@ -107,50 +118,27 @@ def _say(languages: Languages, reporter: Reporter) -> None:
     reporter.say(f"passages in {len(counts)} languages (of the record, its file, or identified): {often}")
 
 
-def _write_part(path: Path, passages: Records, rows: NDArray[np.uint32], files: list[tuple[str, int, int]]) -> None:
+def _write_part(path: Path, passages: Records, rows: NDArray[np.uint32], files: list[File]) -> None:
     codes = np.array(passages.langs(rows), dtype=object)
-    for name, first, end in files:
-        inside = (rows >= first) & (rows < end) & (codes == "")
-        codes[inside] = name
+    for file in files:
+        codes[(rows >= file.first) & (rows < file.end) & (codes == "")] = file.lang
     missing = np.flatnonzero(codes == "")
+    stated = sorted(set(codes) - {""})
     for start in range(0, len(missing), STEP):
         some = missing[start : start + STEP]
         codes[some] = identify([text[:LETTERS] for _, text in passages.texts(rows[some])])
+    names, numbers = np.unique(codes.astype(str), return_inverse=True)
     with beside(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, codes.astype(str), allow_pickle=False)
+        np.savez(handle, codes=names, numbers=numbers.astype(np.int32), stated=np.array(stated, dtype=str))
 
 
-def _read_part(path: Path, rows: int) -> NDArray[np.str_]:
+def _read_part(path: Path, rows: int) -> tuple[list[str], NDArray[np.int32], set[str]]:
+    """The codes of a part, for each of its passages the place of its code, and the codes that were stated."""
     try:
-        found: NDArray[np.str_] = np.load(path, allow_pickle=False)
-        if found.shape != (rows,):
-            raise ValueError(f"it holds {found.shape}, expected {(rows,)}")
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as found:
+            codes, numbers, stated = (found[name] for name in ("codes", "numbers", "stated"))
+        if numbers.shape != (rows,) or not len(codes) or not 0 <= numbers.min() <= numbers.max() < len(codes):
+            raise ValueError(f"it holds {numbers.shape}, expected {(rows,)}")
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         raise FormatError(f"{path}: not a whole file of languages ({error})", "remove it and run the stage again") from error
-    return found
-
-
-def _files(passages: Records) -> list[tuple[str, int, int]]:
-    """The language that each file's name says (empty where it says none), its first row and the row after its last one."""
-    found: list[tuple[str, int, int]] = []
-    first = 0
-    while first < len(passages):
-        path, low, high = passages.locate(first)[0], first, len(passages)
-        while high - low > 1:  # rows of one file are neighbours
-            middle = (low + high) // 2
-            low, high = (middle, high) if passages.locate(middle)[0] == path else (low, middle)
-        found.append((file_language(path), first, high))
-        first = high
-    return found
-
-
-def file_language(path: str) -> str:
-    """The language that a file's name ends with before its format (`passages.ja.tsv.gz`), or its folder's name (`corpus-ja/`); else empty.
-
-    Two letters alone are taken for a language, and only those of one that has a name.
-    """
-    for name in (ENDING.sub("", Path(path).name), Path(path).parent.name):
-        found = CODE.search(name)
-        if found and is_known(found[1].lower()):
-            return found[1].lower()
-    return ""
+    return codes.tolist(), numbers, set(stated.tolist())

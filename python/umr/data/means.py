@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ BLOCK = 8192  # vectors that are computed at once in float64
 TINY = 1e-12  # a shorter vector has no direction and stays as it is, near zero
 
 Vectors = NDArray[np.float32]
+Numbers = NDArray[Any]
+"""Integers, places in a list."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class SideMeans:
     langs: tuple[str, ...] = ()
 
     def groups(self, codes: Sequence[str]) -> NDArray[np.int64]:
-        """The row of the table for each language code: [m]; 0, the mean over all, for a language without one of its own."""
+        """The row of the table for each language code: [m]; 0, the mean over all, for a language without one of its own.
+
+        Where many texts share few languages, the codes of these, indexed by the texts' numbers, are the quick way.
+        """
         place = {code: row for row, code in enumerate(self.langs, start=1)}
         return np.array([place.get(code, 0) for code in codes], dtype=np.int64)
 
@@ -108,30 +112,30 @@ def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normali
     return found
 
 
-def estimate(blocks: Iterable[tuple[Vectors, Sequence[str]]], dimensions: int) -> SideMeans:
+def estimate(blocks: Iterable[tuple[Vectors, Numbers | None]], dimensions: int, codes: Sequence[str] = ()) -> SideMeans:
     """The means of vectors that come in blocks, summed in float64 in their order.
 
     Arguments:
-        blocks: vectors [m, d] float32 and their m language codes, or no codes for one mean over all.
+        blocks: vectors [m, d] float32 and, for each of them, the place [m] of its language in `codes`; None for one mean over all.
         dimensions: d.
+        codes: the languages. (default: one mean over all)
 
     Returns:
         the mean over all, and one of each language that has at least FEWEST texts.
     """
     total, number = np.zeros(dimensions), 0
-    sums: dict[str, NDArray[np.float64]] = {}
-    counts: Counter[str] = Counter()
-    for vectors, codes in blocks:
+    sums, counts = np.zeros((len(codes), dimensions)), np.zeros(len(codes), dtype=np.int64)
+    for vectors, numbers in blocks:
         total += vectors.sum(axis=0, dtype=np.float64)
         number += len(vectors)
-        names = np.array(codes, dtype=object)
-        for code in sorted(set(codes)):
-            here = vectors[names == code]
-            sums[code] = sums.get(code, 0) + here.sum(axis=0, dtype=np.float64)
-            counts[code] += len(here)
-    langs = tuple(sorted(code for code, count in counts.items() if count >= FEWEST))
-    rows = [total / max(1, number), *(sums[code] / counts[code] for code in langs)]
-    return SideMeans(np.stack(rows).astype(np.float32), langs)
+        if numbers is not None:
+            order, here = np.argsort(numbers, kind="stable"), np.bincount(numbers, minlength=len(codes))
+            for place, rows in enumerate(np.split(order, np.cumsum(here)[:-1])):
+                sums[place] += vectors[rows].sum(axis=0, dtype=np.float64)
+            counts += here
+    langs = sorted((code, place) for place, code in enumerate(codes) if counts[place] >= FEWEST)
+    table = [total / max(1, number), *(sums[place] / counts[place] for _, place in langs)]
+    return SideMeans(np.stack(table).astype(np.float32), tuple(code for code, _ in langs))
 
 
 def write_means(path: Path, means: Means) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,52 @@ from numpy.typing import NDArray
 from umr.errors import FormatError, InputError
 from umr.storage import beside
 
-
-def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length as one Parquet file (zstd), whole or not at all."""
+if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-    arrays = {name: pa.array(values) for name, values in columns.items()}
+
+def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns of equal length as one Parquet file (zstd), whole or not at all."""
+    write_blocks(path, [columns])
+
+
+def write_blocks(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table that comes block by block, each as a row group, so that memory holds one block; whole or not at all.
+
+    Arguments:
+        path: the file (zstd).
+        blocks: at least one; columns of equal length in each, of the same names and types in all. A column that holds nothing
+            but nulls in the first block is text.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
     with beside(path) as temporary:
-        parquet.write_table(pa.table(arrays), temporary, compression="zstd")
+        writer = None
+        try:
+            for columns in blocks:
+                table = pa.table({name: pa.array(values) for name, values in columns.items()})
+                writer = writer or parquet.ParquetWriter(temporary, _schema(table), compression="zstd")
+                writer.write_table(table.cast(writer.schema))
+        finally:
+            if writer is not None:
+                writer.close()
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _schema(table: pa.Table) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema])
+
+
+def read_columns(path: Path, names: Sequence[str], every: int = 1) -> dict[str, NDArray[Any]]:
     """Read columns as NumPy arrays (text as objects).
+
+    Arguments:
+        path: the file.
+        names: of the columns.
+        every: the first row of so many; 1 for all.
 
     Raises:
         InputError: there is no such file.
@@ -38,10 +71,22 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         with parquet.ParquetFile(path) as file:
             found = file.schema_arrow.names
-            table = file.read(columns=[name for name in names if name in found])
+            table = _read(file, [name for name in names if name in found], every)
     except (pa.ArrowInvalid, OSError) as error:
         raise FormatError(f"{path}: not a whole Parquet file ({error})", "run the stage that wrote it again with --force") from error
     missing = [name for name in names if name not in found]
     if missing:
         raise FormatError(f"{path}: no column {missing[0]!r}, found {', '.join(found)}", "run the stage that writes it again with --force")
     return {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in names}
+
+
+def _read(file: parquet.ParquetFile, names: list[str], every: int) -> pa.Table:
+    import pyarrow as pa
+
+    if every == 1 or not file.metadata.num_rows:
+        return file.read(columns=names)
+    parts, first = [], 0
+    for batch in file.iter_batches(columns=names):
+        parts.append(batch.take(pa.array(np.arange(-first % every, len(batch), every))))
+        first += len(batch)
+    return pa.Table.from_batches(parts)

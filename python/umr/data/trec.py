@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORM = "expected six columns apart by white space: question, Q0, passage, rank, score, tag"
 BLOCK = 65536  # lines whose ids are looked up at once
+DEPTH = 1000  # passages of a list that are kept
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TrecRun:
         rows: [Q, w] uint32 passage rows, best first; PADDING at the end of shorter lists.
         scores: [Q, w] float32, never rising; -inf where padded.
         counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose question, or
-            else whose passage, is not of the collections), and `missing` questions without any.
+            else whose passage, is not of the collections), `cut` lines behind the depth, and `missing` questions without any.
     """
 
     rows: NDArray[np.uint32]
@@ -41,15 +42,22 @@ class TrecRun:
     counts: dict[str, int]
 
 
-def read_run(path: Path | str, queries: Records, passages: Records, reporter: Reporter) -> TrecRun:
+def no_run(queries: int) -> TrecRun:
+    """Lists of nothing."""
+    return TrecRun(np.zeros((queries, 0), dtype=np.uint32), np.zeros((queries, 0), dtype=np.float32), {})
+
+
+def read_run(path: Path | str, queries: Records, passages: Records, reporter: Reporter, depth: int = DEPTH) -> TrecRun:
     """Read a run, plain or gzip-compressed (by content, not by name).
 
-    Scores decide the order; equal ones stand by rank, then by line.
+    Scores decide the order; equal ones stand by rank, then by line. Every list takes the room of the longest, so that lists are
+    cut at a depth.
 
     Arguments:
         path: the file, UTF-8.
         queries, passages: the collections that the ids are of.
         reporter: told what was left out.
+        depth: passages of a list that are kept.
 
     Raises:
         InputError: the file is missing, or no line is of these collections.
@@ -69,12 +77,13 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
     if not len(table):
         raise InputError(f"{path}: no line has a question and a passage of the work folder", "the ids must be those of the collections")
     _refuse_twice(path, table, queries, passages)
-    rows, scores = _lists(table, len(queries))
-    counts = {"lines": len(table), **unknown, "missing": int((rows[:, 0] == PADDING).sum())}
+    rows, scores, kept = _lists(table, len(queries), depth)
+    counts = {"lines": kept, **unknown, "cut": len(table) - kept, "missing": int((rows[:, 0] == PADDING).sum())}
     if any(list(counts.values())[1:]):
+        cut = f", {counts['cut']:,} behind the first {depth:,} of a list" if counts["cut"] else ""
         reporter.say(
             f"{path}: {counts['lines']:,} lines; left out {counts['unknown_queries']:,} of unknown questions and "
-            f"{counts['unknown_passages']:,} of unknown passages; {counts['missing']:,} questions have none"
+            f"{counts['unknown_passages']:,} of unknown passages{cut}; {counts['missing']:,} questions have none"
         )
     return TrecRun(rows, scores, counts)
 
@@ -92,7 +101,7 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
         FormatError: an id holds white space, which this form cannot hold.
     """
     with beside(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        for query, ranking in candidates.run(passages).items():
+        for query, ranking in (pair for part in candidates.parts() for pair in part.run(passages).items()):
             for rank, (passage, score) in enumerate(ranking, start=1):
                 for name in (query, passage, tag):
                     if len(name.split()) != 1:
@@ -172,11 +181,13 @@ def _refuse_twice(path: Path, table: NDArray[Any], queries: Records, passages: R
         )
 
 
-def _lists(table: NDArray[Any], count: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+def _lists(table: NDArray[Any], count: int, depth: int) -> tuple[NDArray[np.uint32], NDArray[np.float32], int]:
+    """Rows and scores [count, w], w at most `depth`, and the lines in them."""
     ordered = table[np.lexsort((table["line"], table["rank"], -table["score"], table["query"]))]
     sizes = np.bincount(ordered["query"], minlength=count)
     places = np.arange(len(ordered)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rows = np.full((count, int(sizes.max())), PADDING, dtype=np.uint32)
+    ordered, places = ordered[places < depth], places[places < depth]
+    rows = np.full((count, min(int(sizes.max()), depth)), PADDING, dtype=np.uint32)
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
     rows[ordered["query"], places], scores[ordered["query"], places] = ordered["passage"], ordered["score"]
-    return rows, scores
+    return rows, scores, len(ordered)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import Centre, MineConfig
-from umr.data.corpus_langs import corpus_languages
+from umr.data.corpus_langs import Languages, corpus_languages
 from umr.data.embeddings import Embeddings
-from umr.data.means import FEWEST, Means, SideMeans, Vectors, estimate, means_fingerprint, read_means, write_means
+from umr.data.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, means_fingerprint, read_means, write_means
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
@@ -27,7 +27,8 @@ STEP = 65536  # vectors that are read at once
 SHOWN = 12  # languages that a message names
 
 Rows = NDArray[np.uint32]
-Codes = Callable[[Rows], Sequence[str]]
+Coded = tuple[Sequence[str], Numbers]
+"""Language codes, and for each text the place of its own [n]."""
 
 
 def means_for(
@@ -60,17 +61,18 @@ def means_for(
         "query": encode(queries.records, encoder, "query", layout, config, reporter),
     }
     made_from: dict[str, Any] = {"centre": config.centre, **texts} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
-    codes: dict[str, Codes] = {}
+    coded: dict[str, Coded] = {}
     if config.centre == "language":
         languages = corpus_languages(passages, layout, reporter)
-        codes = {"passage": languages.of, "query": lambda rows: [queries.langs[row] for row in rows]}
+        codes, numbers = np.unique(queries.langs, return_inverse=True)
+        coded = {"passage": (languages.codes, languages.numbers), "query": (codes.tolist(), numbers)}
         made_from |= {"passage_langs": languages.fingerprint, "query_langs": means_fingerprint({"langs": queries.langs}), "fewest": FEWEST}
-    return _kept(stores, codes, made_from, encoder, layout, reporter)
+    return _kept(stores, coded, made_from, encoder, layout, reporter)
 
 
 def _kept(
     stores: Mapping[str, Embeddings],
-    codes: Mapping[str, Codes],
+    coded: Mapping[str, Coded],
     made_from: Mapping[str, Any],
     encoder: DualEncoder,
     layout: WorkLayout,
@@ -82,7 +84,7 @@ def _kept(
         require_whole(manifest, read_manifest(manifest, "means"), "remove its folder: the means are estimated again")
         return read_means(path)
     with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
-        sides = {side: _side(store, codes.get(side), bar) for side, store in stores.items()}
+        sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
     centre: Centre = made_from["centre"]
     means = Means(centre, encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
     write_means(path, means)
@@ -91,13 +93,15 @@ def _kept(
     return means
 
 
-def _side(store: Embeddings, codes: Codes | None, bar: Bar) -> SideMeans:
-    def blocks() -> Iterator[tuple[Vectors, Sequence[str]]]:
+def _side(store: Embeddings, coded: Coded | None, bar: Bar) -> SideMeans:
+    codes, numbers = coded or ((), None)
+
+    def blocks() -> Iterator[tuple[Vectors, Numbers | None]]:
         for rows in _steps(0, store.rows):
-            yield store.read(rows), codes(rows) if codes else ()
+            yield store.read(rows), None if numbers is None else numbers[rows]
             bar.advance(len(rows))
 
-    return estimate(blocks(), store.dimensions)
+    return estimate(blocks(), store.dimensions, codes)
 
 
 def _steps(first: int, end: int) -> Iterator[Rows]:
@@ -131,12 +135,11 @@ def passage_vectors(
     raw = encode(passages, encoder, "passage", layout, config, reporter)
     if means is None:
         return raw
-    codes: Codes = _no_codes
     made_from: dict[str, Any] = {"vectors": raw.folder.name, "means": means.fingerprint, "side": "passage"}
     made_from |= {"dtype": raw.dtype, "shard_rows": raw.shard_rows}
     languages = corpus_languages(passages, layout, reporter) if means.centre == "language" else None
     if languages:
-        codes, made_from["langs"] = languages.of, languages.fingerprint
+        made_from["langs"] = languages.fingerprint
     folder = layout.embeddings / fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))[:16]
     store = Embeddings(folder, made_from, raw.rows, raw.dimensions, raw.dtype, raw.shard_rows)
     if not store.complete:
@@ -145,25 +148,22 @@ def passage_vectors(
         folder.mkdir(parents=True, exist_ok=True)
         with reporter.bar("centring passages", raw.rows, "vectors") as bar:
             for shard in range(store.shards):
-                _centre_shard(store, shard, raw, means, codes, bar)
+                _centre_shard(store, shard, raw, means, languages, bar)
         store.finish()
     return store
 
 
-def _centre_shard(store: Embeddings, shard: int, raw: Embeddings, means: Means, codes: Codes, bar: Bar) -> None:
+def _centre_shard(store: Embeddings, shard: int, raw: Embeddings, means: Means, languages: Languages | None, bar: Bar) -> None:
     first, end = store.span(shard)
     if store.finished(shard):
         bar.advance(end - first)
         return
-    vectors = np.empty((end - first, store.dimensions), dtype=np.float32)
+    vectors, side = np.empty((end - first, store.dimensions), dtype=np.float32), means.passages
     for rows in _steps(first, end):
-        vectors[rows - np.uint32(first)] = means.apply("passage", raw.read(rows), codes(rows))
+        groups = side.groups(languages.codes)[languages.numbers[rows]] if languages else np.zeros(len(rows), dtype=np.int64)
+        vectors[rows - np.uint32(first)] = centred(raw.read(rows), side.table, groups, means.normalise)
         bar.advance(len(rows))
     store.write(shard, vectors)
-
-
-def _no_codes(rows: Rows) -> Sequence[str]:
-    return [""] * len(rows)
 
 
 def query_vectors(

@@ -64,7 +64,7 @@ def mine(
 
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
     from umr.encoder.encoder import load_encoder
-    from umr.mine.gather import encoder_source, gather, other_sources, wanted_languages
+    from umr.mine.gather import encoder_source, gather, other_sources, require_different, wanted_languages
     from umr.models.device import keep_precision, pick_device
 
     if config.top_k > len(workspace.passages):
@@ -79,6 +79,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     others = other_sources(workspace, config, device, reporter)
     encoder = load_encoder(workspace.encoder_of(place.number), device, reporter)
     retriever, identity = encoder_source("encoder", encoder, workspace, config, reporter)
+    require_different(identity, others)
     gathered = gather(workspace, retriever, others, languages, config, reporter)
     candidates = gathered.candidates
     clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
 from umr.errors import UsageError
+from umr.mine.lists import Bools, Floats, Rows
 from umr.mine.reader import Reader, not_finite
-from umr.mine.scoring import PADDING, Best, pair_scores, require_scores, require_searchable
+from umr.mine.scoring import Best, pair_scores, require_scores, require_searchable
 from umr.mine.screening import WIDEST, Questions, exponent, rounded, whole_sums
 from umr.progress import Reporter, Silent
 
-Rows = NDArray[np.uint32]
-Floats = NDArray[np.float32]
 SHARE = 0.5  # of a GPU's free memory, where no amount is said
 ON_CPU = 1 << 30  # bytes, where the device is the processor
 CHUNK = 131_072  # most passages in a chunk
@@ -29,12 +28,12 @@ CHUNK = 131_072  # most passages in a chunk
 
 @dataclass(frozen=True)
 class Sizes:
-    """What fits: a quarter of the memory each for queries with their lists, a chunk, a tile of bounds, and exact scores.
+    """What fits: a quarter of the memory each for queries with their lists, a chunk, a tile, and exact scores.
 
     Arguments:
         queries: queries that stay on the device.
         chunk: passages there at a time.
-        tile: queries screened against a chunk at a time.
+        tile: queries screened against a chunk at a time: their bounds, and what bringing their lists up to date takes.
         pairs: survivors scored at a time.
     """
 
@@ -51,7 +50,7 @@ def sizes_for(memory: int, dimensions: int, k: int) -> Sizes:
     return Sizes(
         queries=max(1, quarter // (8 * dimensions + 8 * k + 64)),
         chunk=chunk,
-        tile=max(1, quarter // (16 * chunk)),
+        tile=max(1, quarter // (16 * chunk + 80 * k)),
         pairs=max(1, quarter // (8 * dimensions + 512)),
     )
 
@@ -66,7 +65,7 @@ def top_k_on(
     dtype: torch.dtype = torch.bfloat16,
     memory: int | None = None,
     reporter: Reporter | None = None,
-    only: NDArray[np.bool_] | None = None,
+    only: Bools | None = None,
 ) -> tuple[Rows, Floats]:
     """The k passages of the largest inner product with each query.
 
@@ -91,7 +90,7 @@ def top_k_on(
     """
     require_searchable(queries, passages, k)
     if not 0 < passages.dimensions <= WIDEST:
-        raise UsageError(f"passages of {passages.dimensions} dimensions, expected 1 to {WIDEST}")
+        raise UsageError(f"passages of {passages.dimensions} dimensions, expected 1 to {WIDEST}", "search on the processor: --device cpu")
     free = _free(device)
     sizes = sizes_for(min(memory or free, free), passages.dimensions, k)
     rows = np.arange(passages.rows, dtype=np.uint32) if only is None else np.flatnonzero(only).astype(np.uint32)

@@ -7,18 +7,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
 from umr.mine.copies import with_copies
 from umr.mine.graph import Graph, Recall, build_graph, open_graph, questions_of
+from umr.mine.lists import Floats, Rows
 from umr.mine.reader import spread
-from umr.mine.scoring import PADDING, Best, pair_scores, require_scores, require_searchable
+from umr.mine.scoring import Best, pair_scores, require_scores, require_searchable
 from umr.mine.space import Kind
 from umr.progress import Reporter, Silent
 
-Rows = NDArray[np.uint32]
-Floats = NDArray[np.float32]
 Found = tuple[Rows, Floats]
 Truth = Callable[[Floats, int], Found]
 """The exact answer for some queries [m, d] and k."""

@@ -9,18 +9,23 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umr.errors import MissingExtraError
+from umr.errors import InputError, MissingExtraError
 from umr.mine.lists import Ints, Lists, no_lists
-from umr.progress import Reporter
+from umr.progress import Bar, Reporter
 
 if TYPE_CHECKING:
     from umr._rust import Records
 
 STEP = 8192  # passages whose texts are read at once
+PASSES = 3  # of bm25s over the corpus: lengths, words, scores
+BYTES = 30  # a word of the corpus while the index is made
+SAMPLE = 4096  # passages whose words are counted to tell the memory
+GROUP = Path("/sys/fs/cgroup")
 UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
@@ -56,8 +61,8 @@ def _runs() -> re.Pattern[str]:
 class Bm25:
     """The passages of the largest BM25 score (Lucene's form, k1 1.5, b 0.75); those that share no word are not found.
 
-    The index is made in memory, once a round: about 30 bytes a word of the corpus while it is made, then 8 bytes for each
-    different word of each passage.
+    The index is made in memory when it is first searched, and gone when the source is closed: about 30 bytes a word of the corpus
+    while it is made, then 8 bytes for each different word of each passage.
 
     Arguments:
         passages: the corpus; titles count like text.
@@ -66,6 +71,7 @@ class Bm25:
 
     Raises:
         MissingExtraError: bm25s is not installed.
+        InputError: the index would take more memory than is free.
     """
 
     name = "bm25"
@@ -73,20 +79,29 @@ class Bm25:
     def __init__(self, passages: Records, queries: Sequence[str], reporter: Reporter) -> None:
         if find_spec("bm25s") is None:
             raise MissingExtraError("mining with BM25 needs the package bm25s", "pip install 'umr[bm25]'")
-        known: dict[str, int] = {}
-        self.reporter = reporter
-        self.index = _index(_Documents(passages, known, reporter), known)
-        self.queries = [[known[word] for word in words(text) if word in known] for text in queries]
+        require_memory(passages)
+        self.passages, self.texts, self.reporter = passages, queries, reporter
+        self.made: tuple[Any, list[list[int]]] | None = None  # the index, and the words of each query by number
 
     def find(self, queries: Ints, depth: int) -> Lists:
         """See `umr.mine.sources.Source`: score down, then row up."""
+        index, asked = self.made = self.made or self._make()
         found = no_lists(len(queries), depth)
         with self.reporter.bar("searching with BM25", len(queries), "queries") as bar:
             for place, query in enumerate(queries.tolist()):
-                if self.queries[query]:
-                    self._best(found, place, self.index.get_scores_from_ids(self.queries[query]), depth)
+                if asked[query]:
+                    self._best(found, place, index.get_scores_from_ids(asked[query]), depth)
                 bar.advance(1)
         return found
+
+    def close(self) -> None:
+        """See `umr.mine.sources.Source`."""
+        self.made = None
+
+    def _make(self) -> tuple[Any, list[list[int]]]:
+        known: dict[str, int] = {}
+        index = _index(_Documents(self.passages, known, self.reporter), known)
+        return index, [[known[word] for word in words(text) if word in known] for text in self.texts]
 
     def _best(self, found: Lists, place: int, scores: Any, depth: int) -> None:
         rows = np.flatnonzero(scores > 0)
@@ -100,7 +115,8 @@ class _Documents:
     """The corpus as numbers of words, one behind the other: a sequence of lists, as bm25s takes it."""
 
     def __init__(self, passages: Records, known: dict[str, int], reporter: Reporter) -> None:
-        self.ids, self.ends = array("i"), array("q", [0])
+        self.ids, self.ends, self.reporter = array("i"), array("q", [0]), reporter
+        self.bar: Bar | None = None  # of those who go through it
         with reporter.bar("splitting passages into words", len(passages), "passages") as bar:
             for start in range(0, len(passages), STEP):
                 rows = np.arange(start, min(start + STEP, len(passages)), dtype=np.uint32)
@@ -116,7 +132,10 @@ class _Documents:
         return self.ids[self.ends[place] : self.ends[place + 1]].tolist()
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (self[place] for place in range(len(self)))
+        for place in range(len(self)):
+            if self.bar is not None and place % STEP == 0:
+                self.bar.advance(min(STEP, len(self) - place) / PASSES)
+            yield self[place]
 
 
 def _index(documents: _Documents, known: dict[str, int]) -> Any:
@@ -126,5 +145,38 @@ def _index(documents: _Documents, known: dict[str, int]) -> Any:
     if not known:
         return None
     index = BM25(method="lucene", k1=1.5, b=0.75)
-    index.index(Tokenized(ids=documents, vocab=known), create_empty_token=False, show_progress=False)
+    with documents.reporter.bar("making the BM25 index", len(documents), "passages") as documents.bar:
+        index.index(Tokenized(ids=documents, vocab=known), create_empty_token=False, show_progress=False)
     return index
+
+
+def require_memory(passages: Records) -> None:
+    """Refuse a corpus whose index would not fit.
+
+    Arguments:
+        passages: the corpus, of which some thousand passages from all of it are counted.
+
+    Raises:
+        InputError: names the need and what is free.
+    """
+    rows = np.unique(np.linspace(0, len(passages) - 1, min(SAMPLE, len(passages))).astype(np.uint32))
+    counted = sum(len(words(f"{title} {text}")) for title, text in passages.texts(rows))
+    need, free = BYTES * counted * len(passages) // len(rows), available()
+    if need > free:
+        raise InputError(
+            f"the BM25 index of {len(passages):,} passages takes about {need / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} GB are free",
+            "make a run with another engine and give it with --run, or leave out --bm25",
+        )
+
+
+def available() -> int:
+    """Bytes of memory that are free for this process; where nobody says, no limit."""
+    free = 1 << 62
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), free)
+        limit = (GROUP / "memory.max").read_text(encoding="ascii").strip()
+        taken = int((GROUP / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError, IndexError):
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - taken))

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.embeddings import Embeddings
+from umr.mine.lists import Floats, Rows
 
-Rows = NDArray[np.uint32]
 BLOCK = 65536  # rows compared at a time
 
 
-def marks(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
+def marks(vectors: Floats) -> NDArray[np.uint64]:
     """One number [m] for each row of [m, d], equal where rows are equal and hardly ever elsewhere."""
     weights = np.random.default_rng(0).integers(0, 2**64, vectors.shape[1], dtype=np.uint64) | np.uint64(1)
     bits = (vectors + np.float32(0)).view(np.uint32)  # negative zero becomes zero
@@ -19,7 +19,7 @@ def marks(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
     return found
 
 
-def copies_of(passages: Embeddings, found: NDArray[np.uint64]) -> NDArray[np.uint32]:
+def copies_of(passages: Embeddings, found: NDArray[np.uint64]) -> Rows:
     """Which passages repeat the vector of an earlier one.
 
     Arguments:
@@ -32,7 +32,7 @@ def copies_of(passages: Embeddings, found: NDArray[np.uint64]) -> NDArray[np.uin
     order = np.argsort(found, kind="stable").astype(np.uint32)
     begins = np.flatnonzero(np.diff(found[order], prepend=~found[order[:1]]))
     firsts = np.repeat(order[begins], np.diff(begins, append=len(order)))
-    pairs: NDArray[np.uint32] = np.stack([firsts, order], axis=1)[firsts != order]
+    pairs: Rows = np.stack([firsts, order], axis=1)[firsts != order]
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     equal = [
         (passages.read(part[:, 0]) == passages.read(part[:, 1])).all(axis=1)
@@ -41,7 +41,7 @@ def copies_of(passages: Embeddings, found: NDArray[np.uint64]) -> NDArray[np.uin
     return np.compress(np.concatenate(equal), pairs, axis=0) if equal else pairs
 
 
-def with_copies(copies: NDArray[np.uint32], rows: Rows, most: int) -> tuple[NDArray[np.intp], Rows]:
+def with_copies(copies: Rows, rows: Rows, most: int) -> tuple[NDArray[np.intp], Rows]:
     """Every row with the rows that repeat it.
 
     Arguments:

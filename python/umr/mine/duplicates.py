@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STEP = 8192  # passages whose texts are read at once
 BLOCK = 256  # passages of a list that are compared at once
+KEPT = 1 << 25  # shingles of passages that came up, kept for the lists to come: 256 MiB
 LETTERS = 5  # of a shingle
 NEAR = 0.8
 """Least Jaccard similarity of the shingles of passages that are nearly the same."""
@@ -53,7 +54,8 @@ class Duplicates:
     another in 0 to 1, so that no threshold fits both, and translations, which are worth labelling, lie closest of all.
 
     Arguments:
-        passages: the corpus; only passages that come up are read, each once for `exact`: 9 bytes a passage of the corpus.
+        passages: the corpus; only passages that come up are read, each once for `exact`: 9 bytes a passage of the corpus. For
+            `near` the shingles of the last ones are kept, up to 256 MiB.
         kind: off, exact or near.
     """
 
@@ -61,6 +63,8 @@ class Duplicates:
         self.passages, self.kind = passages, kind
         if kind == "exact":
             self.keys, self.known = np.zeros(len(passages), dtype=np.uint64), np.zeros(len(passages), dtype=np.bool_)
+        self.shingles: dict[int, Hashes] = {}  # of passages, the oldest first
+        self.size = 0  # shingles in all of them
 
     def first(self, rows: Rows, keep: Bools, need: int) -> Bools:
         """What is left of lists when every passage that repeats an earlier kept one is dropped.
@@ -94,28 +98,36 @@ class Duplicates:
         kept = keep.copy()
         for query in range(len(rows)):
             places = np.flatnonzero(keep[query])
-            texts = self.passages.texts(rows[query, places])
-            for place, new in zip(places, _greedy([normal(*pair) for pair in texts], need), strict=True):
-                kept[query, place] = new
+            kept[query, places] = self._greedy(rows[query, places], need)
         return kept
 
+    def _greedy(self, rows: Rows, need: int) -> list[bool]:
+        """Whether each passage is kept, first come, first kept: it is not like any kept before it."""
+        kept: list[Hashes] = []
+        found: list[bool] = []
+        for start in range(0, len(rows), BLOCK):
+            if len(kept) >= need:
+                break
+            block = self._shingles(rows[start : start + BLOCK])
+            alike = _alike(block, kept + block)
+            chosen = [True] * len(kept) + [False] * len(block)
+            for place in range(len(block)):
+                new = not (alike[place] & chosen).any() if sum(chosen) < need else True
+                chosen[len(kept) + place] = new
+                found.append(new)
+            kept += [own for own, new in zip(block, chosen[len(kept) :], strict=True) if new]
+        return found + [True] * (len(rows) - len(found))
 
-def _greedy(texts: list[str], need: int) -> list[bool]:
-    """Whether each text is kept, first come, first kept: it is not like any kept before it."""
-    kept: list[Hashes] = []
-    found: list[bool] = []
-    for start in range(0, len(texts), BLOCK):
-        if len(kept) >= need:
-            break
-        block = [shingles(text) for text in texts[start : start + BLOCK]]
-        alike = _alike(block, kept + block)
-        chosen = [True] * len(kept) + [False] * len(block)
-        for place in range(len(block)):
-            new = not (alike[place] & chosen).any() if sum(chosen) < need else True
-            chosen[len(kept) + place] = new
-            found.append(new)
-        kept += [own for own, new in zip(block, chosen[len(kept) :], strict=True) if new]
-    return found + [True] * (len(texts) - len(found))
+    def _shingles(self, rows: Rows) -> list[Hashes]:
+        """Those of some passages; of those that came up long ago, made anew."""
+        missing = np.array([row for row in rows.tolist() if row not in self.shingles], dtype=np.uint32)
+        made = dict(zip(missing.tolist(), (shingles(normal(*pair)) for pair in self.passages.texts(missing)), strict=True))
+        found = [made[row] if row in made else self.shingles[row] for row in rows.tolist()]
+        self.shingles |= made
+        self.size += sum(map(len, made.values()))
+        while self.size > KEPT and self.shingles:
+            self.size -= len(self.shingles.pop(next(iter(self.shingles))))
+        return found
 
 
 def _alike(some: list[Hashes], others: list[Hashes]) -> Bools:

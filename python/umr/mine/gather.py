@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import Candidates
 from umr.data.corpus import expand
 from umr.data.corpus_langs import Languages, corpus_languages
-from umr.data.trec import read_run
+from umr.data.trec import DEPTH, read_run
 from umr.data.workspace import Workspace
+from umr.errors import UsageError
 from umr.manifest import read_manifest
 from umr.mine.duplicates import Duplicates
 from umr.mine.lists import Ints
@@ -34,19 +36,19 @@ class Gathered:
 
     Arguments:
         candidates: of every query.
-        sources: name of each source -> what it is.
+        sources: name of each source -> `what` it is, and of a further encoder what decides its vectors.
         counts: of what was left out, added and missing; only what the options ask for.
     """
 
     candidates: Candidates
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
 
 def gather(
     workspace: Workspace,
     retriever: EncoderSource,
-    others: list[tuple[Source, str]],
+    others: list[tuple[Source, dict[str, Any]]],
     languages: Languages | None,
     config: MineConfig,
     reporter: Reporter,
@@ -56,7 +58,7 @@ def gather(
     Arguments:
         workspace: passages and queries.
         retriever: the encoder of the round.
-        others: further sources, and what each is.
+        others: further sources, and what manifests say of each; closed when they have been searched.
         languages: of the passages, where `per_language` asks for them.
         config: the rules.
         reporter: told every count.
@@ -66,12 +68,15 @@ def gather(
         config.top_k, own, Duplicates(workspace.passages, config.collapse), _or(config.min_score, -np.inf), _or(config.margin, np.inf),
         config.first_rank,
     )  # fmt: skip
-    sources = {retriever.name: "the encoder of the round", **{source.name: about for source, about in others}}
+    sources = {retriever.name: {"what": "the encoder of the round"}, **{source.name: about for source, about in others}}
     chosen = choose([retriever, *(source for source, _ in others)], retriever, rules, reporter)
+    for source, _ in others:
+        source.close()
     counts |= _left_out(chosen, config, reporter)
     if languages:
         counts["languages_added"] = add_languages(chosen, languages, config.per_language, retriever, rules, reporter)
-        sources[NAME] = "a search among the passages of one language"
+        sources[NAME] = {"what": "a search among the passages of one language"}
+    chosen.searched.clear()
     rows, scores, provenance = ordered(chosen, list(sources))
     candidates = Candidates(workspace.queries.ids(), list(workspace.queries.langs), rows, scores, provenance)
     counts |= _short(candidates, reporter) | _found(candidates, reporter)
@@ -91,8 +96,8 @@ def wanted_languages(workspace: Workspace, config: MineConfig, reporter: Reporte
     return languages
 
 
-def other_sources(workspace: Workspace, config: MineConfig, device: Any, reporter: Reporter) -> list[tuple[Source, str]]:
-    """Open the further sources: encoders, then BM25, then runs.
+def other_sources(workspace: Workspace, config: MineConfig, device: Any, reporter: Reporter) -> list[tuple[Source, dict[str, Any]]]:
+    """Open the further sources: encoders, then BM25, then runs; each with what manifests say of it.
 
     Arguments:
         workspace: passages and queries.
@@ -104,24 +109,45 @@ def other_sources(workspace: Workspace, config: MineConfig, device: Any, reporte
         ModelError, InputError, FormatError: one cannot be used.
         MissingExtraError: bm25s is not installed.
     """
-    from umr.encoder.encoder import load_encoder
-
-    found: list[tuple[Source, str]] = []
+    found: list[tuple[Source, dict[str, Any]]] = []
     for number, path in enumerate(run_paths(config), start=1):  # the quickest to fail come first
-        run = read_run(path, workspace.queries.records, workspace.passages, reporter)
-        found.append((RunSource(f"run{number}", run), path))
+        run = read_run(path, workspace.queries.records, workspace.passages, reporter, max(DEPTH, config.top_k + config.first_rank))
+        found.append((RunSource(f"run{number}", run), {"what": path, **run.counts}))
     if config.bm25:
         from umr.mine.bm25 import Bm25
 
-        found.insert(0, (Bm25(workspace.passages, workspace.queries.texts(), reporter), "BM25"))
-    encoders = [
-        (
-            encoder_source(f"encoder{number}", load_encoder(EncoderConfig(model=name), device, reporter), workspace, config, reporter)[0],
-            name,
-        )
-        for number, name in enumerate(also_encoders(config), start=2)
-    ]
-    return [*encoders, *found]
+        found.insert(0, (Bm25(workspace.passages, workspace.queries.texts(), reporter), {"what": "BM25"}))
+    return [*_further_encoders(workspace, config, device, reporter), *found]
+
+
+def _further_encoders(workspace: Workspace, config: MineConfig, device: Any, reporter: Reporter) -> list[tuple[Source, dict[str, Any]]]:
+    from umr.encoder.encoder import load_encoder
+
+    found: list[tuple[Source, dict[str, Any]]] = []
+    for number, name in enumerate(also_encoders(config), start=2):
+        encoder = load_encoder(EncoderConfig(model=name), device, reporter)
+        source, record = encoder_source(f"encoder{number}", encoder, workspace, config, reporter)
+        found.append((source, {"what": name, **record}))
+    return found
+
+
+def require_different(record: Mapping[str, Any], others: list[tuple[Source, dict[str, Any]]]) -> None:
+    """Refuse an encoder that is there twice: its candidates would be counted as found by two.
+
+    Arguments:
+        record: of the round's encoder, from `encoder_source`.
+        others: the further sources.
+
+    Raises:
+        UsageError: names it.
+    """
+    seen = [("the encoder of the round", dict(record))]
+    for _, about in others:
+        name, own = about["what"], {key: value for key, value in about.items() if key != "what"}
+        same = [first for first, known in seen if known == own and "settings" in own]
+        if same:
+            raise UsageError(f"{name} is the same encoder as {same[0]}", "name each encoder once; leave it out of --also-encoder")
+        seen.append((name, own))
 
 
 def encoder_source(

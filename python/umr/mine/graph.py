@@ -16,6 +16,7 @@ from umr.errors import MismatchError
 from umr.layout import near_index
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.mine.copies import copies_of, marks
+from umr.mine.lists import Floats, Rows
 from umr.mine.reader import Reader, not_finite, spread
 from umr.mine.space import Kind, Space, space_for
 from umr.progress import Reporter
@@ -27,7 +28,6 @@ BLOCK = 16384  # rows read at a time
 STEP = 512  # rows put in between two looks at Ctrl-C
 FILES = ("index.usearch", "centre.npy", "copies.npy")
 AGAIN = "remove the folder: the index is built again"
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Graph:
     folder: Path
     index: Any
     space: Space
-    copies: NDArray[np.uint32]
+    copies: Rows
     measured: list[Recall] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
 
@@ -150,7 +150,7 @@ def _made_from(passages: Embeddings) -> dict[str, Any]:
     return {"embeddings": fingerprint(digests), "rows": passages.rows, "dimensions": passages.dimensions}
 
 
-def _looked_through(reader: Reader, rows: NDArray[np.uint32], reporter: Reporter) -> tuple[NDArray[np.uint64], float, float]:
+def _looked_through(reader: Reader, rows: Rows, reporter: Reporter) -> tuple[NDArray[np.uint64], float, float]:
     """Marks [n] of all passages, and the least and the largest |p|^2."""
     found, shortest, longest = np.empty(len(rows), dtype=np.uint64), np.inf, 0.0
     with reporter.bar("looking for equal passages", len(rows), "passages") as bar:
@@ -178,7 +178,7 @@ def _empty(space: Space, connectivity: int, expansion: int) -> Any:
     )
 
 
-def _filled(reader: Reader, rows: NDArray[np.uint32], space: Space, threads: int, reporter: Reporter) -> Any:
+def _filled(reader: Reader, rows: Rows, space: Space, threads: int, reporter: Reporter) -> Any:
     index = _empty(space, CONNECTIVITY, EXPANSION)
     with reporter.bar(f"building the index ({space.kind})", len(rows), "passages") as bar:
         for part, vectors in reader.chunks(rows, BLOCK):
@@ -189,7 +189,7 @@ def _filled(reader: Reader, rows: NDArray[np.uint32], space: Space, threads: int
     return index
 
 
-def _write(folder: Path, index: Any, space: Space, copies: NDArray[np.uint32], made_from: dict[str, Any], contents: dict[str, Any]) -> None:
+def _write(folder: Path, index: Any, space: Space, copies: Rows, made_from: dict[str, Any], contents: dict[str, Any]) -> None:
     with beside(folder) as temporary:
         temporary.mkdir()
         path = temporary / FILES[0]

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
-from numpy.typing import NDArray
 
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.layout import unfinished_search
+from umr.mine.lists import Bools, Floats, Rows
 from umr.progress import Reporter, Silent
 from umr.sizes import bytes_of
 
-Found = tuple[NDArray[np.uint32], NDArray[np.float32]]
+Found = tuple[Rows, Floats]
 """Rows [Q, k] and scores [Q, k]."""
 
 
 def find(
-    queries: NDArray[np.float32],
+    queries: Floats,
     passages: Embeddings,
     k: int,
     config: MineConfig,
     reporter: Reporter | None = None,
-    only: NDArray[np.bool_] | None = None,
+    only: Bools | None = None,
 ) -> Found:
     """The k passages of the largest inner product with each query, by the index that `config` names.
 
@@ -50,19 +52,19 @@ def find(
         return exactly(queries, passages, k, config, reporter, only)
     from umr.mine.approximate import near_top_k
 
-    def truth(sample: NDArray[np.float32], wanted: int) -> Found:
+    def truth(sample: Floats, wanted: int) -> Found:
         return exactly(sample, passages, wanted, config, reporter)
 
     return near_top_k(queries, passages, k, truth, config.threads, reporter)
 
 
 def exactly(
-    queries: NDArray[np.float32],
+    queries: Floats,
     passages: Embeddings,
     k: int,
     config: MineConfig,
     reporter: Reporter | None = None,
-    only: NDArray[np.bool_] | None = None,
+    only: Bools | None = None,
 ) -> Found:
     """What `find` gives with the exact index: on a GPU where `config.device` is one, else in Rust; the bytes are the same."""
     from umr.mine.search import top_k
@@ -73,8 +75,17 @@ def exactly(
     memory = bytes_of(config.memory, "memory") if config.memory else None
     if device.type != "cuda":
         # One query is over sooner than a file is worth, and many may be asked at once.
-        checkpoint = unfinished_search(passages.folder) if len(queries) > 1 else None
+        checkpoint = unfinished_search(passages.folder, _digest(queries, k, only)) if len(queries) > 1 else None
         return top_k(queries, passages, k, config.threads, reporter, only=only, memory=memory, checkpoint=checkpoint)
     from umr.mine.accelerator import top_k_on
 
     return top_k_on(device, queries, passages, k, memory=memory, reporter=reporter, only=only)
+
+
+def _digest(queries: Floats, k: int, only: Bools | None) -> str:
+    """What tells a search among some vectors from the others, so that each finds its own unfinished work."""
+    found = hashlib.blake2b(f"{queries.shape} {k}".encode(), digest_size=8)
+    found.update(np.ascontiguousarray(queries).reshape(-1).data)
+    if only is not None:
+        found.update(np.packbits(only).data)
+    return found.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,19 @@ Rows = NDArray[np.uint32]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+CELLS = 4_000_000  # places of lists in work at once
+
+
+def blocks(count: int, width: int) -> Iterator[slice]:
+    """Queries that are worked on together, so that memory does not grow with their number.
+
+    Arguments:
+        count: of the queries.
+        width: places of one query.
+    """
+    step = max(1, CELLS // max(1, width))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 @dataclass(frozen=True)

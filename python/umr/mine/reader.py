@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from umr.data.embeddings import DTYPES, Embeddings
 from umr.errors import ScoreError
+from umr.mine.lists import Floats, Rows
 
-Rows = NDArray[np.uint32]
-Floats = NDArray[np.float32]
 SAMPLE = 4096  # rows
 
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from umr.data.candidates import PADDING, Provenance
 from umr.mine.duplicates import Duplicates
-from umr.mine.lists import Bools, Floats, Ints, Lists, Rows, interleave, kept_first, places_of
+from umr.mine.lists import Bools, Floats, Ints, Lists, Rows, blocks, interleave, kept_first, places_of
 from umr.mine.sources import EncoderSource, Source
 from umr.progress import Reporter
-
-CELLS = 4_000_000  # places of merged lists in work at once
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class Chosen:
         floor: [Q] the least score that the query takes.
         ranks, found: [S, Q, k] see `Provenance`.
         counts: of what was left out: `own`, `low`, `repeated`, `passed`.
+        searched: queries [q] and what every source found for them; of a query that is there twice the last counts.
     """
 
     rows: Rows
@@ -68,6 +67,20 @@ class Chosen:
     ranks: Rows
     found: Floats
     counts: Counter[str] = field(default_factory=Counter)
+    searched: list[tuple[Ints, list[Lists]]] = field(default_factory=list)
+
+    def note(self, number: int, queries: Ints, found: Lists) -> None:
+        """Note where a source found the candidates of some queries.
+
+        Arguments:
+            number: of the source.
+            queries: [q] query rows.
+            found: [q, w] what the source found for them.
+        """
+        places = places_of(found.rows, self.rows[queries])
+        self.ranks[number, queries] = places + 1
+        scores = np.take_along_axis(found.scores, np.maximum(places, 0), axis=1)
+        self.found[number, queries] = np.where(places < 0, np.float32(np.nan), scores)
 
 
 def choose(sources: Sequence[Source], retriever: EncoderSource, rules: Rules, reporter: Reporter) -> Chosen:
@@ -87,11 +100,11 @@ def choose(sources: Sequence[Source], retriever: EncoderSource, rules: Rules, re
     todo, depth = np.arange(queries), min(rules.depth, passages)
     while len(todo):
         lists = [source.find(todo, depth) for source in sources]
-        step, left = max(1, CELLS // (len(sources) * depth)), []
-        for start in range(0, len(todo), step):
-            part = [Lists(f.rows[start : start + step], f.scores[start : start + step]) for f in lists]
-            some = todo[start : start + step]
-            left.append(some[~_fill(chosen, some, part, retriever, rules, depth == passages)])
+        left = []
+        for some in blocks(len(todo), len(sources) * depth):
+            part = [Lists(f.rows[some], f.scores[some]) for f in lists]
+            left.append(todo[some][~_fill(chosen, todo[some], part, retriever, rules, depth == passages)])
+        chosen.searched.append((todo, lists))
         todo, depth = np.concatenate(left), min(2 * depth, passages)
         if len(todo):
             reporter.say(f"{len(todo):,} lists are not full: searching {depth:,} passages deep")
@@ -124,7 +137,7 @@ def _fill(chosen: Chosen, queries: Ints, lists: list[Lists], retriever: EncoderS
     known = Lists(lists[0].rows[settled], lists[0].scores[settled])
     chosen.scores[which] = retriever.scores(which, chosen.rows[which], known)
     for number, found in enumerate(lists):
-        _note(chosen, number, which, Lists(found.rows[settled], found.scores[settled]))
+        chosen.note(number, which, Lists(found.rows[settled], found.scores[settled]))
     return settled
 
 
@@ -148,13 +161,6 @@ def _ranked(left: Bools, rules: Rules) -> tuple[Bools, Bools]:
     """What is passed over for its rank, and what is kept."""
     rank = np.cumsum(left, axis=1)
     return left & (rank < rules.first_rank), left & (rank >= rules.first_rank) & (rank < rules.first_rank + rules.k)
-
-
-def _note(chosen: Chosen, number: int, queries: Ints, found: Lists) -> None:
-    places = places_of(found.rows, chosen.rows[queries])
-    chosen.ranks[number, queries] = places + 1
-    scores = np.take_along_axis(found.scores, np.maximum(places, 0), axis=1)
-    chosen.found[number, queries] = np.where(places < 0, np.float32(np.nan), scores)
 
 
 def ordered(chosen: Chosen, names: Sequence[str]) -> tuple[Rows, Floats, Provenance | None]:

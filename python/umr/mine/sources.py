@@ -10,7 +10,7 @@ import numpy as np
 from umr.config import MineConfig
 from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
-from umr.data.trec import TrecRun
+from umr.data.trec import TrecRun, no_run
 from umr.mine.index import find
 from umr.mine.lists import Bools, Floats, Ints, Lists, Rows, no_lists, places_of
 from umr.progress import Reporter
@@ -36,6 +36,9 @@ class Source(Protocol):
             lists [q, depth].
         """
 
+    def close(self) -> None:
+        """Free what finding needs: nothing is searched any more."""
+
 
 @dataclass(frozen=True)
 class EncoderSource:
@@ -57,7 +60,7 @@ class EncoderSource:
 
     def find(self, queries: Ints, depth: int) -> Lists:
         """See `Source`; every list is full, for `depth` is at most the corpus."""
-        return Lists(*find(self.queries[queries], self.passages, depth, self.config, self.reporter))
+        return Lists(*find(self._vectors(queries), self.passages, depth, self.config, self.reporter))
 
     def find_among(self, queries: Ints, depth: int, only: Bools) -> Lists:
         """The same among some passages: lists are shorter where those are fewer.
@@ -66,7 +69,14 @@ class EncoderSource:
             queries, depth: see `find`.
             only: [n] which passages.
         """
-        return Lists(*find(self.queries[queries], self.passages, depth, self.config, self.reporter, only))
+        return Lists(*find(self._vectors(queries), self.passages, depth, self.config, self.reporter, only))
+
+    def close(self) -> None:
+        """See `Source`; vectors are asked for until the end."""
+
+    def _vectors(self, queries: Ints) -> Floats:
+        """Those of all queries as they are, not copied."""
+        return self.queries if np.array_equal(queries, np.arange(len(self.queries))) else self.queries[queries]
 
     def scores(self, queries: Ints, rows: Rows, known: Lists) -> Floats:
         """The inner products of passages that may have been found by other sources.
@@ -100,7 +110,7 @@ class EncoderSource:
         return scores
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunSource:
     """The passages of a TREC run.
 
@@ -118,3 +128,7 @@ class RunSource:
         found.rows[:, :width] = self.run.rows[queries, :width]
         found.scores[:, :width] = self.run.scores[queries, :width]
         return found
+
+    def close(self) -> None:
+        """See `Source`."""
+        self.run = no_run(len(self.run.rows))

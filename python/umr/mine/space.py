@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.errors import UsageError
+from umr.mine.lists import Floats
 
 Kind = Literal["i8", "bf16", "f16"]
-Floats = NDArray[np.float32]
 TAIL = 0.9999  # of the sample's values lie within the codes; the rest is cut
 KEPT = 0.99  # of the best that codes of 8 bits must find among twice as many, to be taken
 SAME_LENGTH = 1e-3  # spread of |p|^2, as a share of the largest, below which all count as equally long

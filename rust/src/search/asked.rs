@@ -1,7 +1,11 @@
 //! Queries as the kernels read them, and from which approximate score on a passage may be among their best.
 
+use rayon::prelude::*;
+
 use super::codes::{ROUNDING, Side, quantise, up};
 use super::panel::words;
+use crate::error::Result;
+use crate::progress::Progress;
 
 /// Words in a cache line: rows start an odd number of lines apart, so that they do not fall on the same cache sets.
 const LINE: usize = 16;
@@ -43,30 +47,30 @@ pub(crate) struct Bound {
 
 impl<'a> Asked<'a> {
     /// Quantises finite queries.
-    pub(crate) fn new(values: &'a [f32], dimensions: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], dimensions: usize, progress: &Progress) -> Result<Self> {
         let rows = values.len() / dimensions;
         let stride = (words(dimensions).div_ceil(LINE) | 1) * LINE;
         let mut codes = vec![MIDDLE; stride * rows];
-        let mut bytes = vec![0; 4 * words(dimensions)];
-        let one = |(row, codes): (&[f32], &mut [u32])| {
-            let side = quantise(row, &mut bytes);
+        let one = |bytes: &mut Vec<u8>, (row, codes): (&[f32], &mut [u32])| {
+            progress.poll()?;
+            let side = quantise(row, bytes);
             for (word, code) in codes.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *word = u32::from_le_bytes(*code) ^ MIDDLE;
             }
-            Bound::new(side, dimensions)
+            Ok(Bound::new(side, dimensions))
         };
         let queries = values
-            .chunks(dimensions)
-            .zip(codes.chunks_mut(stride))
-            .map(one)
-            .collect();
-        Self {
+            .par_chunks(dimensions)
+            .zip(codes.par_chunks_mut(stride))
+            .map_init(|| vec![0; 4 * words(dimensions)], one)
+            .collect::<Result<_>>()?;
+        Ok(Self {
             values,
             dimensions,
             stride,
             codes,
             queries,
-        }
+        })
     }
 
     /// Bytes of working memory that a query takes.

@@ -15,8 +15,6 @@ use crate::shards::Shards;
 
 /// Passages that a worker takes at a time.
 pub(crate) const BATCH: usize = 8 * PANEL;
-/// Groups of pairs that are scored between two looks at whether to stop: well below a millisecond.
-const POLL: usize = 1024;
 /// Bytes of codes of queries that are used with all panels of a batch before the next ones come.
 const BLOCK_BYTES: usize = 384 << 10;
 
@@ -176,10 +174,8 @@ impl<'a> Worker<'a> {
     /// Scores the survivors exactly and offers them.
     fn score(&mut self, batch: &Batch, progress: &Progress) -> Result<()> {
         let survivors = std::mem::take(&mut self.survivors);
-        for (at, some) in survivors.chunks(PAIRS).enumerate() {
-            if at % POLL == 0 {
-                progress.poll()?;
-            }
+        for some in survivors.chunks(PAIRS) {
+            progress.poll()?; // a row that is not in memory yet may take milliseconds
             some.iter()
                 .try_for_each(|pair| self.wide.read(self.shards, self.shard.part, batch, pair.1))?;
             let pair = |at: usize| {

@@ -132,7 +132,7 @@ pub fn copy(shards: &Shards, paths: &[PathBuf], threads: usize, progress: &Progr
 
 fn write(shards: &Shards, part: usize, path: &Path, progress: &Progress) -> Result<()> {
     let (_, rows) = shards.shard(part);
-    let (dimensions, mean) = (shards.dimensions(), mean(shards, part)?);
+    let (dimensions, mean) = (shards.dimensions(), mean(shards, part, progress)?);
     let mut staged = Staged::create(path)?;
     let mut head = header(shards, part, &mean).to_vec();
     mean.iter()

@@ -15,6 +15,7 @@ use super::{Meter, Options};
 use crate::dot::wide;
 use crate::error::{Error, Result};
 use crate::gemm::PANEL;
+use crate::progress::Progress;
 use crate::shards::Shards;
 
 /// Products of numbers that one thread takes between two meetings of all threads: a quarter of a second with AVX-512, ten times that with AVX2.
@@ -48,13 +49,14 @@ impl<'a> Group<'a> {
         base: usize,
         shards: &'a Shards,
         options: &'a Options<'a>,
-    ) -> Self {
-        Self {
-            asked: Asked::new(values, dimensions),
+        progress: &Progress,
+    ) -> Result<Self> {
+        Ok(Self {
+            asked: Asked::new(values, dimensions, progress)?,
             base,
             shards,
             options,
-        }
+        })
     }
 
     /// The sorted lists of all queries of the group, which follow those `before` them.
@@ -90,7 +92,7 @@ impl<'a> Group<'a> {
         meter: &Meter<'_>,
     ) -> Result<()> {
         let (base, rows) = (self.shards.base(part), self.shards.shard(part).1);
-        let shard = self.open(part)?;
+        let shard = self.open(part, meter.progress)?;
         let step = self.segment();
         for start in (from..rows).step_by(step) {
             let end = rows.min(start + step);
@@ -110,7 +112,7 @@ impl<'a> Group<'a> {
         rows.clamp(BATCH, LONGEST).next_multiple_of(BATCH)
     }
 
-    fn open(&self, part: usize) -> Result<Shard> {
+    fn open(&self, part: usize, progress: &Progress) -> Result<Shard> {
         let copied = match self.options.copies.get(part) {
             Some(path) => Copied::open(path, self.shards, part),
             None => None,
@@ -118,7 +120,7 @@ impl<'a> Group<'a> {
         let mean = match &copied {
             Some(copied) => copied.mean.clone(),
             None if self.asked.len() < FEW => Vec::new(),
-            None => mean(self.shards, part)?,
+            None => mean(self.shards, part, progress)?,
         };
         let of_mean = |query: usize| wide(self.asked.row(query), &mean);
         Ok(Shard {

@@ -171,7 +171,14 @@ fn all_groups(
     let meter = Meter::new(progress, shards.rows());
     let mut lists = Vec::with_capacity(queries.rows);
     for (at, values) in queries.values.chunks(size * queries.dimensions).enumerate() {
-        let group = Group::new(values, queries.dimensions, at * size, shards, options);
+        let group = Group::new(
+            values,
+            queries.dimensions,
+            at * size,
+            shards,
+            options,
+            progress,
+        )?;
         lists.extend(group.search(&lists, &mut checkpoint, &meter)?);
     }
     checkpoint.end();
