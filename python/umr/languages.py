@@ -40,7 +40,7 @@ def _known(code: str) -> str | None:
 
 
 def identify(texts: Sequence[str]) -> list[str]:
-    """The language codes of texts, found by py3langid (97 languages).
+    """The language codes of texts, found by py3langid.
 
     Arguments:
         texts: one text each.

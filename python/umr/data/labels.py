@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates, read_candidates
 from umr.data.combine import combine_scores
-from umr.data.table import read_columns, write_columns
+from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
@@ -61,8 +61,16 @@ class Labels:
 
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a (query, passage), in order of query and rank."""
-        columns = self.candidates.columns(passages) | {"score": self.scores.reshape(-1), "label": self.labels.reshape(-1)}
-        write_columns(path, columns if self.combined is None else columns | {"combined": self.combined.reshape(-1)})
+        write_blocks(path, self._blocks(passages))
+
+    def _blocks(self, passages: Records) -> Iterator[dict[str, Any]]:
+        """The columns of some thousand queries after the other."""
+        values = {"score": self.scores, "label": self.labels} | ({} if self.combined is None else {"combined": self.combined})
+        start = 0
+        for part in self.candidates.parts():
+            some = slice(start, start + len(part.query_ids))
+            yield part.columns(passages) | {name: value[some].reshape(-1) for name, value in values.items()}
+            start = some.stop
 
 
 def make_labels(
