@@ -21,8 +21,9 @@ from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace, open_workspace
 from umr.encoder import encode as encoding
 from umr.encoder.encoder import DualEncoder, load_encoder
-from umr.errors import FormatError, InputError, MismatchError, ScoreError, UmrError
+from umr.errors import FormatError, InputError, MismatchError, ScoreError, UmrError, UsageError
 from umr.mine import mine
+from umr.mine.search import top_k
 from umr.progress import Silent
 from umr.train import train
 
@@ -328,3 +329,26 @@ def test_training_with_another_encoder_than_mined_is_refused(work: Workspace) ->
     train(work, replace(TRAIN, seed=3), 0, force=True)
     with pytest.raises(MismatchError, match="round 1 was mined made otherwise: encoder"):
         train(work, TRAIN, 1)
+
+
+def test_memory_that_does_not_hold_queries_and_results_is_refused(work: Workspace, tower: DualEncoder) -> None:
+    passages = encoding.encode(work.passages, tower, "passage", work.layout, MINE, Silent())
+    queries = np.ones((30, passages.dimensions), dtype=np.float32)
+    with pytest.raises(UsageError, match=r"memory is 0\.0 MB") as caught:
+        top_k(queries, passages, 3, memory=1000)
+    assert "--memory 17MB or more" in caught.value.hint
+    rows, _ = top_k(queries, passages, 3, memory=20_000_000)
+    assert np.array_equal(rows, top_k(queries, passages, 3)[0])
+
+
+def test_a_full_disk_leaves_the_search_without_copies(work: Workspace, tower: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = encoding.encode(work.passages, tower, "passage", work.layout, MINE, Silent())
+    queries, notes = np.ones((30, passages.dimensions), dtype=np.float32), Notes()
+    full = shutil.disk_usage(passages.folder)._replace(free=1_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: full)
+        without = top_k(queries, passages, 3, reporter=notes)
+    assert "no copies in 8 bits" in notes.warned[0]
+    assert not list(passages.folder.glob("*.int8"))
+    assert top_k(queries, passages, 3)[0].tobytes() == without[0].tobytes()
+    assert len(list(passages.folder.glob("*.int8"))) == passages.shards

@@ -86,7 +86,8 @@ def _copies(queries: NDArray[np.float32], passages: Embeddings, threads: int, re
         )
         return paths
     try:
-        with follow(reporter, "quantising passages", passages.rows, "passages") as counter:
+        shown = reporter if missing else Silent()  # what is there is only looked at
+        with follow(shown, "quantising passages", passages.rows, "passages") as counter:
             copy_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
     except StorageError as error:
         reporter.warn(f"not all copies in 8 bits are kept, so that every search quantises again: {error.message}")
@@ -101,7 +102,7 @@ def _room(memory: int, given: int) -> int:
     """
     if memory < given + LEAST:
         raise UsageError(
-            f"memory is {memory / 1e9:.2f} GB, but the queries and their results alone take {given / 1e9:.2f} GB",
+            f"memory is {memory / 1e6:,.1f} MB, but queries and results take {given / 1e6:,.1f} MB and a search some more",
             f"use --memory {math.ceil((given + LEAST) / 1e6)}MB or more",
         )
     return memory - given
