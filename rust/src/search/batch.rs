@@ -208,7 +208,7 @@ impl<'a> Worker<'a> {
         );
         Err(Error::not_finite(
             message,
-            "the embeddings are too large for f32 scores",
+            "use an encoder whose vectors have length 1 (--similarity cosine)",
         ))
     }
 }
