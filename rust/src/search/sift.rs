@@ -3,6 +3,8 @@
 mod avx2;
 mod avx512;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use std::ops::Range;
 

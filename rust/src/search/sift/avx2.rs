@@ -2,80 +2,19 @@
 
 #![cfg(target_arch = "x86_64")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    _mm256_add_epi32 as add, _mm256_cvtepi32_ps as convert, _mm256_fmadd_ps as fused,
+    _mm256_loadu_ps as load_floats, _mm256_loadu_si256 as load_integers, _mm256_mul_ps as multiply,
+    _mm256_set1_ps as set, *,
+};
 
-use super::Bound;
-use crate::gemm::PANEL;
-use crate::search::panel::Panel;
+use super::vector::vector_test;
 
-/// Values of a vector.
-const LANES: usize = 8;
-/// Vectors of a panel.
-const COUNT: usize = PANEL / LANES;
+vector_test!("avx2,fma", __m256, __m256i, 8);
 
-/// A panel's numbers in AVX2 registers.
-pub(crate) struct Test {
-    units: [__m256; COUNT],
-    starts: [__m256i; COUNT],
-    norms: [__m256; COUNT],
-    residuals: [__m256; COUNT],
-}
-
-impl super::Test for Test {
-    #[inline(always)]
-    fn new(panel: &Panel<'_>) -> Self {
-        // SAFETY: only called where `Isa::runs` found the instructions.
-        unsafe { new(panel) }
-    }
-
-    #[inline(always)]
-    fn passing(&self, sums: &[u32; PANEL], bound: &Bound, limit: f32) -> u32 {
-        // SAFETY: as above.
-        unsafe { passing(self, sums, bound, limit) }
-    }
-}
-
+/// A bit for each value that is not below the limit, or is no number.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn new(panel: &Panel<'_>) -> Test {
-    Test {
-        units: floats(&panel.units()),
-        starts: integers(&panel.starts().map(i32::cast_unsigned)),
-        norms: floats(&panel.norms()),
-        residuals: floats(&panel.residuals()),
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn passing(test: &Test, sums: &[u32; PANEL], bound: &Bound, limit: f32) -> u32 {
-    let (by_norm, by_residual) = (
-        _mm256_set1_ps(bound.by_norm),
-        _mm256_set1_ps(bound.by_residual),
-    );
-    let (sums, limit) = (integers(sums), _mm256_set1_ps(limit));
-    let mut bits = 0;
-    for (at, sum) in sums.into_iter().enumerate() {
-        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, test.starts[at]));
-        let error = _mm256_mul_ps(by_norm, test.norms[at]);
-        let error = _mm256_fmadd_ps(by_residual, test.residuals[at], error);
-        let most = _mm256_fmadd_ps(sum, test.units[at], error);
-        let passing = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(most, limit));
-        bits |= passing.cast_unsigned() << (at * LANES);
-    }
-    bits
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn floats(values: &[f32; PANEL]) -> [__m256; COUNT] {
-    // SAFETY: a panel is `COUNT` vectors long.
-    std::array::from_fn(|at| unsafe { _mm256_loadu_ps(values.as_ptr().add(at * LANES)) })
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn integers(values: &[u32; PANEL]) -> [__m256i; COUNT] {
-    // SAFETY: as above.
-    std::array::from_fn(|at| unsafe { _mm256_loadu_si256(values.as_ptr().add(at * LANES).cast()) })
+fn not_below(values: __m256, limit: __m256) -> u32 {
+    _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(values, limit)).cast_unsigned()
 }
