@@ -24,6 +24,13 @@ def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents
     write_json(path, {"format": FORMAT, "kind": kind, "made_from": dict(made_from), **contents})
 
 
+def digest(made_from: Mapping[str, Any]) -> str:
+    """The name of what was made from a mapping: 64 hexadecimal letters that depend on its keys and values, not on their order."""
+    from umr._rust import fingerprint
+
+    return fingerprint("\n".join(f"{key}={made_from[key]}" for key in sorted(made_from)))
+
+
 def checksums(*files: Path) -> dict[str, str]:
     """Name -> digest of the files that a manifest speaks for."""
     from umr._rust import fingerprint_files

@@ -1,12 +1,16 @@
-"""Amounts of memory as people write them."""
+"""Amounts of memory: as people write them, and what is free."""
 
 from __future__ import annotations
 
+import os
 import re
 from decimal import Decimal
+from pathlib import Path
 
 from umr.errors import UsageError
 
+UNKNOWN = 4 << 30  # bytes, where the system does not say what is free
+GROUPS = Path("/sys/fs/cgroup")
 UNITS = {"b": 1} | {
     f"{letter}{middle}b": base**power
     for power, letter in enumerate("kmgt", start=1)
@@ -34,3 +38,35 @@ def bytes_of(text: str, name: str = "size") -> int:
     if size < 1:
         raise UsageError(f"{name} is {text!r}, expected at least one byte", "write a size such as 8GB")
     return size
+
+
+def free_memory(device: str) -> int:
+    """Bytes that are free: on a CUDA device its own, else those of the machine within the limit of the control group."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    return min(_available(), _group_room())
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return UNKNOWN
+
+
+def _group_room() -> int:
+    """What the control group (a container, a job) may still take; without one, anything."""
+    try:
+        limit = (GROUPS / "memory.max").read_text(encoding="ascii").strip()
+        taken = int((GROUPS / "memory.current").read_text(encoding="ascii"))
+        return 1 << 62 if limit == "max" else max(0, int(limit) - taken)
+    except (OSError, ValueError):
+        return 1 << 62

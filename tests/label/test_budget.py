@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from umr import sizes
 from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label import budget as budgets
-from umr.label.budget import Budget, budget_for, free_memory, out_of_memory, score_within
+from umr.label.budget import Budget, budget_for, out_of_memory, score_within
 from umr.label.pack import Branch, Tree
 from umr.progress import Silent
+from umr.sizes import free_memory
 
 
 @dataclass
@@ -123,7 +125,7 @@ def test_without_options_most_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_free_here_and_within_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert 0 < free_memory("cpu") < 1 << 60
-    monkeypatch.setattr(budgets, "GROUPS", tmp_path)
+    monkeypatch.setattr(sizes, "GROUPS", tmp_path)
     machine = free_memory("cpu")
     (tmp_path / "memory.current").write_text("1000\n")
     for limit, room in (("max\n", machine), ("5000\n", 4000), ("500\n", 0)):

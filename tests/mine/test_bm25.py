@@ -107,23 +107,12 @@ def test_a_corpus_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
     work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.tsv"), lang="en")
     for sample in (7, 1, 4096):
         monkeypatch.setattr(bm25, "SAMPLE", sample)
-        monkeypatch.setattr(bm25, "available", lambda: 30 * 150)
+        monkeypatch.setattr(bm25, "free_memory", lambda _: 30 * 150)
         Bm25(work.passages, ["one"], Notes())
-        monkeypatch.setattr(bm25, "available", lambda: 30 * 150 - 1)
+        monkeypatch.setattr(bm25, "free_memory", lambda _: 30 * 150 - 1)
         with pytest.raises(InputError, match="the BM25 index of 50 passages takes about") as caught:
             Bm25(work.passages, ["one"], Notes())
         assert "--run" in caught.value.hint
-
-
-def test_what_is_free_is_that_of_the_machine_within_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "GROUP", tmp_path)
-    assert bm25.available() > 1 << 20
-    (tmp_path / "memory.current").write_text("1000\n")
-    for limit, free in (("5000\n", 4000), ("10\n", 0)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert bm25.available() == free
-    (tmp_path / "memory.max").write_text("max\n")
-    assert bm25.available() > 1 << 20
 
 
 def test_the_package_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

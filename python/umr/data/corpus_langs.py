@@ -17,7 +17,7 @@ from umr.data.passage_langs import LETTERS, STEP
 from umr.errors import FormatError
 from umr.languages import identify
 from umr.layout import WorkLayout
-from umr.manifest import checksums, read_manifest, require_whole, write_manifest
+from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Reporter
 from umr.storage import beside
 
@@ -64,14 +64,12 @@ def corpus_languages(passages: Records, layout: WorkLayout, reporter: Reporter) 
     Raises:
         StorageError: the folder cannot be written.
     """
-    from umr._rust import fingerprint
-
     files = files_of(passages)
     made_from = {
         "passages": passages.fingerprint, "files": [(file.lang, file.end - file.first) for file in files], "checked": CHECKED,
         "identifier": f"py3langid {version('py3langid')}", "letters": LETTERS,
     }  # fmt: skip
-    identity = fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))
+    identity = digest(made_from)
     folder = layout.languages(identity)
     manifest, path = folder / "manifest.json", folder / "numbers.npy"
     if manifest.exists():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from umr.config import Centre
 from umr.errors import FormatError
+from umr.manifest import digest
 from umr.storage import beside
 
 FEWEST = 16  # texts of a language that have a mean of their own: the mean of fewer is more chance than language
@@ -65,7 +66,7 @@ class Means:
     @property
     def fingerprint(self) -> str:
         """What the means were estimated from, as one name."""
-        return means_fingerprint(self.made_from)
+        return digest(self.made_from)
 
     def side(self, side: Literal["query", "passage"]) -> SideMeans:
         """The means of the queries or of the passages."""
@@ -84,13 +85,6 @@ class Means:
         """
         means = self.side(side)
         return centred(vectors, means.table, means.groups(langs), self.normalise)
-
-
-def means_fingerprint(made_from: Mapping[str, Any]) -> str:
-    """The digest of what means were estimated from."""
-    from umr._rust import fingerprint
-
-    return fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))
 
 
 def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:

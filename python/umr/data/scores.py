@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umr.data.merging import merge
 from umr.errors import InputError, StorageError
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import digest, read_manifest, require_same, write_manifest
 
 if TYPE_CHECKING:
     from umr._rust import ScoreLog
@@ -98,12 +98,9 @@ def open_scores(base: Path, made_from: Mapping[str, Any]) -> ScoreStore:
         MismatchError: the folder of this fingerprint holds something else.
         InputError: `base` is a file.
     """
-    from umr._rust import fingerprint
-
     if base.is_file():
         raise InputError(f"{base} is a file, expected a folder of score stores", "give a folder with --store")
-    text = "\n".join(f"{key}={made_from[key]}" for key in sorted(made_from))
-    folder = base / fingerprint(text)[:16]
+    folder = base / digest(made_from)[:16]
     manifest = folder / "manifest.json"
     if manifest.exists():
         require_same(manifest, "scores", read_manifest(manifest, "scores")["made_from"], made_from, "give another --store folder")

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from umr.config import Centre, MineConfig
 from umr.data.corpus_langs import Languages, corpus_languages
 from umr.data.embeddings import Embeddings
-from umr.data.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, means_fingerprint, read_means, write_means
+from umr.data.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, read_means, write_means
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
 from umr.layout import WorkLayout
-from umr.manifest import checksums, read_manifest, require_whole, write_manifest
+from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Bar, Reporter
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def means_for(
         languages = corpus_languages(passages, layout, reporter)
         codes, numbers = np.unique(queries.langs, return_inverse=True)
         coded = {"passage": (languages.codes, languages.numbers), "query": (codes.tolist(), numbers)}
-        made_from |= {"passage_langs": languages.fingerprint, "query_langs": means_fingerprint({"langs": queries.langs}), "fewest": FEWEST}
+        made_from |= {"passage_langs": languages.fingerprint, "query_langs": digest({"langs": queries.langs}), "fewest": FEWEST}
     return _kept(stores, coded, made_from, encoder, layout, reporter)
 
 
@@ -78,7 +78,7 @@ def _kept(
     layout: WorkLayout,
     reporter: Reporter,
 ) -> Means:
-    path = layout.means(means_fingerprint(made_from)) / "means.safetensors"
+    path = layout.means(digest(made_from)) / "means.safetensors"
     manifest = path.with_name("manifest.json")
     if manifest.exists():
         require_whole(manifest, read_manifest(manifest, "means"), "remove its folder: the means are estimated again")
@@ -130,8 +130,6 @@ def passage_vectors(
     Returns:
         finished embeddings, [n, d] in corpus order.
     """
-    from umr._rust import fingerprint
-
     raw = encode(passages, encoder, "passage", layout, config, reporter)
     if means is None:
         return raw
@@ -140,7 +138,7 @@ def passage_vectors(
     languages = corpus_languages(passages, layout, reporter) if means.centre == "language" else None
     if languages:
         made_from["langs"] = languages.fingerprint
-    folder = layout.embeddings / fingerprint("\n".join(f"{key}={value}" for key, value in made_from.items()))[:16]
+    folder = layout.embeddings / digest(made_from)[:16]
     store = Embeddings(folder, made_from, raw.rows, raw.dimensions, raw.dtype, raw.shard_rows)
     if not store.complete:
         if languages:

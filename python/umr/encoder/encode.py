@@ -15,6 +15,7 @@ from umr.data.embeddings import Embeddings
 from umr.encoder.encoder import DualEncoder, Encoder, Side, tokenizer_file
 from umr.errors import ScoreError
 from umr.layout import WorkLayout
+from umr.manifest import digest
 from umr.models.device import autocast, settle_precision
 from umr.progress import Bar, Reporter, follow
 
@@ -34,7 +35,7 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
         layout: where the store is kept.
         reporter: shows the tokenising.
     """
-    from umr._rust import TokenStore, fingerprint
+    from umr._rust import TokenStore
 
     s = encoder.settings
     options: dict[str, Any] = {
@@ -46,7 +47,7 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
     }
     temporary, path = tokenizer_file(encoder)
     with temporary:
-        identity = fingerprint("\n".join([records.fingerprint, _text(path), *(f"{k}={v}" for k, v in options.items())]))
+        identity = digest({"records": records.fingerprint, "tokenizer": _text(path), **options})
         folder = layout.tokens(identity)
         if (folder / "manifest.json").exists():
             return TokenStore.open(str(folder))
@@ -77,8 +78,6 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
     Raises:
         ScoreError: a vector is not finite; the message names the id.
     """
-    from umr._rust import fingerprint
-
     tower = encoder.tower(side)
     tokens = token_store(records, tower, side, layout, reporter)
     precision = settle_precision(config.precision, tower.device, reporter)
@@ -87,7 +86,7 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
         "pooling": tower.settings.pooling, "similarity": tower.settings.similarity,
         "precision": precision, "dtype": config.store, "shard_rows": config.shard_rows,
     }  # fmt: skip
-    folder = layout.embeddings / fingerprint("\n".join(f"{k}={v}" for k, v in made_from.items()))[:16]
+    folder = layout.embeddings / digest(made_from)[:16]
     store = Embeddings(folder, made_from, len(records), tower.dimensions, config.store, config.shard_rows)
     if store.complete:
         reporter.say(f"{side} embeddings are there already")

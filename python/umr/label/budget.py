@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.pack import Tree, fill
 from umr.progress import Reporter
-from umr.sizes import bytes_of
+from umr.sizes import bytes_of, free_memory
 
 if TYPE_CHECKING:
     from umr.label.work import Scorer
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 SHARE = 0.7  # of what is free: the rest is for what else the machine does
 LEAST = 64  # tokens
 MOST = {"cpu": 4096, "cuda": 65536}  # beyond these a batch gets slower or no faster
-UNKNOWN = 4 << 30  # bytes, where the system does not say what is free
-GROUPS = Path("/sys/fs/cgroup")
 SIGNS = ("out of memory", "can't allocate", "not enough memory", "cannot allocate memory")
 
 
@@ -63,38 +59,6 @@ def budget_for(config: LabelConfig, scorer: Scorer, device: str) -> Budget:
     most = int(getattr(scorer, "most_tokens", MOST.get(device, MOST["cpu"])))
     tokens = max(LEAST, min(most, memory // max(1, scorer.bytes_per_token)))
     return Budget(tokens, f"of {memory / 1e9:,.1f} GB of working memory")
-
-
-def free_memory(device: str) -> int:
-    """Bytes that are free: on a CUDA device its own, else those of the machine within the limit of the control group."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    return min(_available(), _group_room())
-
-
-def _available() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return UNKNOWN
-
-
-def _group_room() -> int:
-    """What the control group (a container, a job) may still take; without one, anything."""
-    try:
-        limit = (GROUPS / "memory.max").read_text(encoding="ascii").strip()
-        taken = int((GROUPS / "memory.current").read_text(encoding="ascii"))
-        return 1 << 62 if limit == "max" else max(0, int(limit) - taken)
-    except (OSError, ValueError):
-        return 1 << 62
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from umr.label.pairs import Pairs
 from umr.label.reading import Reading
 from umr.label.texts import Texts, read_texts, write_texts
 from umr.layout import RoundLayout
-from umr.manifest import checksums, read_manifest, require_whole, write_manifest
+from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Reporter
 from umr.storage import beside
 
@@ -124,10 +124,8 @@ def plan_for(
     Raises:
         UsageError: something that cannot be scored; the message names it.
     """
-    from umr._rust import fingerprint
-
     made_from = {**made_from, "shared": shape.shared, "packed": shape.packed}
-    folder = place.plan(fingerprint("\n".join(f"{key}={made_from[key]}" for key in sorted(made_from))))
+    folder = place.plan(digest(made_from))
     found = _open(folder, made_from, reading, missing)
     if found is not None:
         reporter.say(f"going on with the plan of an earlier run: {len(found.numbers):,} pairs in {len(found):,} batches")

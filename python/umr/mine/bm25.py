@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from umr.errors import InputError, MissingExtraError
 from umr.mine.lists import Ints, Lists, no_lists
 from umr.progress import Bar, Reporter
+from umr.sizes import free_memory
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -25,7 +25,6 @@ STEP = 8192  # passages whose texts are read at once
 PASSES = 3  # of bm25s over the corpus: lengths, words, scores
 BYTES = 30  # a word of the corpus while the index is made
 SAMPLE = 4096  # passages whose words are counted to tell the memory
-GROUP = Path("/sys/fs/cgroup")
 UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
@@ -161,22 +160,9 @@ def require_memory(passages: Records) -> None:
     """
     rows = np.unique(np.linspace(0, len(passages) - 1, min(SAMPLE, len(passages))).astype(np.uint32))
     counted = sum(len(words(f"{title} {text}")) for title, text in passages.texts(rows))
-    need, free = BYTES * counted * len(passages) // len(rows), available()
+    need, free = BYTES * counted * len(passages) // len(rows), free_memory("cpu")
     if need > free:
         raise InputError(
             f"the BM25 index of {len(passages):,} passages takes about {need / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} GB are free",
             "make a run with another engine and give it with --run, or leave out --bm25",
         )
-
-
-def available() -> int:
-    """Bytes of memory that are free for this process; where nobody says, no limit."""
-    free = 1 << 62
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), free)
-        limit = (GROUP / "memory.max").read_text(encoding="ascii").strip()
-        taken = int((GROUP / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError, IndexError):
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - taken))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from umr.data.embeddings import Embeddings
 from umr.errors import MismatchError
 from umr.layout import near_index
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import digest, read_manifest, require_same, write_manifest
 from umr.mine.copies import copies_of, marks
 from umr.mine.lists import Floats, Rows
 from umr.mine.reader import Reader, not_finite, spread
@@ -143,11 +143,8 @@ def questions_of(passages: Embeddings, count: int) -> Floats:
 
 
 def _made_from(passages: Embeddings) -> dict[str, Any]:
-    from umr._rust import fingerprint
-
     manifest = read_manifest(passages.folder / "manifest.json", "embeddings")
-    digests = "\n".join(f"{name}={digest}" for name, digest in manifest["files"].items())
-    return {"embeddings": fingerprint(digests), "rows": passages.rows, "dimensions": passages.dimensions}
+    return {"embeddings": digest(manifest["files"]), "rows": passages.rows, "dimensions": passages.dimensions}
 
 
 def _looked_through(reader: Reader, rows: Rows, reporter: Reporter) -> tuple[NDArray[np.uint64], float, float]:
