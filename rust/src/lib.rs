@@ -58,7 +58,6 @@ mod _rust {
         records::Records,
         scores::ScoreLog,
         // scores
-        scores::merge_scores,
         scores::merge_stores,
         // search
         search::copy_shards,

@@ -63,7 +63,7 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::{ScoreLog, decode};
+    use crate::scores::ScoreLog;
 
     #[test]
     fn a_torn_tail_of_any_length_is_noticed() {
@@ -80,24 +80,6 @@ mod tests {
             assert_eq!(segment.records, (kept / RECORD) as u64);
             assert_eq!(segment.tail, length < HEADER || kept % RECORD != 0);
         }
-    }
-
-    #[test]
-    fn parts_are_read_from_where_they_stand() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.scores");
-        let keys: Vec<_> = (0..9).map(|n| [n, n]).collect();
-        let scores: Vec<_> = (0..9u8).map(f32::from).collect();
-        let mut log = ScoreLog::create(&path).unwrap();
-        log.append(&keys, &keys, &scores).unwrap();
-        let (segment, mut buffer) = (Segment::open(&path).unwrap(), Vec::new());
-        let records = segment.read(4, 3, &mut buffer).unwrap();
-        let read: Vec<_> = records.iter().map(|r| decode(r).unwrap().1).collect();
-        assert_eq!(read, [4.0, 5.0, 6.0]);
-        assert!(matches!(
-            segment.read(7, 3, &mut buffer),
-            Err(Error::Io { .. })
-        ));
     }
 
     #[test]

@@ -1,25 +1,18 @@
-//! `umr._rust.ScoreLog`, `merge_scores` and `merge_stores`.
+//! `umr._rust.ScoreLog` and `merge_stores`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use numpy::{Ix1, Ix2, PyArray1, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{Ix1, Ix2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use super::arrays::{borrow, keys, slice, vector};
-use super::counter::Counter;
 use super::enter::enter;
-use crate::merge::{self, MergeStats, Merged, Options, Target, Wanted};
+use crate::merge::{self, Wanted};
 use crate::scores as core;
 
 type Counts = BTreeMap<&'static str, u64>;
-type Stores<'py> = (
-    Option<Bound<'py, PyArray3<f32>>>,
-    Vec<Counts>,
-    Vec<OsString>,
-);
 
 /// A score segment open for appending.
 #[pyclass(frozen, module = "umr._rust")]
@@ -67,73 +60,36 @@ impl ScoreLog {
     }
 }
 
-/// The scores of wanted pairs out of many segments.
-#[pyfunction]
-#[pyo3(signature = (paths, query_keys, passage_keys, *, counter=None))]
-pub fn merge_scores<'py>(
-    py: Python<'py>,
-    paths: Vec<PathBuf>,
-    query_keys: &Bound<'py, PyAny>,
-    passage_keys: &Bound<'py, PyAny>,
-    counter: Option<&Counter>,
-) -> PyResult<(Bound<'py, PyArray1<f32>>, Counts)> {
-    let queries = borrow::<u64, Ix2>(query_keys, "query_keys", "[m, 2]")?;
-    let passages = borrow::<u64, Ix2>(passage_keys, "passage_keys", "[m, 2]")?;
-    let queries = keys(&queries, "query_keys")?;
-    let passages = keys(&passages, "passage_keys")?;
-    let work = |progress: &_| merge::merge_scores(&paths, queries, passages, progress);
-    let (scores, stats) = enter(py, counter, work)?;
-    Ok((vector(py, scores), counts(&stats)))
-}
-
 /// The scores of candidates in many stores.
 #[pyfunction]
-#[pyo3(signature = (stores, query_keys, passage_keys, rows, *, out=None, memory=0, threads=0, counter=None))]
-#[allow(clippy::too_many_arguments)]
 pub fn merge_stores<'py>(
     py: Python<'py>,
     stores: Vec<Vec<PathBuf>>,
     query_keys: &Bound<'py, PyAny>,
     passage_keys: &Bound<'py, PyAny>,
     rows: &Bound<'py, PyAny>,
-    out: Option<PathBuf>,
-    memory: u64,
-    threads: usize,
-    counter: Option<&Counter>,
-) -> PyResult<Stores<'py>> {
+) -> PyResult<(Bound<'py, PyArray3<f32>>, Vec<Counts>)> {
     let queries = borrow::<u64, Ix2>(query_keys, "query_keys", "[Q, 2]")?;
     let passages = borrow::<u64, Ix2>(passage_keys, "passage_keys", "[n, 2]")?;
     let rows = borrow::<u32, Ix2>(rows, "rows", "[Q, k]")?;
-    let (queries, passages) = (
-        keys(&queries, "query_keys")?,
-        keys(&passages, "passage_keys")?,
-    );
     let shape = [stores.len(), rows.shape()[0], rows.shape()[1]];
-    let rows = slice(&rows)?;
-    let target = out.as_deref().map(|path| Target { path, shape });
-    let merged = enter(py, counter, |progress| {
-        let wanted = Wanted::matrix(queries, passages, rows, shape[2]);
-        let options = Options { memory, threads };
-        merge::merge_stores(&stores, &wanted, target, options, progress)
-    })?;
-    handed(py, merged, target.is_none().then_some(shape))
-}
-
-fn handed(py: Python<'_>, merged: Merged, shape: Option<[usize; 3]>) -> PyResult<Stores<'_>> {
-    let scores = match shape {
-        Some(shape) => Some(vector(py, merged.scores).reshape(shape)?),
-        None => None,
+    let wanted = Wanted {
+        queries: keys(&queries, "query_keys")?,
+        passages: keys(&passages, "passage_keys")?,
+        rows: slice(&rows)?,
+        k: shape[2],
     };
-    let stats = merged.stats.iter().map(counts).collect();
-    let torn = merged.torn.into_iter().map(PathBuf::into_os_string);
-    Ok((scores, stats, torn.collect()))
+    let work = |progress: &_| merge::merge_stores(&stores, &wanted, progress);
+    let (scores, counts) = enter(py, None, work)?;
+    let counts = counts.iter().map(by_name).collect();
+    Ok((vector(py, scores).reshape(shape)?, counts))
 }
 
-fn counts(stats: &MergeStats) -> Counts {
+fn by_name(counts: &merge::Counts) -> Counts {
     BTreeMap::from([
-        ("records", stats.records),
-        ("torn", stats.torn),
-        ("duplicates", stats.duplicates),
-        ("conflicts", stats.conflicts),
+        ("records", counts.records),
+        ("torn", counts.torn),
+        ("duplicates", counts.duplicates),
+        ("conflicts", counts.conflicts),
     ])
 }
