@@ -39,13 +39,12 @@ class Task:
     Arguments:
         engine: a key of ENGINES.
         folder: of `make`.
-        threads, repeats: of the merge and its timing.
+        repeats: of the timing.
         out: the .npy that takes the scores [pairs].
     """
 
     engine: str
     folder: str
-    threads: int
     repeats: int
     out: str
 
@@ -118,17 +117,10 @@ def _write(path: Path, queries: Keys, passages: Keys, rows: NDArray[np.uint32], 
 
 
 def _table(task: Task) -> Merge:
-    from umr.data.merging import merge
+    from umr._rust import merge_stores
 
     queries, passages, rows = task.load("queries"), task.load("passages"), task.load("rows")
-    return lambda: merge([task.segments], queries, passages, rows, threads=task.threads).scores.reshape(-1)
-
-
-def _pairs(task: Task) -> Merge:
-    from umr._rust import merge_scores
-
-    queries, passages = task.pairs()
-    return lambda: merge_scores(task.segments, queries, passages)[0]
+    return lambda: merge_stores([task.segments], queries, passages, rows)[0].reshape(-1)
 
 
 def _columns(task: Task) -> dict[str, NDArray[np.uint64]]:
@@ -198,8 +190,7 @@ def _polars_numbered(task: Task) -> Merge:
 
 
 ENGINES: dict[str, Callable[[Task], Merge]] = {
-    "umr, rows of keys": _table,
-    "umr, keys of pairs": _pairs,
+    "umr": _table,
     "pandas": _pandas,
     "polars": lambda task: _polars(task, lazy=False),
     "polars, streaming": lambda task: _polars(task, lazy=True),

@@ -23,7 +23,6 @@ __all__ = [
     "build_info",
     "fingerprint",
     "fingerprint_files",
-    "merge_scores",
     "merge_stores",
     "merge_topk",
     "permutation",
@@ -78,8 +77,10 @@ class Records:
     def fingerprint(self) -> str:
         """Hexadecimal BLAKE3-256 of kind, reader version and unpacked content; independent of paths and times."""
 
-    def repairs(self) -> dict[str, int]:
-        """How often something was mended or odd: `lang_trimmed` and `empty_passages`."""
+    def counts(self) -> dict[str, int]:
+        """Records with white space around the language, which was removed (`lang_trimmed`), `empty_passages`, and queries that
+        name the passage that they were made from (`sources`).
+        """
 
     def ids(self, rows: NDArray[np.uint32]) -> list[str]:
         """Ids of `rows` [m]."""
@@ -89,6 +90,11 @@ class Records:
 
     def langs(self, rows: NDArray[np.uint32]) -> list[str]:
         """Trimmed language codes of `rows` [m]; empty where the file has none."""
+
+    def sources(self, rows: NDArray[np.uint32]) -> list[str]:
+        """Ids of the passages that the queries in `rows` [m] were made from, as the file gives them; empty where it has none, and
+        for passages.
+        """
 
     def keys(self, rows: NDArray[np.uint32]) -> NDArray[np.uint64]:
         """Content keys [m, 2] of `rows` [m]: 128 bits of BLAKE3 of title, 0x1f and text, or of a query's text."""
@@ -290,66 +296,32 @@ def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) ->
         ScoreError: a score of a passage is not finite.
     """
 
-def merge_scores(
-    paths: list[str],
-    query_keys: NDArray[np.uint64],
-    passage_keys: NDArray[np.uint64],
-    *,
-    counter: Counter | None = None,
-) -> tuple[NDArray[np.float32], dict[str, int]]:
-    """The scores of wanted pairs; the first record of a pair, in the order of the paths, counts.
-
-    Arguments:
-        paths: score segments.
-        query_keys: [m, 2] content keys; a pair may be wanted more than once.
-        passage_keys: [m, 2] content keys.
-        counter: counts records read.
-
-    Returns:
-        scores [m], NaN where no segment has the pair, and counts: `records` read, segments that end `torn`, wanted
-        pairs met again with the same score (`duplicates`) or with another (`conflicts`).
-
-    Raises:
-        FormatError: a file is no score segment.
-        InputError: a file is missing.
-    """
-
 def merge_stores(
     stores: list[list[str]],
     query_keys: NDArray[np.uint64],
     passage_keys: NDArray[np.uint64],
     rows: NDArray[np.uint32],
-    *,
-    out: str | None = None,
-    memory: int = 0,
-    threads: int = 0,
-    counter: Counter | None = None,
-) -> tuple[NDArray[np.float32] | None, list[dict[str, int]], list[str]]:
+) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
     """The scores of candidates in M stores; query q wants `passage_keys[rows[q, j]]` for every j.
 
     Within a store the first record of a pair counts: segments in the order given, records in the order written. The
-    bytes depend neither on threads nor on memory. Beside the scores it takes about 12 bytes a passage and a query.
+    bytes do not depend on threads. Beside the scores it takes about 12 bytes a passage and a query.
 
     Arguments:
         stores: the score segments of each store.
         query_keys: [Q, 2] content keys; queries may share one.
         passage_keys: [n, 2] content keys; passages may share one.
         rows: [Q, k] rows of `passage_keys`; 2**32 - 1 stands for no passage.
-        out: a .npy file that is to take the scores instead of memory; it appears when it is whole.
-        memory: bytes of queries and their scores in work at once; fewer bytes mean more passes over the segments, and
-            bound the memory where there is an `out`. 0 for a single pass.
-        threads: 0 for all.
-        counter: counts records read.
 
     Returns:
-        scores [M, Q, k], NaN where a store lacks the pair (None where they went to `out`); the counts of each store
-        (`records`, `torn`, `duplicates` and `conflicts`, a record once a query that wants it); the torn segments.
+        scores [M, Q, k], NaN where a store lacks the pair; the counts of each store: `records` read, segments that end
+        `torn`, wanted pairs met again with the same score (`duplicates`) or with another (`conflicts`), a record once a
+        query that wants it.
 
     Raises:
         FormatError: a file is no score segment.
         InputError: a file is missing.
-        StorageError: `out` cannot be written.
-        UsageError: shapes do not meet, or a row names no passage.
+        UsageError: shapes do not fit together, or a row names no passage.
     """
 
 @final

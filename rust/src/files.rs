@@ -1,4 +1,4 @@
-//! Files on disk: mapping them, stamping them, and writing them beside their place before renaming.
+//! Files on disk: mapping them, telling whether they changed, and writing them beside their place before renaming.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -52,7 +52,7 @@ pub fn map_stamped(path: &Path) -> Result<(Bytes, Stamp)> {
     Ok((Bytes::Mapped(mapped), stamp))
 }
 
-/// Asks the system to read a part of a mapped file, which is needed soon. A wish: nothing depends on it.
+/// Asks the system to read a part of a mapped file, which is needed soon. A hint: nothing depends on it.
 pub fn expect(map: &Mmap, at: usize, length: usize) {
     #[cfg(unix)]
     let _ = map.advise_range(memmap2::Advice::WillNeed, at, length);

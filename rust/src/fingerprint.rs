@@ -1,4 +1,4 @@
-//! Names for content: BLAKE3 of texts and of files, and the 128-bit keys under which scores are kept.
+//! Fingerprints of content: BLAKE3 of texts and of files, and the 128-bit keys under which scores are kept.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::progress::Progress;
 /// Bytes hashed between two polls of the stop flag.
 const STRIDE: usize = 64 << 20;
 
-/// Stands between title and text in a passage's key, so that moving a word across the seam changes the key.
-const SEAM: u8 = 0x1f;
+/// Stands between title and text in a passage's key, so that moving a word from one to the other changes the key.
+const SEPARATOR: u8 = 0x1f;
 
 /// A content key: the first 128 bits of a BLAKE3 digest as two little-endian words.
 pub type Key = [u64; 2];
@@ -41,12 +41,12 @@ pub fn update(hasher: &mut blake3::Hasher, bytes: &[u8], progress: &Progress) ->
     Ok(())
 }
 
-/// The key of a passage: title, seam, text.
+/// The key of a passage: title, separator, text.
 pub fn passage_key(title: &str, text: &str) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update(title.as_bytes())
-        .update(&[SEAM])
+        .update(&[SEPARATOR])
         .update(text.as_bytes());
     key_of(&hasher.finalize())
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_depend_on_the_seam() {
+    fn a_key_tells_title_from_text() {
         assert_ne!(passage_key("a", "b"), passage_key("ab", ""));
         assert_ne!(passage_key("", "ab"), query_key("ab"));
     }

@@ -1,14 +1,14 @@
-//! The compiled core of umr: records, tokens, exact search, scores and sampling. Python is a feature, not a need.
+//! The compiled core of umr: records, tokens, exact search, scores and sampling. It builds without Python too.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-// What everything uses.
+// Errors, files and progress.
 pub mod error;
 pub mod files;
 pub mod fingerprint;
 pub mod progress;
 
-// What flows: passages and queries, their tokens, batches of them.
+// Passages and queries, their tokens, batches of them.
 pub mod plan;
 pub mod records;
 pub mod sample;

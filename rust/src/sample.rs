@@ -1,4 +1,4 @@
-//! Seeded sampling by counting: every draw is a hash of its coordinates, so neither threads nor neighbours matter.
+//! Seeded sampling: every draw is a hash of seed, step and row, so it depends neither on threads nor on other rows.
 
 use rayon::prelude::*;
 
@@ -16,11 +16,9 @@ fn mix(state: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// A hash of several coordinates, each of which is mixed in.
-fn hash(coordinates: &[u64]) -> u64 {
-    coordinates
-        .iter()
-        .fold(0, |state, word| mix(state ^ mix(*word)))
+/// A hash of several words.
+fn hash(words: &[u64]) -> u64 {
+    words.iter().fold(0, |state, word| mix(state ^ mix(*word)))
 }
 
 /// Positions [B, c] out of `0..counts[b]` for each query, without replacement and in random order. Where a query has

@@ -25,7 +25,7 @@ def test_rows_give_ids_titles_and_texts(passages: Make) -> None:
     assert found.locate(1)[1] == 4
     assert found.find(["2", "x", "1"]).tolist() == [1, -1, 0]
     assert found.find([]).dtype == np.int64
-    assert found.repairs() == {"lang_trimmed": 0, "empty_passages": 0}
+    assert found.counts() == {"lang_trimmed": 0, "empty_passages": 0, "sources": 0}
 
 
 def test_keys_depend_on_content_alone(passages: Make) -> None:
@@ -43,8 +43,21 @@ def test_queries_never_show_answers(tmp_path: Path) -> None:
     assert found.ids(rows(0)) == ["-5"]
     assert found.texts(rows(0)) == [("", "who")]
     assert found.langs(rows(0)) == ["ar"]
-    assert found.repairs()["lang_trimmed"] == 1
+    assert found.counts()["lang_trimmed"] == 1
     assert not [name for name in dir(found) if "answer" in name]
+
+
+def test_the_source_of_a_query(tmp_path: Path, passages: Make) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id": 1, "query": "x", "source": "p 1"}\n{"id": 2, "query": "x"}\n{"id": 3, "query": "x", "source": {}}\n')
+    for _ in range(2):  # read, then out of the index
+        found = Records.open([str(path)], "queries", str(tmp_path / "cache"))
+        assert found.sources(rows(0, 1, 2)) == ["p 1", "", ""]
+        assert found.counts()["sources"] == 1
+    none = passages("1\ttext\tT\n")
+    assert none.sources(rows(0, 0)) == ["", ""]
+    with pytest.raises(UsageError, match="row 1"):
+        none.sources(rows(1))
 
 
 def test_the_fingerprint_ignores_paths_and_compression(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 import tiny
-from umr.data.candidates import PADDING, Candidates, Provenance, candidates_of, read_candidates
+from umr.data.candidates import PADDING, Candidates, Provenance, candidates_of, distinct_passages, read_candidates
 from umr.data.labels import Labels, normalise, read_labels
 from umr.data.table import read_columns, write_blocks, write_columns
 from umr.data.workspace import Workspace
-from umr.errors import FormatError, InputError, MismatchError
+from umr.errors import FormatError, InputError, MismatchError, UsageError
 
 
 @pytest.fixture
@@ -180,3 +180,18 @@ def test_a_label_that_is_not_finite_names_its_query(tmp_path: Path, column: str,
     write_columns(path, COLUMNS | flat)
     with pytest.raises(FormatError, match="query 'b' is not finite"):
         read_labels(path)
+
+
+@given(st.lists(st.lists(st.integers(0, 9) | st.just(PADDING), min_size=3, max_size=3), max_size=6))
+def test_distinct_passages_lead_back_to_the_rows(listed: list[list[int]]) -> None:
+    rows = np.array(listed, dtype=np.uint32).reshape(-1, 3)
+    passages, places = distinct_passages(rows, 10)
+    assert passages.tolist() == sorted({row for own in listed for row in own} - {PADDING})
+    assert places.dtype == np.uint32
+    back = np.append(passages, np.uint32(PADDING))[np.minimum(places, len(passages))]
+    assert np.array_equal(back, rows)
+
+
+def test_a_row_beyond_the_corpus_is_refused() -> None:
+    with pytest.raises(UsageError, match="row 10 of 10 passages"):
+        distinct_passages(np.array([[3, 10]], dtype=np.uint32), 10)

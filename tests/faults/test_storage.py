@@ -151,7 +151,7 @@ def test_scores_survive_a_device_that_takes_no_more(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: what was appended before is there, nothing else is."""
     import numpy as np
 
-    from umr._rust import merge_scores
+    from umr._rust import merge_stores
 
     path = tmp_path / "segment.scores"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # noqa: E731
@@ -162,7 +162,8 @@ def test_scores_survive_a_device_that_takes_no_more(tmp_path: Path) -> None:
     assert str(path) in message
     assert appended > 10
     keys = np.array([(n, i) for n in range(appended + 1) for i in range(3)], dtype=np.uint64)
-    scores, counts = merge_scores([str(path)], keys, keys)
+    tables, (counts,) = merge_stores([[str(path)]], keys, keys, np.arange(len(keys), dtype=np.uint32)[:, None])
+    scores = tables.reshape(-1)
     assert scores[:-3].tolist() == [-n for n in range(appended) for _ in range(3)]
     assert np.isnan(scores[-3:]).all()
     assert counts["records"] == 3 * appended

@@ -1,4 +1,4 @@
-"""Merging as the rule says it, one record after another into a dict: the slow twin of `umr.data.merging`."""
+"""Merging as the rule says it, one record after another into a dict: the slow twin of `umr._rust.merge_stores`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HEADER, RECORD = 32, 40
 
 def merge(
     store: Sequence[str], query_keys: Sequence[Key], passage_keys: Sequence[Key], rows: Sequence[Sequence[int]]
-) -> tuple[list[list[float]], dict[str, int], list[str]]:
-    """One store: scores [Q][k] (NaN for none), the counts, the torn segments."""
+) -> tuple[list[list[float]], dict[str, int]]:
+    """One store: scores [Q][k] (NaN for none) and the counts."""
     first: dict[tuple[Key, Key], float] = {}
     counts = {"records": 0, "torn": 0, "duplicates": 0, "conflicts": 0}
     wanted = [(query, {passage_keys[row] for row in own if row < len(passage_keys)}) for query, own in zip(query_keys, rows, strict=True)]
-    torn = [path for path in store if _is_torn(path)]
+    counts["torn"] = sum(_is_torn(path) for path in store)
     for query, passage, score in (record for path in store for record in _intact(path)):
         counts["records"] += 1
         if not math.isfinite(score):
@@ -33,7 +33,7 @@ def merge(
         [first.get((query, passage_keys[row]), math.nan) if row < len(passage_keys) else math.nan for row in own]
         for query, own in zip(query_keys, rows, strict=True)
     ]
-    return scores, counts | {"torn": len(torn)}, torn
+    return scores, counts
 
 
 def _intact(path: str) -> Iterator[tuple[Key, Key, float]]:

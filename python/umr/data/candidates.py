@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.table import read_columns, write_blocks
-from umr.errors import FormatError
+from umr.errors import FormatError, UsageError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
 
@@ -162,3 +162,29 @@ def candidates_of(place: RoundLayout) -> Candidates:
     """
     require_whole(place.mined, read_manifest(place.mined, "mine"), "mine the round again with --force")
     return read_candidates(place.candidates)
+
+
+def distinct_passages(rows: NDArray[np.uint32], count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The passages that are candidates of anything, so that each is read and hashed once.
+
+    Arguments:
+        rows: [Q, k] rows of the corpus; `PADDING` where a query has fewer candidates.
+        count: passages of the corpus.
+
+    Returns:
+        [n] uint32 rows of the corpus, ascending and all different, and [Q, k] uint32 the place of each candidate among
+        them, `PADDING` kept.
+
+    Raises:
+        UsageError: a row is not of the corpus.
+    """
+    if ((rows >= count) & (rows != PADDING)).any():
+        raise UsageError(f"row {rows[(rows >= count) & (rows != PADDING)][0]} of {count} passages")
+    place = np.zeros(count + 1, dtype=np.uint32)  # the last entry stands for no passage
+    flat = np.minimum(rows, count)
+    place[flat] = 1
+    place[count] = 0
+    passages = np.flatnonzero(place).astype(np.uint32)
+    place[passages] = np.arange(len(passages), dtype=np.uint32)
+    place[count] = PADDING
+    return passages, place[flat]

@@ -49,7 +49,7 @@ def open_passages(paths: Sequence[str], cache: Path, reporter: Reporter) -> Reco
 
     cache.mkdir(parents=True, exist_ok=True)
     passages = Records.open(list(paths), "passages", str(cache))
-    empty = passages.repairs().get("empty_passages", 0)
+    empty = passages.counts().get("empty_passages", 0)
     if empty:
         reporter.warn(f"{empty:,} of {len(passages):,} passages have no text")
     return passages

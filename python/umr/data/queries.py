@@ -70,7 +70,7 @@ def open_queries(paths: Sequence[str], cache: Path, lang: str | None, reporter: 
 
     cache.mkdir(parents=True, exist_ok=True)
     records = Records.open(list(paths), "queries", str(cache))
-    trimmed = records.repairs().get("lang_trimmed", 0)
+    trimmed = records.counts().get("lang_trimmed", 0)
     if trimmed:
         reporter.say(f"repaired {trimmed:,} language codes with white space around them")
     return Queries(records, _languages(records, lang, reporter))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.data.merging import merge
 from umr.errors import InputError, StorageError
 from umr.manifest import digest, read_manifest, require_same, write_manifest
 
@@ -32,36 +31,8 @@ class ScoreStore:
     folder: Path
 
     def segments(self) -> list[str]:
-        """The segments by name; where a pair stands twice, the first record in this order counts."""
+        """The segments by name, one of each process that scored something: rounds, ranks, work folders."""
         return sorted(str(p) for p in self.folder.glob("*.scores"))
-
-    def lookup(self, query_keys: Keys, passage_keys: Keys) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """The scores of pairs.
-
-        Arguments:
-            query_keys: [m, 2] content keys.
-            passage_keys: [m, 2] content keys.
-
-        Returns:
-            [m] float32 nats, NaN where there is none yet, and counts of records, torn, duplicates and conflicts.
-        """
-        from umr._rust import merge_scores
-
-        return merge_scores(self.segments(), query_keys, passage_keys)
-
-    def table(self, query_keys: Keys, passage_keys: Keys, rows: NDArray[np.uint32]) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """The scores of candidates, from keys that are not repeated a pair.
-
-        Arguments:
-            query_keys: [Q, 2] content keys.
-            passage_keys: [n, 2] content keys.
-            rows: [Q, k] rows of `passage_keys`; `merging.NO_PASSAGE` where a query has fewer candidates.
-
-        Returns:
-            [Q, k] float32 nats, NaN where there is none yet, and counts as of `lookup`.
-        """
-        merged = merge([self.segments()], query_keys, passage_keys, rows)
-        return merged.scores[0], merged.counts[0]
 
     @contextmanager
     def appending(self) -> Iterator[ScoreLog]:
@@ -107,3 +78,31 @@ def open_scores(base: Path, made_from: Mapping[str, Any]) -> ScoreStore:
     else:
         write_manifest(manifest, "scores", made_from, {})
     return ScoreStore(folder)
+
+
+def merge_stores(
+    stores: Sequence[ScoreStore], query_keys: Keys, passage_keys: Keys, rows: NDArray[np.uint32]
+) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
+    """The scores of candidates in several stores, one for each language model.
+
+    Where a pair stands twice in a store, the first record counts: segments by name, records in the order written; a later one with
+    another score is a conflict, counted and left out. Of a segment, everything up to the first damaged or partial record counts.
+
+    Arguments:
+        stores: M stores.
+        query_keys: [Q, 2] content keys; queries may share one.
+        passage_keys: [n, 2] content keys; passages may share one.
+        rows: [Q, k] rows of `passage_keys`; `candidates.PADDING` where a query has fewer candidates.
+
+    Returns:
+        [M, Q, k] float32 nats, NaN where a store lacks the pair, and counts of each store: `records` read, `torn` segments,
+        `duplicates` (a wanted pair again, with the same score) and `conflicts` (with another score), a record once a query that
+        wants it.
+
+    Raises:
+        FormatError: a file is no score segment.
+        UsageError: a row names no passage, or shapes do not fit together.
+    """
+    from umr import _rust
+
+    return _rust.merge_stores([store.segments() for store in stores], query_keys, passage_keys, rows)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import LabelConfig
-from umr.data.candidates import PADDING, Candidates
-from umr.data.merging import distinct_passages
+from umr.data.candidates import PADDING, Candidates, distinct_passages
+from umr.data.scores import ScoreStore, merge_stores
 from umr.data.workspace import Workspace
-
-if TYPE_CHECKING:
-    from umr.data.scores import ScoreStore
 
 EMPTY = -1  # in place of a passage row
 Floats = NDArray[np.float32]
@@ -72,8 +69,8 @@ class Pairs:
 
     def lookup(self, store: ScoreStore) -> tuple[Floats, dict[str, int]]:
         """The scores [P] that a store holds, NaN where there is none, and its counts."""
-        scores, counts = store.table(self.query_keys, self.passage_keys, self.places)
-        return self._flat(scores), counts
+        scores, counts = merge_stores([store], self.query_keys, self.passage_keys, self.places)
+        return self._flat(scores[0]), counts[0]
 
     def _flat(self, table: NDArray[Any]) -> NDArray[Any]:
         """A table like `places` by number of the pair: [P]."""

@@ -28,7 +28,7 @@ pub fn fingerprint_files(
     enter(py, counter, |progress| core::of_files(&paths, progress))
 }
 
-/// How this binary was built and what it found.
+/// How this binary was built, and what the processor has.
 #[pyfunction]
 pub fn build_info() -> BTreeMap<&'static str, String> {
     let profile = if cfg!(debug_assertions) {

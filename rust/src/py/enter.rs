@@ -1,4 +1,4 @@
-//! The one door for long calls: the GIL is released, Ctrl-C is answered, a panic becomes an exception.
+//! How every long call runs: the GIL is released, Ctrl-C is answered, a panic becomes an exception.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

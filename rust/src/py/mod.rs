@@ -1,4 +1,4 @@
-//! The Python face of the core: arrays in and out, errors, interruption. The only folder that names pyo3.
+//! The Python boundary: arrays in and out, errors, interruption. The only folder that names pyo3.
 
 pub mod about;
 mod arrays;

@@ -58,11 +58,14 @@ impl Records {
         self.0.fingerprint()
     }
 
-    /// What was mended while reading.
-    fn repairs(&self) -> BTreeMap<&'static str, u64> {
-        let found = self.0.repairs();
-        let trimmed = ("lang_trimmed", found.lang_trimmed);
-        BTreeMap::from([trimmed, ("empty_passages", found.empty_passages)])
+    /// What the records are like.
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.0.counts();
+        BTreeMap::from([
+            ("lang_trimmed", counts.lang_trimmed),
+            ("empty_passages", counts.empty_passages),
+            ("sources", counts.sources),
+        ])
     }
 
     /// Ids of rows.
@@ -84,6 +87,13 @@ impl Records {
     fn langs(&self, py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
         self.each(py, rows, |records, row| {
             Ok(records.get(row)?.lang.into_owned())
+        })
+    }
+
+    /// Ids of the passages that queries were made from.
+    fn sources(&self, py: Python<'_>, rows: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+        self.each(py, rows, |records, row| {
+            Ok(records.source(row)?.into_owned())
         })
     }
 

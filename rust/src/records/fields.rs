@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// Names under which a passage's id is found in JSONL and in TSV headers, best first.
-pub const PASSAGE_IDS: &[&str] = &["_id", "id", "docid", "doc_id", "passage_id"];
+const PASSAGE_IDS: &[&str] = &["_id", "id", "docid", "doc_id", "passage_id"];
 /// Names of a passage's text, best first.
-pub const PASSAGE_TEXTS: &[&str] = &["text", "contents", "passage", "body"];
+const PASSAGE_TEXTS: &[&str] = &["text", "contents", "passage", "body"];
 /// Names of a query's id, best first.
-pub const QUERY_IDS: &[&str] = &[
+const QUERY_IDS: &[&str] = &[
     "_id",
     "id",
     "docid",
@@ -23,11 +23,13 @@ pub const QUERY_IDS: &[&str] = &[
     "qid",
 ];
 /// Names of a query's text, best first.
-pub const QUERY_TEXTS: &[&str] = &["question", "query", "text"];
-/// Names of the title.
-pub const TITLES: &[&str] = &["title"];
+const QUERY_TEXTS: &[&str] = &["question", "query", "text"];
+/// Names of a passage's title.
+const TITLES: &[&str] = &["title"];
 /// Names of the language, best first.
 pub const LANGS: &[&str] = &["lang", "language"];
+/// Names of the id of the passage that a query was made from.
+const SOURCES: &[&str] = &["source"];
 
 /// Whether the records are passages or queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +37,7 @@ pub const LANGS: &[&str] = &["lang", "language"];
 pub enum Kind {
     /// Passages: id, title, text.
     Passages,
-    /// Queries: id, text, language.
+    /// Queries: id, text, language, source.
     Queries,
 }
 
@@ -53,6 +55,22 @@ impl Kind {
         match self {
             Self::Passages => PASSAGE_TEXTS,
             Self::Queries => QUERY_TEXTS,
+        }
+    }
+
+    /// Names of the title; queries have none.
+    pub fn titles(self) -> &'static [&'static str] {
+        match self {
+            Self::Passages => TITLES,
+            Self::Queries => &[],
+        }
+    }
+
+    /// Names of the source; passages have none.
+    pub fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::Passages => &[],
+            Self::Queries => SOURCES,
         }
     }
 }
@@ -92,6 +110,8 @@ pub struct Fields<'a> {
     pub text: Cow<'a, str>,
     /// Language code as the file gives it, not yet trimmed; empty when absent.
     pub lang: Cow<'a, str>,
+    /// Id of the passage that the query was made from; empty when absent and for passages.
+    pub source: Cow<'a, str>,
 }
 
 /// What is wrong with a record, not yet with its place in the file.

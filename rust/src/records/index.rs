@@ -1,4 +1,4 @@
-//! The offset table kept in the cache: reused while the files are unchanged, rebuilt on the slightest doubt.
+//! The offset table kept in the cache: reused while the files are unchanged, else rebuilt.
 
 use std::fs;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Kind;
+use super::input::InputFile;
 use super::layout::Layout;
-use super::scan::Repairs;
-use super::source::Origin;
+use super::scan::Counts;
 use super::table::{ROW_BYTES, Table};
 use crate::error::{Error, Result};
 use crate::files::{self, Staged};
@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"UMRINDX1";
 /// Magic and header length.
 const PREFIX: usize = 12;
 /// Changes whenever the same bytes would be read as other records.
-pub const READER_VERSION: u32 = 1;
+pub const READER_VERSION: u32 = 2;
 
 /// The JSON in front of the table.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,15 +30,15 @@ pub struct Header {
     /// Passages or queries.
     pub kind: Kind,
     /// The files, in order.
-    pub files: Vec<Origin>,
+    pub files: Vec<InputFile>,
     /// Their formats.
     pub layouts: Vec<Layout>,
     /// Number of records.
     pub rows: usize,
     /// Fingerprint of kind, reader and content.
     pub fingerprint: String,
-    /// What was mended.
-    pub repairs: Repairs,
+    /// What the records are like.
+    pub counts: Counts,
     /// BLAKE3-256 of the table.
     pub table: String,
 }
@@ -62,7 +62,7 @@ pub fn save(path: &Path, header: &Header, body: &[u8]) -> Result<()> {
 pub fn load(
     path: &Path,
     kind: Kind,
-    files: &[Origin],
+    files: &[InputFile],
     progress: &Progress,
 ) -> Result<Option<(Header, Table)>> {
     if fs::metadata(path).map(|meta| meta.len()).unwrap_or(0) < PREFIX as u64 {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Flaw, Kind, LANGS, TITLES, utf8};
+use super::fields::{Fields, Flaw, Kind, LANGS, utf8};
 
 /// The best value seen for a field, with the rank of the name that it stood under.
 type Slot<'a> = Option<(usize, &'a RawValue)>;
@@ -19,6 +19,7 @@ struct Slots<'a> {
     text: Slot<'a>,
     title: Slot<'a>,
     lang: Slot<'a>,
+    source: Slot<'a>,
 }
 
 impl<'a> Slots<'a> {
@@ -29,10 +30,12 @@ impl<'a> Slots<'a> {
             Some((&mut self.id, found))
         } else if let Some(found) = rank(kind.texts()) {
             Some((&mut self.text, found))
-        } else if let Some(found) = rank(TITLES) {
+        } else if let Some(found) = rank(kind.titles()) {
             Some((&mut self.title, found))
+        } else if let Some(found) = rank(LANGS) {
+            Some((&mut self.lang, found))
         } else {
-            rank(LANGS).map(|found| (&mut self.lang, found))
+            rank(kind.sources()).map(|found| (&mut self.source, found))
         }
     }
 }
@@ -77,12 +80,10 @@ pub fn parse(kind: Kind, record: &[u8]) -> Result<Fields<'_>, Flaw> {
     Ok(Fields {
         id: value("id", Some(id))?,
         text: value("text", Some(text))?,
-        title: if kind == Kind::Passages {
-            value("title", slots.title)?
-        } else {
-            "".into()
-        },
+        title: value("title", slots.title)?,
         lang: value("lang", slots.lang)?,
+        // Files use this name for other things too: what is no id is no flaw.
+        source: value("source", slots.source).unwrap_or_default(),
     })
 }
 

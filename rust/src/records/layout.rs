@@ -25,25 +25,20 @@ pub type Placed = (usize, Flaw);
 
 impl Layout {
     /// Decides the format by name, else by the first character, and reads a TSV header. Returns the layout and the
-    /// offset at which the records start.
+    /// offset of the first record, or the end of `bytes` when there is none.
     pub fn detect(name: &str, kind: Kind, bytes: &[u8]) -> Result<(Self, usize), Placed> {
         let from = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
         let json = by_name(name).unwrap_or_else(|| first_letter(&bytes[from..]) == Some(b'{'));
+        let from = skip_blank(bytes, from);
         if json {
             return Ok((Self::Jsonl, from));
         }
-        let from = skip_blank(bytes, from);
         let end = tsv::record_end(bytes, from).ok_or_else(|| (from, tsv::unclosed()))?;
         let names = tsv::split(&bytes[from..end]).map_err(|flaw| (from, flaw))?;
         match tsv::Columns::from_header(kind, &names).map_err(|flaw| (from, flaw))? {
-            Some(columns) => Ok((Self::Tsv(columns), end)),
+            Some(columns) => Ok((Self::Tsv(columns), skip_blank(bytes, end))),
             None => Ok((Self::Tsv(tsv::Columns::plain(kind)), from)),
         }
-    }
-
-    /// The first record at or behind `from`; the end of `bytes` when there is none.
-    pub fn first(&self, bytes: &[u8], from: usize) -> usize {
-        skip_blank(bytes, from)
     }
 
     /// The record behind the one that starts at `at`; the end of `bytes` when there is none.

@@ -2,11 +2,11 @@
 
 pub mod fields;
 mod index;
+mod input;
 mod jsonl;
 mod layout;
 mod open;
 mod scan;
-mod source;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,25 +14,25 @@ mod tsv;
 mod unpack;
 
 pub use fields::{Fields, Kind};
-pub use scan::Repairs;
+pub use scan::Counts;
 
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Key, id_hash, passage_key, query_key};
-use source::Source;
+use input::MappedFile;
 use table::Table;
 
 /// All records of a collection. Rows count from 0 over all files in the order given.
 #[derive(Debug)]
 pub struct Records {
     kind: Kind,
-    sources: Vec<Source>,
-    /// Offset of each source's first byte in the concatenation of all, and behind the last one its end.
+    files: Vec<MappedFile>,
+    /// Offset of each file's first byte in the concatenation of all, and behind the last one its end.
     bases: Vec<u64>,
     table: Table,
     fingerprint: String,
-    repairs: Repairs,
+    counts: Counts,
 }
 
 impl Records {
@@ -46,28 +46,32 @@ impl Records {
         self.len() == 0
     }
 
-    /// Passages or queries.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// BLAKE3-256 in hexadecimal of kind, reader version and content; independent of paths and times.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// What was mended while reading.
-    pub fn repairs(&self) -> Repairs {
-        self.repairs
+    /// What the records are like.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// The record in a row; a row beyond the end is a [`Error::Shape`].
     pub fn get(&self, row: u32) -> Result<Fields<'_>> {
-        let (source, start, end) = self.span(row)?;
-        let fields = source.layout.parse(self.kind, &source.bytes[start..end]);
-        let mut fields = fields.map_err(|flaw| source.error(start, flaw))?;
+        let (file, start, end) = self.span(row)?;
+        let fields = file.layout.parse(self.kind, &file.bytes[start..end]);
+        let mut fields = fields.map_err(|flaw| file.error(start, flaw))?;
         fields.lang = trimmed(fields.lang);
         Ok(fields)
+    }
+
+    /// The id of the passage that a query was made from, empty where there is none. Where no record has one, the
+    /// files are not read.
+    pub fn source(&self, row: u32) -> Result<Cow<'_, str>> {
+        if self.counts.sources == 0 {
+            return self.span(row).map(|_| Cow::Borrowed(""));
+        }
+        self.get(row).map(|fields| fields.source)
     }
 
     /// The content key of a row, under which scores are kept.
@@ -91,27 +95,27 @@ impl Records {
 
     /// The path (as given) and line (from 1) at which a row's record starts.
     pub fn locate(&self, row: u32) -> Result<(&str, u64)> {
-        let (source, start, _) = self.span(row)?;
-        Ok((&source.name, source.line(start)))
+        let (file, start, _) = self.span(row)?;
+        Ok((&file.name, file.line(start)))
     }
 
-    /// The source of a row and the bytes of its record in it.
-    fn span(&self, row: u32) -> Result<(&Source, usize, usize)> {
+    /// The file of a row and the bytes of its record in it.
+    fn span(&self, row: u32) -> Result<(&MappedFile, usize, usize)> {
         let row = row as usize;
         if row >= self.len() {
             let message = format!("row {row}: there are only {} {}", self.len(), self.kind);
             return Err(Error::shape(message));
         }
         let start = self.table.start(row);
-        let file = self.bases.partition_point(|base| *base <= start) - 1;
-        let (base, limit) = (self.bases[file], self.bases[file + 1]);
+        let number = self.bases.partition_point(|base| *base <= start) - 1;
+        let (base, limit) = (self.bases[number], self.bases[number + 1]);
         let next = if row + 1 < self.len() {
             self.table.start(row + 1)
         } else {
             limit
         };
         Ok((
-            &self.sources[file],
+            &self.files[number],
             (start - base) as usize,
             (next.min(limit) - base) as usize,
         ))

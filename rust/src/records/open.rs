@@ -5,8 +5,8 @@ use std::path::Path;
 use super::Records;
 use super::fields::Kind;
 use super::index::{self, Header, READER_VERSION};
+use super::input::{InputFile, MappedFile};
 use super::scan::Scan;
-use super::source::{Origin, Source};
 use super::table::{self, Table};
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
@@ -22,23 +22,20 @@ impl Records {
                 "name at least one file",
             ));
         }
-        let locate = |name: &String| Origin::locate(name, cache, progress);
-        let origins = paths.iter().map(locate).collect::<Result<Vec<_>>>()?;
+        let locate = |name: &String| InputFile::locate(name, cache, progress);
+        let inputs = paths.iter().map(locate).collect::<Result<Vec<_>>>()?;
         let kept = cache.join(format!("{kind}.index"));
-        if let Some((header, table)) = index::load(&kept, kind, &origins, progress)? {
+        if let Some((header, table)) = index::load(&kept, kind, &inputs, progress)? {
             progress.add(table.rows());
             return reopen(header, table);
         }
-        let mut sources = Vec::with_capacity(origins.len());
-        for origin in &origins {
-            sources.push(Source::detect(
-                &origin.name,
-                files::map(&origin.content)?,
-                kind,
-            )?);
-        }
-        let records = build(kind, sources, progress)?;
-        index::save(&kept, &records.header(origins), records.table.body())?;
+        let detect = |input: &InputFile| {
+            let bytes = files::map(&input.content)?;
+            MappedFile::detect(&input.name, bytes, kind)
+        };
+        let mapped = inputs.iter().map(detect).collect::<Result<Vec<_>>>()?;
+        let records = build(kind, mapped, progress)?;
+        index::save(&kept, &records.header(inputs), records.table.body())?;
         Ok(records)
     }
 
@@ -56,11 +53,11 @@ impl Records {
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
         }
-        let source = Source::detect("typed.jsonl", Bytes::Owned(lines), Kind::Queries)?;
-        build(Kind::Queries, vec![source], &Progress::default()).map_err(without_place)
+        let file = MappedFile::detect("typed.jsonl", Bytes::Owned(lines), Kind::Queries)?;
+        build(Kind::Queries, vec![file], &Progress::default()).map_err(without_place)
     }
 
-    fn header(&self, files: Vec<Origin>) -> Header {
+    fn header(&self, files: Vec<InputFile>) -> Header {
         let table = blake3::Hasher::new()
             .update_rayon(self.table.body())
             .finalize();
@@ -68,14 +65,10 @@ impl Records {
             version: READER_VERSION,
             kind: self.kind,
             files,
-            layouts: self
-                .sources
-                .iter()
-                .map(|source| source.layout.clone())
-                .collect(),
+            layouts: self.files.iter().map(|file| file.layout.clone()).collect(),
             rows: self.len(),
             fingerprint: self.fingerprint.clone(),
-            repairs: self.repairs,
+            counts: self.counts,
             table: table.to_hex().to_string(),
         }
     }
@@ -91,32 +84,32 @@ fn without_place(error: Error) -> Error {
 
 fn reopen(header: Header, table: Table) -> Result<Records> {
     let pairs = header.files.iter().zip(header.layouts);
-    let sources = pairs
-        .map(|(origin, layout)| Source::reopen(origin, layout))
+    let files = pairs
+        .map(|(input, layout)| MappedFile::reopen(input, layout))
         .collect::<Result<Vec<_>>>()?;
-    let bases = bases(&sources);
-    let (kind, fingerprint, repairs) = (header.kind, header.fingerprint, header.repairs);
+    let bases = bases(&files);
+    let (kind, fingerprint, counts) = (header.kind, header.fingerprint, header.counts);
     Ok(Records {
         kind,
-        sources,
+        files,
         bases,
         table,
         fingerprint,
-        repairs,
+        counts,
     })
 }
 
 /// Reads everything once and checks it.
-fn build(kind: Kind, found: Vec<(Source, usize)>, progress: &Progress) -> Result<Records> {
-    let (sources, froms): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-    let bases = bases(&sources);
+fn build(kind: Kind, found: Vec<(MappedFile, usize)>, progress: &Progress) -> Result<Records> {
+    let (files, froms): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let bases = bases(&files);
     let mut scan = Scan::default();
-    for ((source, from), base) in sources.iter().zip(froms).zip(&bases) {
-        scan.file(kind, source, from, *base, progress)?;
+    for ((file, from), base) in files.iter().zip(froms).zip(&bases) {
+        scan.file(kind, file, from, *base, progress)?;
     }
     let ids = scan.sorted_ids();
     let body = table::encode(&scan.starts, &ids);
-    let fingerprint = content_fingerprint(kind, &sources, progress)?;
+    let fingerprint = content_fingerprint(kind, &files, progress)?;
     let Some(table) = Table::new(Bytes::Owned(body), 0, scan.starts.len()) else {
         return Err(Error::Internal {
             message: "the offset table has a wrong size".into(),
@@ -124,32 +117,32 @@ fn build(kind: Kind, found: Vec<(Source, usize)>, progress: &Progress) -> Result
     };
     let records = Records {
         kind,
-        sources,
+        files,
         bases,
         table,
         fingerprint,
-        repairs: scan.repairs,
+        counts: scan.counts,
     };
     refuse_duplicates(&records, &ids)?;
     Ok(records)
 }
 
-fn bases(sources: &[Source]) -> Vec<u64> {
+fn bases(files: &[MappedFile]) -> Vec<u64> {
     let mut bases = vec![0];
     let mut end = 0;
-    for source in sources {
-        end += source.bytes.len() as u64;
+    for file in files {
+        end += file.bytes.len() as u64;
         bases.push(end);
     }
     bases
 }
 
-fn content_fingerprint(kind: Kind, sources: &[Source], progress: &Progress) -> Result<String> {
+fn content_fingerprint(kind: Kind, files: &[MappedFile], progress: &Progress) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
-    for source in sources {
-        hasher.update(&(source.bytes.len() as u64).to_le_bytes());
-        fingerprint::update(&mut hasher, &source.bytes, progress)?;
+    for file in files {
+        hasher.update(&(file.bytes.len() as u64).to_le_bytes());
+        fingerprint::update(&mut hasher, &file.bytes, progress)?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -1,9 +1,9 @@
-//! Reading every record once: offsets, id hashes, counts of what was mended, and the first flaw in file order.
+//! Reading every record once: offsets, id hashes, counts, and the first flaw in file order.
 
 use rayon::prelude::*;
 
 use super::fields::{Fields, Flaw, Kind};
-use super::source::{Source, empty};
+use super::input::{MappedFile, empty};
 use crate::error::{Error, Result};
 use crate::fingerprint::id_hash;
 use crate::progress::Progress;
@@ -11,25 +11,29 @@ use crate::progress::Progress;
 /// Records checked by one task.
 const CHUNK: usize = 2048;
 
-/// How often something was mended, or was odd but allowed.
+/// How many records something is true of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Repairs {
-    /// Languages with white space around them.
+pub struct Counts {
+    /// Languages had white space around them, which was removed.
     pub lang_trimmed: u64,
-    /// Passages whose text is empty.
+    /// The text of a passage is empty.
     pub empty_passages: u64,
+    /// The query names the passage that it was made from.
+    pub sources: u64,
 }
 
-impl Repairs {
+impl Counts {
     fn add(&mut self, other: Self) {
         self.lang_trimmed += other.lang_trimmed;
         self.empty_passages += other.empty_passages;
+        self.sources += other.sources;
     }
 
     fn count(&mut self, kind: Kind, fields: &Fields<'_>) {
         self.lang_trimmed += u64::from(fields.lang.trim() != fields.lang);
         let blank = kind == Kind::Passages && fields.text.trim().is_empty();
         self.empty_passages += u64::from(blank);
+        self.sources += u64::from(!fields.source.is_empty());
     }
 }
 
@@ -40,32 +44,32 @@ pub struct Scan {
     pub starts: Vec<u64>,
     /// Hash of each row's id, in row order.
     pub hashes: Vec<u64>,
-    /// What was mended.
-    pub repairs: Repairs,
+    /// What the records are like.
+    pub counts: Counts,
 }
 
 impl Scan {
-    /// Reads all records of a file whose records start at `from` and whose first byte is number `base` of all files.
+    /// Reads all records of a file whose first one starts at `from` and whose first byte is number `base` of all files.
     pub fn file(
         &mut self,
         kind: Kind,
-        source: &Source,
+        file: &MappedFile,
         from: usize,
         base: u64,
         progress: &Progress,
     ) -> Result<()> {
-        let starts = starts(source, from, progress)?;
+        let starts = starts(file, from, progress)?;
         if starts.is_empty() {
-            return Err(empty(&source.name, kind));
+            return Err(empty(&file.name, kind));
         }
         if self.starts.len() + starts.len() >= u32::MAX as usize {
-            let message = format!("{}: more than {} {kind}", source.name, u32::MAX - 1);
+            let message = format!("{}: more than {} {kind}", file.name, u32::MAX - 1);
             return Err(Error::input(message, "split the collection"));
         }
-        for chunk in check_all(kind, source, &starts, progress) {
-            let (hashes, repairs) = chunk?;
+        for chunk in check_all(kind, file, &starts, progress) {
+            let (hashes, counts) = chunk?;
             self.hashes.extend(hashes);
-            self.repairs.add(repairs);
+            self.counts.add(counts);
         }
         self.starts.extend(starts.iter().map(|start| base + start));
         Ok(())
@@ -80,25 +84,25 @@ impl Scan {
     }
 }
 
-/// The offsets of all records of a file.
-fn starts(source: &Source, from: usize, progress: &Progress) -> Result<Vec<u64>> {
+/// The offsets of all records of a file, the first of which starts at `from`.
+fn starts(file: &MappedFile, from: usize, progress: &Progress) -> Result<Vec<u64>> {
     let mut starts = Vec::new();
-    let mut at = source.layout.first(&source.bytes, from);
-    while at < source.bytes.len() {
+    let mut at = from;
+    while at < file.bytes.len() {
         if starts.len().is_multiple_of(CHUNK) {
             progress.poll()?;
         }
         starts.push(at as u64);
-        let next = source.layout.next(&source.bytes, at);
-        at = next.map_err(|flaw| source.error(at, flaw))?;
+        let next = file.layout.next(&file.bytes, at);
+        at = next.map_err(|flaw| file.error(at, flaw))?;
     }
     Ok(starts)
 }
 
-type Checked = Result<(Vec<u64>, Repairs)>;
+type Checked = Result<(Vec<u64>, Counts)>;
 
 /// Every chunk's outcome in file order, so that the first error is the first in the file.
-fn check_all(kind: Kind, source: &Source, starts: &[u64], progress: &Progress) -> Vec<Checked> {
+fn check_all(kind: Kind, file: &MappedFile, starts: &[u64], progress: &Progress) -> Vec<Checked> {
     let chunks = starts.len().div_ceil(CHUNK);
     let one = |chunk: usize| {
         progress.poll()?;
@@ -106,27 +110,27 @@ fn check_all(kind: Kind, source: &Source, starts: &[u64], progress: &Progress) -
         let last = starts.len().min(first + CHUNK);
         let end = starts
             .get(last)
-            .map_or(source.bytes.len(), |end| *end as usize);
-        let checked = check_chunk(kind, source, &starts[first..last], end);
+            .map_or(file.bytes.len(), |end| *end as usize);
+        let checked = check_chunk(kind, file, &starts[first..last], end);
         progress.add(last - first);
         checked
     };
     (0..chunks).into_par_iter().map(one).collect()
 }
 
-fn check_chunk(kind: Kind, source: &Source, starts: &[u64], end: usize) -> Checked {
-    let mut repairs = Repairs::default();
+fn check_chunk(kind: Kind, file: &MappedFile, starts: &[u64], end: usize) -> Checked {
+    let mut counts = Counts::default();
     let mut hashes = Vec::with_capacity(starts.len());
     for (at, start) in starts.iter().enumerate() {
         let start = *start as usize;
         let stop = starts.get(at + 1).map_or(end, |next| *next as usize);
-        let placed = |flaw: Flaw| source.error(start, flaw);
-        let fields = source
+        let placed = |flaw: Flaw| file.error(start, flaw);
+        let fields = file
             .layout
-            .parse(kind, &source.bytes[start..stop])
+            .parse(kind, &file.bytes[start..stop])
             .map_err(placed)?;
-        repairs.count(kind, &fields);
+        counts.count(kind, &fields);
         hashes.push(id_hash(&fields.id));
     }
-    Ok((hashes, repairs))
+    Ok((hashes, counts))
 }

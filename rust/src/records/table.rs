@@ -1,7 +1,5 @@
 //! The offset table of a set of files: where each row starts, and which row has which id.
 
-use std::ops::Range;
-
 use crate::files::Bytes;
 
 /// Bytes a row takes: its offset, and the hash and row number of the id table.
@@ -16,7 +14,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table over `bytes`, which hold at least `skip + rows * ROW_BYTES` bytes.
+    /// A table over `bytes`, which hold exactly `skip + rows * ROW_BYTES` bytes.
     pub fn new(bytes: Bytes, skip: usize, rows: usize) -> Option<Self> {
         let whole = rows.checked_mul(ROW_BYTES)?.checked_add(skip)?;
         (bytes.len() == whole).then_some(Self { bytes, skip, rows })
@@ -34,32 +32,23 @@ impl Table {
 
     /// Offset of a row in the concatenation of all files.
     pub fn start(&self, row: usize) -> u64 {
-        self.word(self.skip + 8 * row)
+        u64::from_le_bytes(self.words()[row])
     }
 
     /// The rows whose id has this hash.
     pub fn with_hash(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
-        let first = partition(0..self.rows, |at| self.hash(at) < hash);
+        let hashes = &self.words()[self.rows..2 * self.rows];
+        let (rows, _) = self.body()[16 * self.rows..].as_chunks::<4>();
+        let first = hashes.partition_point(|other| u64::from_le_bytes(*other) < hash);
+        let same = move |at: &usize| u64::from_le_bytes(hashes[*at]) == hash;
         (first..self.rows)
-            .take_while(move |at| self.hash(*at) == hash)
-            .map(|at| self.row(at))
+            .take_while(same)
+            .map(|at| u32::from_le_bytes(rows[at]))
     }
 
-    fn hash(&self, at: usize) -> u64 {
-        self.word(self.skip + 8 * (self.rows + at))
-    }
-
-    fn row(&self, at: usize) -> u32 {
-        let from = self.skip + 16 * self.rows + 4 * at;
-        let mut word = [0u8; 4];
-        word.copy_from_slice(&self.bytes[from..from + 4]);
-        u32::from_le_bytes(word)
-    }
-
-    fn word(&self, from: usize) -> u64 {
-        let mut word = [0u8; 8];
-        word.copy_from_slice(&self.bytes[from..from + 8]);
-        u64::from_le_bytes(word)
+    /// The table as words of eight bytes: offsets, then hashes.
+    fn words(&self) -> &[[u8; 8]] {
+        self.body().as_chunks::<8>().0
     }
 }
 
@@ -70,20 +59,6 @@ pub fn encode(starts: &[u64], ids: &[(u64, u32)]) -> Vec<u8> {
     body.extend(ids.iter().flat_map(|(hash, _)| hash.to_le_bytes()));
     body.extend(ids.iter().flat_map(|(_, row)| row.to_le_bytes()));
     body
-}
-
-/// First position in `range` at which `before` no longer holds.
-fn partition(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (range.start, range.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if before(middle) {
-            low = middle + 1
-        } else {
-            high = middle
-        }
-    }
-    low
 }
 
 #[cfg(test)]

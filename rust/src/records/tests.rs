@@ -1,6 +1,7 @@
-//! What is read from each format, and every flaw that a file can have.
+//! What is read from each format.
 
 mod cache;
+mod flaws;
 mod twins;
 
 use std::path::PathBuf;
@@ -44,21 +45,6 @@ fn rows(records: &Records) -> Vec<[String; 4]> {
         .collect()
 }
 
-fn flaw(kind: Kind, name: &str, content: impl AsRef<[u8]>) -> (Option<u64>, String) {
-    match one(kind, name, content) {
-        Err(Error::Format {
-            line,
-            message,
-            hint,
-            ..
-        }) => {
-            assert!(!hint.is_empty());
-            (line, message)
-        }
-        other => panic!("expected a format error, got {other:?}"),
-    }
-}
-
 #[test]
 fn dpr_passages_with_header_quotes_and_newlines() {
     let text = "\u{feff}id\ttext\ttitle\r\n1\t\"a \"\"b\"\"\n\tc\"\tT\r\n\r\n2\tplain \"q\"\tU";
@@ -89,7 +75,7 @@ fn columns_follow_the_header_or_the_default_order() {
     .unwrap();
     assert_eq!(rows(&topics)[0], ["7", "", "who \"is\" it", ""]);
     assert_eq!(rows(&topics)[1], ["8", "", "hei", "fi"]);
-    assert_eq!(topics.repairs().lang_trimmed, 1);
+    assert_eq!(topics.counts().lang_trimmed, 1);
 }
 
 #[test]
@@ -102,102 +88,48 @@ fn json_lines_by_alias() {
         ["-12345678901234567890123", "", "cé", ""]
     );
     assert_eq!(rows(&records)[1], ["b", "", "", "fi"]);
-    assert_eq!(records.repairs().empty_passages, 1);
+    assert_eq!(records.counts().empty_passages, 1);
     let line = "{\"id\":\"q\",\"question\":\"who\",\"lang\":\" ar\",\"answers\":[\"x\"]}\n";
     let queries = one(Kind::Queries, "sniffed", line).unwrap();
     assert_eq!(rows(&queries)[0], ["q", "", "who", "ar"]);
-    assert_eq!(queries.repairs().lang_trimmed, 1);
+    assert_eq!(queries.counts().lang_trimmed, 1);
 }
 
 #[test]
-fn flaws_name_their_line() {
-    let unclosed = flaw(Kind::Passages, "a.tsv", "1\ta\tb\n2\t\"open\tc\n3\td\te\n");
-    assert_eq!(unclosed.0, Some(2));
-    let columns = flaw(Kind::Passages, "a.tsv", "1\ta\tb\n2\tonly\n");
-    assert_eq!(columns, (Some(2), "2 columns, expected 3".to_owned()));
-    let swallowed = flaw(Kind::Passages, "a.tsv", "1\t\"a\n2\tb\tc\n3\t\"d\tT\n");
-    assert_eq!(swallowed.0, Some(1));
-    let utf8 = flaw(Kind::Passages, "a.tsv", b"1\ta\tb\n2\t\"x\n\xff\"\tc\n");
+fn the_source_of_a_query_by_format() {
+    let sources = |kind, name, content: &str| {
+        let records = one(kind, name, content).unwrap();
+        let rows = 0..records.len() as u32;
+        let found = rows.map(|row| records.source(row).unwrap().into_owned());
+        (found.collect::<Vec<_>>(), records.counts().sources)
+    };
+    let lines = r#"{"id":"a","query":"x","source":"p\u0031"}
+{"id":"b","query":"x","source":-7}
+{"id":"c","query":"x","source":null}
+{"id":"d","query":"x","source":["p"]}
+{"id":"e","query":"x"}"#;
+    let (found, count) = sources(Kind::Queries, "a.jsonl", lines);
     assert_eq!(
-        utf8,
+        (found, count),
         (
-            Some(3),
-            "byte 11 of the file (0xff) is not valid UTF-8".to_owned()
+            vec!["p1".into(), "-7".into(), "".into(), "".into(), "".into()],
+            2
         )
     );
-    let json = flaw(
-        Kind::Queries,
-        "a.jsonl",
-        "{\"id\":\"1\",\"query\":\"a\"}\n{\"id\":",
-    );
-    assert_eq!(json.0, Some(2));
-    let key = flaw(Kind::Queries, "a.jsonl", "{\"id\":\"1\",\"frage\":\"a\"}\n");
-    assert!(
-        key.1.contains("question, query, text") && key.1.contains("frage"),
-        "{}",
-        key.1
-    );
-    let id = flaw(Kind::Queries, "a.jsonl", "{\"id\":\"\",\"query\":\"a\"}\n");
-    assert_eq!(id, (Some(1), "the id is empty".to_owned()));
-    let blank = flaw(Kind::Queries, "a.tsv", "1\ta\n2\t  \n");
-    assert!(blank.0 == Some(2) && blank.1.contains("\"2\""));
-    let list = flaw(
-        Kind::Queries,
-        "a.jsonl",
-        "{\"id\":\"1\",\"query\":[\"a\"]}\n",
-    );
-    assert!(list.1.contains("expected a string"));
-    assert_eq!(flaw(Kind::Queries, "a.json", "[{\"id\":1}]").0, Some(1));
+    let named = "qid\tsource\tquery\na\tp 1\tx\nb\t\tx\n";
     assert_eq!(
-        flaw(Kind::Passages, "a.tsv", "id\tbody text\n1\ta\n").0,
-        Some(1)
+        sources(Kind::Queries, "a.tsv", named),
+        (vec!["p 1".into(), "".into()], 1)
     );
-}
-
-#[test]
-fn duplicates_name_both_places() {
-    let folder = Folder::new();
-    let a = folder.file("a.tsv", "1\tx\tT\n2\ty\tT\n");
-    let b = folder.file(
-        "b.jsonl",
-        "{\"id\":\"3\",\"text\":\"z\"}\n{\"id\":2,\"text\":\"z\"}\n",
+    let plain = "a\tx\tfi\n";
+    assert_eq!(sources(Kind::Queries, "a.tsv", plain), (vec!["".into()], 0));
+    let passage = r#"{"id":"a","text":"x","source":"p"}"#;
+    assert_eq!(
+        sources(Kind::Passages, "a.jsonl", passage),
+        (vec!["".into()], 0)
     );
-    match folder.open(Kind::Passages, &[a.clone(), b.clone()]) {
-        Err(Error::Format {
-            path,
-            line,
-            message,
-            ..
-        }) => {
-            assert_eq!((path, line), (PathBuf::from(b), Some(2)));
-            assert!(message.contains(&format!("{a}:2")), "{message}");
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn empty_and_missing_files_are_input_errors() {
-    let folder = Folder::new();
-    for content in ["", "\n \r\n", "\u{feff}", "id\ttext\ttitle\n"] {
-        let path = folder.file("a.tsv", content);
-        let found = folder.open(Kind::Passages, &[path]);
-        assert!(
-            matches!(found, Err(Error::Input { .. })),
-            "{content:?} {found:?}"
-        );
-    }
-    let missing = folder.open(Kind::Passages, &["no/such".into()]);
-    assert!(matches!(missing, Err(Error::Input { .. })));
-    let inside = folder.path("").to_str().unwrap().to_owned();
-    match folder.open(Kind::Passages, &[inside]) {
-        Err(Error::Input { message, .. }) => assert!(message.contains("folder")),
-        other => panic!("{other:?}"),
-    }
-    assert!(matches!(
-        folder.open(Kind::Queries, &[]),
-        Err(Error::Input { .. })
-    ));
+    let query = one(Kind::Queries, "a.tsv", plain).unwrap();
+    assert!(matches!(query.source(1), Err(Error::Shape { .. })));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Fields, Flaw, Kind, LANGS, TITLES, utf8};
+use super::fields::{Fields, Flaw, Kind, LANGS, utf8};
 
 /// Which column holds what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Columns {
     pub title: Option<usize>,
     /// Column of the language.
     pub lang: Option<usize>,
+    /// Column of the source.
+    pub source: Option<usize>,
 }
 
 impl Columns {
@@ -36,6 +38,7 @@ impl Columns {
                 text: 1,
                 title: Some(2),
                 lang: None,
+                source: None,
             },
             Kind::Queries => Self {
                 least: 2,
@@ -44,6 +47,7 @@ impl Columns {
                 text: 1,
                 title: None,
                 lang: Some(2),
+                source: None,
             },
         }
     }
@@ -71,19 +75,15 @@ impl Columns {
             let hint = format!("call it one of {}", kind.texts().join(", "));
             return Err(Flaw::new(message, hint));
         };
-        let title = if kind == Kind::Passages {
-            find(TITLES)
-        } else {
-            None
-        };
         let most = names.len();
         Ok(Self {
             least: most,
             most,
             id,
             text,
-            title,
+            title: find(kind.titles()),
             lang: find(LANGS),
+            source: find(kind.sources()),
         })
     }
 
@@ -199,6 +199,7 @@ pub fn parse<'a>(columns: &Columns, record: &'a [u8]) -> Result<Fields<'a>, Flaw
         text: take(columns.text),
         title: columns.title.map(&mut take).unwrap_or_default(),
         lang: columns.lang.map(&mut take).unwrap_or_default(),
+        source: columns.source.map(&mut take).unwrap_or_default(),
     })
 }
 

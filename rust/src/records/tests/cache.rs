@@ -27,35 +27,24 @@ fn gzip_is_unpacked_once_and_names_no_other_content() {
     assert_eq!(rows(&left), rows(&right));
     assert_eq!(left.fingerprint(), right.fingerprint());
     assert_eq!(right.locate(1).unwrap(), (&*packed, 2));
-    let kept = |folder: &Folder| {
+    let kept = || {
         let files = std::fs::read_dir(folder.path("cache/unpacked")).unwrap();
+        let changed = |file: std::fs::DirEntry| (file.path(), file.metadata().unwrap().modified());
+        let files = files.map(|file| changed(file.unwrap()));
         files
-            .map(|file| file.unwrap().path())
-            .find(|path| path.extension().unwrap() == "tsv")
+            .map(|(path, time)| (path, time.unwrap()))
+            .collect::<Vec<_>>()
     };
-    let before = kept(&folder)
-        .unwrap()
-        .metadata()
-        .unwrap()
-        .modified()
-        .unwrap();
+    let before = kept();
     folder
         .open(Kind::Passages, std::slice::from_ref(&packed))
         .unwrap();
-    assert_eq!(
-        kept(&folder)
-            .unwrap()
-            .metadata()
-            .unwrap()
-            .modified()
-            .unwrap(),
-        before
-    );
+    assert_eq!(kept(), before);
     std::fs::write(&packed, gzip(b"9\tz\tT\n")).unwrap();
-    assert_eq!(
-        rows(&folder.open(Kind::Passages, &[packed]).unwrap())[0][0],
-        "9"
-    );
+    let changed = folder.open(Kind::Passages, &[packed]).unwrap();
+    assert_eq!(rows(&changed)[0][0], "9");
+    assert_eq!(kept().len(), 1);
+    assert_ne!(kept(), before);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 
 /// What the index keeps about a file: when all of it is unchanged, the offsets still hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct InputFile {
     /// The path as the user gave it.
     pub name: String,
     /// The file that is mapped: the same, or its unpacked copy.
@@ -23,7 +23,7 @@ pub struct Origin {
     pub stamp: Stamp,
 }
 
-impl Origin {
+impl InputFile {
     /// Finds (and unpacks where needed) the file behind `name`.
     pub fn locate(name: &str, cache: &Path, progress: &Progress) -> Result<Self> {
         let content = unpack::unpacked(Path::new(name), cache, progress)?;
@@ -39,7 +39,7 @@ impl Origin {
 
 /// A mapped file and the way to read it.
 #[derive(Debug)]
-pub struct Source {
+pub struct MappedFile {
     /// The path as the user gave it.
     pub name: String,
     /// The content.
@@ -48,8 +48,8 @@ pub struct Source {
     pub layout: Layout,
 }
 
-impl Source {
-    /// Decides the layout of `bytes`; returns also where its records start.
+impl MappedFile {
+    /// Decides the layout of `bytes`; returns also where its first record starts.
     pub fn detect(name: &str, bytes: Bytes, kind: Kind) -> Result<(Self, usize)> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(empty(name, kind));
@@ -67,11 +67,11 @@ impl Source {
         }
     }
 
-    /// Maps the file behind `origin`, whose layout is known.
-    pub fn reopen(origin: &Origin, layout: Layout) -> Result<Self> {
-        let bytes = files::map(&origin.content)?;
+    /// Maps the file behind `input`, whose layout is known.
+    pub fn reopen(input: &InputFile, layout: Layout) -> Result<Self> {
+        let bytes = files::map(&input.content)?;
         Ok(Self {
-            name: origin.name.clone(),
+            name: input.name.clone(),
             bytes,
             layout,
         })
@@ -96,10 +96,12 @@ pub fn empty(name: &str, kind: Kind) -> Error {
     )
 }
 
+/// The line, from 1, on which the byte at `offset` stands.
 fn line_of(bytes: &[u8], offset: usize) -> u64 {
     memchr_iter(b'\n', &bytes[..offset.min(bytes.len())]).count() as u64 + 1
 }
 
+/// The error for a flaw in the record at an offset.
 fn place(name: &str, bytes: &[u8], record: usize, flaw: Flaw) -> Error {
     match flaw {
         Flaw::Utf8 { offset } => {
