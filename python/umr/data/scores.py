@@ -103,6 +103,6 @@ def merge_stores(
         FormatError: a file is no score segment.
         UsageError: a row names no passage, or shapes do not fit together.
     """
-    from umr import _rust
+    from umr._rust import merge_stores as merge
 
-    return _rust.merge_stores([store.segments() for store in stores], query_keys, passage_keys, rows)
+    return merge([store.segments() for store in stores], query_keys, passage_keys, rows)

@@ -51,7 +51,7 @@ pub fn resolve(lookup: &Lookup<'_>, records: &[[u8; RECORD]]) -> Part {
         };
         part.records += 1;
         if !score.is_finite() {
-            continue; // No log takes one, and NaN stands for no score.
+            continue; // A log refuses such scores; NaN stands for none.
         }
         let Some((first, passage)) = lookup.find(&query, &passage) else {
             continue;

@@ -82,7 +82,7 @@ pub fn parse(kind: Kind, record: &[u8]) -> Result<Fields<'_>, Flaw> {
         text: value("text", Some(text))?,
         title: value("title", slots.title)?,
         lang: value("lang", slots.lang)?,
-        // Files use this name for other things too: what is no id is no flaw.
+        // Files use this name for other things too, so a value of another kind counts as absent.
         source: value("source", slots.source).unwrap_or_default(),
     })
 }
