@@ -19,9 +19,8 @@ Similarity = Literal["dot", "cosine"]
 Title = Literal["text", "pair", "none"]
 Precision = Literal["auto", "fp32", "bf16"]
 StoredPrecision = Literal["f32", "f16"]
-LabelPrecision = Literal["auto", "fp32", "bf16", "int8"]
 Weights = Literal["native", "int8", "int4"]
-Correction = Literal["none", "empty", "average"]
+Correction = Literal["none", "average"]
 Reduction = Literal["mean", "sum"]
 Negatives = Literal["in-batch", "own"]
 Duplicates = Literal["merge", "keep"]
@@ -131,9 +130,8 @@ class LabelConfig:
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target tokens.")
     source_length: int = setting(512, "Longest prompt with its passage, in tokens; only the passage is ever cut. The paper: 512.")
-    precision: LabelPrecision = setting(
-        "auto",
-        "fp32, bf16, auto (the faster of the two here, measured and said), or int8 (calibrated, our own kernels; see docs/labels.md).",
+    precision: Precision = setting(
+        "auto", "Products in fp32 or bf16, or auto: the one in which a few pairs of this work are scored faster here."
     )
     weights: Weights = setting(
         "native", "Keep the language model's weights as they are, or in int8 or int4 (for models larger than memory)."
@@ -145,15 +143,10 @@ class LabelConfig:
         0.0, "Weight of the retriever's z-scored score beside the likelihood's 1 in the labels; 0 takes the likelihood alone."
     )
     correct: Correction = setting(
-        "none",
-        "Taken out of the scores: empty, the question's likelihood under an empty passage (makes scores of different questions "
-        "comparable, moves no label); average, what the languages of question and passage alone do (against same-language bias).",
+        "none", "Taken out of the scores: average, what the languages of question and passage alone do (against same-language bias)."
     )
     also: tuple[str, ...] = setting(
         (), "Further language models, whose scores are averaged with the first's (z-scored for each query); named one by one."
-    )
-    also_template: tuple[str, ...] = setting(
-        (), "Further prompts for the first language model; each is scored and averaged like a further language model."
     )
     screen: int | None = setting(None, "Score at most so many candidates a query, the retriever's best first. (default: all)")
     store: str | None = setting(None, "Folder of the score stores; work folders that share it share scores. (default: WORK/scores)")
@@ -167,7 +160,7 @@ class LabelConfig:
             raise UsageError(f"fuse is {self.fuse}, expected a finite weight of at least 0")
         if self.memory is not None:
             bytes_of(self.memory, "memory")
-        _names(self, also="names of language models", also_template="templates")
+        _names(self, also="names of language models")
         twice = [name for at, name in enumerate(self.also) if name in (self.lm, *self.also[:at])]
         if twice:
             raise UsageError(f"the language model {twice[0]!r} is named twice", "name each language model once, in lm or in also")

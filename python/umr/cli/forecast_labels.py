@@ -16,7 +16,7 @@ from umr.data.workspace import Workspace, round_for
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
-    from umr.label.forecast import Forecast
+    from umr.label.plan.forecast import Forecast
 
 NOTE = (
     "tokens: computed, and if every pair were computed by itself. operations: useful floating-point operations. "
@@ -47,7 +47,7 @@ def _data(made: Forecast) -> dict[str, Any]:
 
 def shown(number: int, found: Sequence[Forecast]) -> list[RenderableType]:
     """Forecasts as a person reads them."""
-    from umr.label.forecast import REACHED
+    from umr.label.plan.forecast import REACHED
 
     table = Table(title=f"labelling round {number}", caption=NOTE.format(reached=REACHED), caption_justify="left")
     table.add_column("")
@@ -61,7 +61,7 @@ def shown(number: int, found: Sequence[Forecast]) -> list[RenderableType]:
 
 
 def _time(made: Forecast) -> str:
-    from umr.label.forecast import duration
+    from umr.label.plan.forecast import duration
 
     if not made.missing:
         return "none"

@@ -14,9 +14,9 @@ from umr.data.workspace import Workspace
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
-    from umr.label.examples import Example, Place
+    from umr.label.inspect.examples import Example, Place
     from umr.label.inspect import Inspection
-    from umr.label.statistics import Statistics
+    from umr.label.inspect.statistics import Statistics
 
 WIDTH = 100
 """Examples take no more columns than this."""

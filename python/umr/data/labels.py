@@ -1,8 +1,8 @@
-"""Labels: scores become a distribution over every query's candidates (paper, section 3.2)."""
+"""Labels: every query's candidates with their scores and the distribution made of them (paper, section 3.2), in Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import LabelConfig
 from umr.data.candidates import Candidates, read_candidates
-from umr.data.combine import combine_scores
 from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.layout import RoundLayout
@@ -22,25 +20,6 @@ if TYPE_CHECKING:
     from umr._rust import Records
 
 Floats = NDArray[np.float32]
-
-
-def normalise(scores: Floats, temperature: float) -> Floats:
-    """Log-softmax of each row of scores divided by the temperature.
-
-    Arguments:
-        scores: [Q, k] float32 nats, NaN where a candidate was not scored, or a query has fewer.
-        temperature: divides; the paper's code multiplies by 10, which is 0.1 here.
-
-    Returns:
-        [Q, k] float32 log-probabilities, -inf where there is no score; the exponentials of a row sum to 1, unless it has no score.
-    """
-    scaled = scores.astype(np.float64) / temperature
-    scaled[np.isnan(scaled)] = -np.inf
-    some = ~np.isneginf(scaled).all(axis=1)
-    kept = scaled[some]
-    kept -= kept.max(axis=1, keepdims=True, initial=-np.inf)
-    scaled[some] = kept - np.log(np.exp(kept).sum(axis=1, keepdims=True))
-    return scaled.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -71,29 +50,6 @@ class Labels:
             some = slice(start, start + len(part.query_ids))
             yield part.columns(passages) | {name: value[some].reshape(-1) for name, value in values.items()}
             start = some.stop
-
-
-def make_labels(
-    candidates: Candidates,
-    scores: Floats,
-    config: LabelConfig,
-    *,
-    others: Sequence[Floats] = (),
-    prior: Floats | None = None,
-    passage_langs: NDArray[Any] | None = None,
-) -> Labels:
-    """Make labels as the configuration says: scores are corrected, averaged and fused, then normalised.
-
-    Arguments:
-        candidates, scores, others, prior, passage_langs: see `combine_scores`.
-        config: `fuse`, `correct` and `temperature` are read.
-
-    Raises:
-        ScoreError, UsageError: see `combine_scores`.
-    """
-    combined = combine_scores(scores, config=config, candidates=candidates, others=others, prior=prior, passage_langs=passage_langs)
-    differs = not np.array_equal(combined, scores, equal_nan=True)
-    return Labels(candidates, scores, normalise(combined, config.temperature), combined if differs else None)
 
 
 def read_labels(path: Path) -> Labels:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates, candidates_of
-from umr.data.labels import Labels, labels_of, make_labels
+from umr.data.labels import Labels, labels_of
+from umr.data.scores import open_scores
 from umr.data.workspace import Workspace, clear_from, require_mined_with, round_for
 from umr.errors import UsageError
+from umr.label.combine import make_labels
+from umr.label.plan.pairs import Pairs, pairs_of
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
-    from umr.label.forecast import Forecast
-    from umr.label.model import Model
+    from umr.label.plan.forecast import Forecast
+    from umr.label.prompts.prompt import Prompt
+    from umr.models.lm import LanguageModel
+
+    Model = tuple[LanguageModel, Prompt, dict[str, Any]]  # with the identity of its scores
 
 KEEP = "leave the options as they were, or redo the round with --force"
 
@@ -45,92 +51,105 @@ def label(
         ModelError: a model cannot be loaded.
     """
     reporter = reporter or Silent()
-    place, models = _begin(workspace, config, number, reporter)
+    place, candidates, models = _begin(workspace, config, number, reporter)
     made_from = _made_from(config, models)
     if place.labelled.exists() and not force:
         found = read_manifest(place.labelled, "label")["made_from"]
-        require_same(place.labelled, f"round {place.number} was labelled", found, dict.fromkeys(found) | made_from, KEEP)
+        require_same(place.labelled, f"round {place.number} was labelled", found, made_from, KEEP)
         reporter.say(f"round {place.number} is labelled already: {place.labels}")
         return labels_of(place)
-    return _label(workspace, place, config, models, made_from, reporter)
+    pairs = pairs_of(workspace, candidates, config.screen)
+    _score(workspace, place, pairs, config, models, reporter)
+    return _label(workspace, place, pairs, config, models, made_from, reporter)
 
 
 def forecast_labels(
     workspace: Workspace, config: LabelConfig, number: int | None = None, reporter: Reporter | None = None
 ) -> list[Forecast]:
-    """What labelling a round will take; nothing is scored. The plan that is made stays, and labelling goes on with it.
+    """What labelling a round will take; no score is kept. The plan that is made stays, and labelling goes on with it.
 
     Arguments:
         workspace, config, number, reporter: see `label`.
 
     Returns:
-        one forecast for each language model and prompt.
+        one forecast for each language model.
 
     Raises:
         as `label`, but for what only scoring finds out.
     """
-    from umr.label.score import prepare
-
     reporter = reporter or Silent()
-    place, models = _begin(workspace, config, number, reporter)
-    candidates, made = candidates_of(place), []
-    for model in models:
-        made.append(prepare(workspace, place, candidates, model, reporter).forecast)
-    return made
+    place, candidates, models = _begin(workspace, config, number, reporter)
+    return _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, dry_run=True)
 
 
-def _begin(workspace: Workspace, config: LabelConfig, number: int | None, reporter: Reporter) -> tuple[RoundLayout, list[Model]]:
-    from umr.label.model import find_model
+def _begin(
+    workspace: Workspace, config: LabelConfig, number: int | None, reporter: Reporter
+) -> tuple[RoundLayout, Candidates, list[Model]]:
+    """The round, its candidates, and the language models, which are found but not loaded."""
+    from umr.label.prompts.prompt import prompt_for
+    from umr.label.scoring import identity_of
+    from umr.models.lm import find_lm
 
     place = round_for(workspace.layout, "label", number)
     require_mined_with(workspace, place)
-    models = [find_model(workspace, one, reporter) for one in _alone(config)]
-    for at, model in enumerate(models):
-        if any(model.identity == other.identity for other in models[:at]):
-            raise UsageError(
-                f"{model.files.name} with the template {model.prompt.source!r} is there twice",
-                "name each language model and each template once",
-            )
-    return place, models
-
-
-def _alone(config: LabelConfig) -> list[LabelConfig]:
-    """The configuration of each language model and prompt; only the first has its prior taken out."""
-    first = replace(config, also=(), also_template=())
-    further = replace(first, correct="none")
-    return [first, *(replace(further, lm=name) for name in config.also), *(replace(further, template=t) for t in config.also_template)]
+    candidates, models = candidates_of(place), []
+    for lm in [find_lm(name, reporter) for name in (config.lm, *config.also)]:
+        prompt = prompt_for(lm, config)
+        identity = identity_of(workspace, candidates, lm, prompt, config, reporter)
+        if any(identity == other for *_, other in models):
+            raise UsageError(f"the language model {lm.name} is there twice", "name each language model once")
+        models.append((lm, prompt, identity))
+    return place, candidates, models
 
 
 def _made_from(config: LabelConfig, models: list[Model]) -> dict[str, Any]:
-    """What decides the labels; options that are as they always were do not enter, so that older labels stay valid."""
-    options = {"fuse": config.fuse, "correct": config.correct, "screen": config.screen, "also": [model.identity for model in models[1:]]}
-    usual = {"fuse": 0.0, "correct": "none", "screen": None, "also": []}
-    return {**models[0].identity, "temperature": config.temperature, **{k: v for k, v in options.items() if v != usual[k]}}
+    """What decides the labels."""
+    identity, *others = (identity for *_, identity in models)
+    options = {name: getattr(config, name) for name in ("temperature", "fuse", "correct", "screen")}
+    return {**identity, **options, "also": others}
+
+
+def _score(
+    workspace: Workspace,
+    place: RoundLayout,
+    pairs: Pairs,
+    config: LabelConfig,
+    models: list[Model],
+    reporter: Reporter,
+    dry_run: bool = False,
+) -> list[Forecast]:
+    """Score what is missing, by one language model after the other."""
+    from umr.label.scoring import score_missing
+
+    made = []
+    for model in models:
+        made.append(score_missing(workspace, place, pairs, *model, config, reporter, dry_run))
+        gc.collect()  # the model goes before the next one is loaded
+    return made
 
 
 def _label(
-    workspace: Workspace, place: RoundLayout, config: LabelConfig, models: list[Model], made_from: dict[str, Any], reporter: Reporter
+    workspace: Workspace,
+    place: RoundLayout,
+    pairs: Pairs,
+    config: LabelConfig,
+    models: list[Model],
+    made_from: dict[str, Any],
+    reporter: Reporter,
 ) -> Labels:
-    from umr.label.score import score
+    """Merge the scores of all language models, and make and write the labels."""
+    from umr.data.passage_langs import passage_languages
+    from umr.label.scoring import stores_of
 
-    candidates = candidates_of(place)
-    scored = [score(workspace, place, candidates, model, reporter) for model in models]
-    first, *others = scored
-    labels = make_labels(
-        candidates, first.table, config, others=[s.table for s in others], prior=first.prior,
-        passage_langs=_passage_langs(workspace, candidates, config, reporter),
-    )  # fmt: skip
+    stores = [open_scores(stores_of(workspace, config), identity) for *_, identity in models]
+    scores, counts = pairs.lookup(stores)
+    candidates = pairs.candidates
+    langs = passage_languages(workspace.passages, candidates.rows, reporter) if config.correct == "average" else None
+    labels = make_labels(candidates, scores, config, langs)
     clear_from(place, "label")  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
-    named = {"lm": config.lm, "also": list(config.also), "also_template": list(config.also_template)}
-    contents = {"files": checksums(place.labels), **named, "store": first.store, "pairs": first.pairs, **first.counts}
-    write_manifest(place.labelled, "label", made_from, contents)
+    named = {"lm": config.lm, "also": list(config.also), "store": str(stores[0].folder), "pairs": len(pairs), **counts[0]}
+    write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), **named})
     for stale in place.plans():  # of runs with other options that were never ended
         shutil.rmtree(stale, ignore_errors=True)
     return labels
-
-
-def _passage_langs(workspace: Workspace, candidates: Candidates, config: LabelConfig, reporter: Reporter) -> Any:
-    from umr.data.passage_langs import passage_languages
-
-    return passage_languages(workspace.passages, candidates.rows, reporter) if config.correct == "average" else None

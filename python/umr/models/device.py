@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -55,18 +56,6 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * SIZE**3 / best / 1e9
 
 
-@cache
-def integer_rate() -> float:
-    """Gop/s of one matrix product of 1,024 x 1,024 x 1,024 codes of 8 bits on the processor, the best of five."""
-    codes = torch.ones(SIZE, SIZE, dtype=torch.int8)
-    best = float("inf")
-    for _ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        torch._int_mm(codes, codes)
-        best = min(best, time.perf_counter() - start)
-    return 2 * SIZE**3 / best / 1e9
-
-
 def settle_precision(precision: Precision, device: torch.device, reporter: Reporter) -> Precision:
     """fp32 or bf16: what was asked for, or the faster of the two here.
 
@@ -83,7 +72,9 @@ def settle_precision(precision: Precision, device: torch.device, reporter: Repor
     return chosen
 
 
-def keep_precision(plan: Path, precision: Precision, device: torch.device, reporter: Reporter) -> Precision:
+def keep_precision(
+    plan: Path, precision: Precision, device: torch.device, reporter: Reporter, measure: Callable[[], Precision] | None = None
+) -> Precision:
     """fp32 or bf16 as asked for; where that is auto, as measured the first time and kept in a small manifest.
 
     Arguments:
@@ -91,6 +82,7 @@ def keep_precision(plan: Path, precision: Precision, device: torch.device, repor
         precision: fp32, bf16 or auto.
         device: where it will run.
         reporter: told what was measured or kept.
+        measure: finds and tells the faster one; None times a matrix product in each.
     """
     if precision != "auto":
         return precision
@@ -98,7 +90,7 @@ def keep_precision(plan: Path, precision: Precision, device: torch.device, repor
         kept: Precision = read_manifest(plan, "precision")["precision"]
         reporter.say(f"precision {kept}, as measured when this work began")
         return kept
-    chosen = settle_precision("auto", device, reporter)
+    chosen = measure() if measure else settle_precision("auto", device, reporter)
     write_manifest(plan, "precision", {}, {"precision": chosen})
     return chosen
 

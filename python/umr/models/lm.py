@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from umr.config import LabelPrecision, Weights
+from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
-from umr.models.edges import edges, settle_edges
 from umr.models.loading import load, local_folder, tokenizer_fingerprint, weights_fingerprint
 from umr.models.quantised import quantise, require_quantiser
+from umr.models.special_tokens import settle_special_tokens, special_tokens
 from umr.progress import Reporter
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}  # int8: rounded by our own kernels
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A loaded language model.
+    """A language model: found by `find_lm`, with its weights after `load_lm`.
 
     Arguments:
-        model: transformers model, in evaluation mode.
-        tokenizer: its fast tokenizer; of a causal model with the edges that `umr.models.edges` settles.
+        name: as the user named it.
+        folder: its files.
         encoder_decoder: whether it is an encoder-decoder.
-        fingerprint: of the weights.
-        precision: of the arithmetic; the weights of int8 are those of fp32.
-        context: tokens it can take, or None where it does not say.
-        weights: native, int8 or int4; of the latter two only torch can make use.
+        fingerprint: of the weights and the tokenizer.
+        context: tokens that source and target may have together; None where there is no limit.
+        tokenizer: its fast tokenizer; of a causal model with the special tokens that `umr.models.special_tokens` settles.
+        model: transformers model in evaluation mode; None before it is loaded.
+        precision: of the products of its body; everything else is computed in fp32.
     """
 
-    model: Any
-    tokenizer: Any
+    name: str
+    folder: str
     encoder_decoder: bool
     fingerprint: str
-    precision: LabelPrecision
     context: int | None
-    weights: Weights = "native"
+    tokenizer: Any = field(repr=False, compare=False)
+    model: Any = field(default=None, repr=False, compare=False)
+    precision: Precision = "fp32"
 
     @property
     def device(self) -> torch.device:
@@ -47,26 +48,7 @@ class LanguageModel:
         return next(iter(self.model.parameters())).device  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class LanguageModelFiles:
-    """A language model found but not loaded: enough to know what it reads and which scores are its own.
-
-    Arguments:
-        name: as the user named it.
-        folder: its files.
-        encoder_decoder: whether it is an encoder-decoder.
-        fingerprint: of the weights and the tokenizer.
-        tokenizer: its fast tokenizer, its edges settled.
-    """
-
-    name: str
-    folder: str
-    encoder_decoder: bool
-    fingerprint: str
-    tokenizer: Any = field(repr=False, compare=False)
-
-
-def find_lm(name: str, reporter: Reporter) -> LanguageModelFiles:
+def find_lm(name: str, reporter: Reporter) -> LanguageModel:
     """Find a language model, say of which kind it is, and load its tokenizer.
 
     Raises:
@@ -81,10 +63,16 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModelFiles:
     _require_lm(name, config)
     identity = fingerprint(weights_fingerprint(folder) + tokenizer_fingerprint(folder))
     tokenizer = _tokenizer(name, folder)
-    if not config.is_encoder_decoder and settle_edges(tokenizer, config.model_type):
+    if not config.is_encoder_decoder and settle_special_tokens(tokenizer, config.model_type):
         reporter.say(f"{name}: its tokenizer does not begin or end texts as the model was trained; mended (see docs/labels.md)")
-        identity = fingerprint(f"{identity} {edges(tokenizer)}")
-    return LanguageModelFiles(name, str(folder), bool(config.is_encoder_decoder), identity, tokenizer)
+        identity = fingerprint(f"{identity} {special_tokens(tokenizer)}")
+    return LanguageModel(name, str(folder), bool(config.is_encoder_decoder), identity, _context(config), tokenizer)
+
+
+def _context(config: Any) -> int | None:
+    text = config.get_text_config()
+    found = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    return None if config.is_encoder_decoder else found
 
 
 def _require_lm(name: str, config: Any) -> None:
@@ -110,39 +98,56 @@ def _tokenizer(name: str, folder: Path) -> Any:
     return tokenizer
 
 
-def load_lm(files: LanguageModelFiles, precision: LabelPrecision, device: torch.device, weights: Weights = "native") -> LanguageModel:
+def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weights: Weights = "native") -> LanguageModel:
     """Load a language model.
 
     Arguments:
-        files: from `find_lm`.
-        precision: fp32, bf16, or int8 (loaded as fp32; our own kernels round it).
+        lm: from `find_lm`.
+        precision: fp32 or bf16, of the products of the body.
         device: where the weights go.
         weights: as they are, or rounded to int8 or int4 while they are loaded.
+
+    Returns:
+        the same with its weights: in bf16 the matrices of the body; in fp32 embeddings, norms, biases and the vocabulary head.
 
     Raises:
         ModelError: it cannot be loaded, or its files lack a part of it.
         MissingExtraError: the library that rounds weights is not installed.
     """
-    model = _model(files, DTYPES[precision], weights).to(device).eval()
-    text = model.config.get_text_config()
-    context = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    context = None if files.encoder_decoder else context
-    return LanguageModel(model, files.tokenizer, files.encoder_decoder, files.fingerprint, precision, context, weights)
+    model = _model(lm, weights)
+    quantise(model, weights, torch.bfloat16 if precision == "bf16" else torch.float32)
+    set_precision(model, precision)
+    return replace(lm, model=model.to(device).eval(), precision=precision)
 
 
-def _model(files: LanguageModelFiles, dtype: torch.dtype, weights: Weights) -> Any:
+def _model(lm: LanguageModel, weights: Weights) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if weights != "native":
         require_quantiser()
-    loader = AutoModelForSeq2SeqLM if files.encoder_decoder else AutoModelForCausalLM
-    wanted = dtype if weights == "native" else "auto"
-    model, found = load(files.folder, loader.from_pretrained, dtype=wanted, output_loading_info=True)
+    loader = AutoModelForSeq2SeqLM if lm.encoder_decoder else AutoModelForCausalLM
+    model, found = load(lm.folder, loader.from_pretrained, dtype="auto", output_loading_info=True)
     if found["missing_keys"]:
         raise ModelError(
-            f"{files.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",
+            f"{lm.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",
             "give a model that was trained to predict text, not an encoder or a classifier made of one",
         )
     if weights != "native" and getattr(model.config, "quantization_config", None) is not None:
-        raise ModelError(f"the weights of {files.name} are quantised already", "use --weights native")
-    return quantise(model, weights, dtype)
+        raise ModelError(f"the weights of {lm.name} are quantised already", "use --weights native")
+    return model
+
+
+def set_precision(model: Any, precision: Precision) -> None:
+    """Cast the parameters of a model, one after the other: a model in the type of its file is only mapped until then.
+
+    Arguments:
+        model: of transformers; changed in place.
+        precision: bf16 casts the matrices of the body to bf16 and the rest to fp32, fp32 everything.
+    """
+    looked_up = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+    head = getattr(model.get_output_embeddings(), "weight", None)
+    single = {id(weight) for weight in (*looked_up, head)}
+    for parameter in model.parameters():
+        if parameter.dtype.is_floating_point:
+            half = precision == "bf16" and parameter.ndim > 1 and id(parameter) not in single
+            parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)

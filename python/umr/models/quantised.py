@@ -3,7 +3,7 @@
 Only the weights of linear layers are rounded; embeddings, norms and the vocabulary head stay as they are, and so does the
 arithmetic. int8 is absmax by output channel; int4 is NF4 in blocks of 64 (Dettmers et al., QLoRA, 2023). bitsandbytes' own
 8-bit layer is not used: it rounds activations too, and picks outlier columns by what else is in the batch, so that a score
-would depend on its company.
+would depend on the rest of its batch.
 """
 
 from __future__ import annotations
@@ -32,25 +32,22 @@ def require_quantiser() -> None:
         raise MissingExtraError(f"int8 and int4 weights need the package {PACKAGE}", "pip install 'umr[quantised]', or --weights native")
 
 
-def quantise(model: Any, weights: Weights, dtype: torch.dtype) -> Any:
-    """Quantise the linear layers of a model on the CPU, one after the other, and cast the rest.
+def quantise(model: Any, weights: Weights, dtype: torch.dtype) -> None:
+    """Quantise the linear layers of a model on the CPU, one after the other.
 
     A model loaded in the type of its file is only mapped; so no more than one layer is in memory in full at any time.
 
     Arguments:
         model: of transformers, on the CPU, in the type of its file; changed in place.
         weights: int8 or int4; native changes nothing.
-        dtype: of the arithmetic and of what is not quantised.
-
-    Returns:
-        the same model.
+        dtype: of the products of these layers.
 
     Raises:
         MissingExtraError: bitsandbytes is not installed.
         ModelError: the model has no linear layer besides its head.
     """
     if weights == "native":
-        return model
+        return
     require_quantiser()
     head = model.get_output_embeddings()
     layers = [(name, layer) for name, layer in model.named_modules() if type(layer) is nn.Linear and layer is not head]
@@ -58,10 +55,6 @@ def quantise(model: Any, weights: Weights, dtype: torch.dtype) -> Any:
         raise ModelError(f"a {model.config.model_type} has no linear layers to quantise", "use --weights native")
     for name, layer in layers:
         model.set_submodule(name, _int8(layer, dtype) if weights == "int8" else _int4(layer, dtype))
-    for tensor in model.parameters():
-        if tensor.dtype.is_floating_point:
-            tensor.data = tensor.data.to(dtype)
-    return model
 
 
 class Int8Linear(nn.Module):
@@ -71,29 +64,31 @@ class Int8Linear(nn.Module):
         weight: [out, in] int8.
         scale: [out] float32.
         bias: [out], or None.
+        dtype: of the product; its result is scaled in float32.
     """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor | None
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
+        self.dtype = dtype
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]; -127 to 127 are exact in every floating type, so only the result is scaled."""
-        y = nn.functional.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)
+        """[..., in] -> [..., out] float32; -127 to 127 are exact in every floating type, so only the result is scaled."""
+        y = nn.functional.linear(x.to(self.dtype), self.weight.to(self.dtype)) * self.scale
         return y if self.bias is None else y + self.bias
 
 
 def _int8(layer: nn.Linear, dtype: torch.dtype) -> Int8Linear:
     library = _library().functional
     values, largest, _ = library.int8_vectorwise_quant(layer.weight.detach().float())
-    return Int8Linear(values, largest / 127, None if layer.bias is None else layer.bias.detach().to(dtype))
+    return Int8Linear(values, largest / 127, None if layer.bias is None else layer.bias.detach().float(), dtype)
 
 
 def _int4(layer: nn.Linear, dtype: torch.dtype) -> Any:

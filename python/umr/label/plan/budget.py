@@ -1,0 +1,94 @@
+"""How many tokens go into one batch: as many as the memory allows, and half of them after it ran out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umr.config import LabelConfig
+from umr.errors import UsageError
+from umr.label.scorers import Scorer
+from umr.label.scorers.choose import out_of_memory
+from umr.label.scorers.pack import Tree, fill
+from umr.progress import Reporter
+from umr.sizes import bytes_of, free_memory
+
+FREE_SHARE = 0.7  # of the free memory: the rest is for what else the machine does
+FEWEST_TOKENS = 64  # of a batch
+MOST_TOKENS = {"cpu": 4096, "cuda": 65536}  # of a batch: a larger one is no faster
+
+
+def budget_for(config: LabelConfig, scorer: Scorer, device: str) -> int:
+    """Tokens of a batch at most.
+
+    Arguments:
+        config: `pack_tokens` decides where it is given, else `memory`, else most of what is free.
+        scorer: says what a token takes.
+        device: cpu or cuda.
+    """
+    if config.pack_tokens is not None:
+        return config.pack_tokens
+    memory = bytes_of(config.memory) if config.memory else int(FREE_SHARE * free_memory(device))
+    most = MOST_TOKENS.get(device, MOST_TOKENS["cpu"])
+    return max(FEWEST_TOKENS, min(most, memory // max(1, scorer.bytes_per_token)))
+
+
+def score_within(scorer: Scorer, trees: Sequence[Tree], budget: int, reporter: Reporter) -> tuple[NDArray[np.float32], int]:
+    """Score a batch; where memory runs out, halve the budget, say so, and go on with smaller ones.
+
+    Arguments:
+        scorer: of trees.
+        trees: the batch.
+        budget: tokens that are scored at once, at most.
+        reporter: told when memory runs out.
+
+    Returns:
+        [m] float32 nats, in order of trees and branches, and the budget that is left.
+
+    Raises:
+        UsageError: one pair alone does not fit.
+    """
+    scores: list[NDArray[np.float32]] = []
+    waiting = list(fill(trees, budget))[::-1] if _tokens(trees) > budget else [list(trees)]
+    while waiting:
+        part = waiting.pop()
+        found = _try(scorer, part)
+        if found is None:
+            budget = _smaller(part, budget, reporter)
+            waiting += list(fill(part, budget))[::-1]
+        else:
+            scores.append(found)
+    return np.concatenate(scores), budget
+
+
+def _try(scorer: Scorer, trees: Sequence[Tree]) -> NDArray[np.float32] | None:
+    """Scores, or None where memory ran out; the error is gone by then, and with it the tensors that its frames hold."""
+    try:
+        return scorer.score(trees)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _smaller(trees: Sequence[Tree], budget: int, reporter: Reporter) -> int:
+    tokens = _tokens(trees)
+    if sum(len(tree.branches) for tree in trees) == 1:
+        raise UsageError(
+            f"one pair of {tokens:,} tokens does not fit into memory",
+            "lower --source-length, keep the weights in int8 (--weights int8), or take a smaller model",
+        )
+    budget = max(1, min(budget, tokens) // 2)
+    reporter.warn(f"out of memory in a batch of {tokens:,} tokens: going on with {budget:,} a batch")
+    return budget
+
+
+def _tokens(trees: Sequence[Tree]) -> int:
+    return sum(tree.tokens for tree in trees)

@@ -1,0 +1,119 @@
+"""What a labelling will take, said before the work: pairs, sharing, tokens, operations, time and disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from umr.label.plan.budget import score_within
+from umr.label.plan.pairs import Pairs
+from umr.label.plan.plan import Plan
+from umr.label.scorers import Scorer
+from umr.label.scorers.pack import fill
+from umr.progress import Reporter
+
+SCORE_BYTES = 40  # of a score in the store
+COUNTED_BATCHES = 32  # whose operations are counted
+TIMED_TOKENS = {"cpu": 1024, "cuda": 16384}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A labelling by one language model.
+
+    Arguments:
+        lm: as the user named it.
+        pairs: that have or get a score.
+        missing: that have to be scored.
+        passages: of the missing pairs, each once.
+        tokens: to compute, without padding.
+        whole: tokens if every pair were computed by itself.
+        batches: how many.
+        budget: tokens of a batch at most.
+        flops: floating-point operations of the products with weights, about.
+        seconds: by the time that a part of a typical batch took here; None where none was timed.
+        store: bytes that the new scores take on disk.
+    """
+
+    lm: str
+    pairs: int
+    missing: int
+    passages: int = 0
+    tokens: int = 0
+    whole: int = 0
+    batches: int = 0
+    budget: int = 0
+    flops: float = 0.0
+    seconds: float | None = 0.0
+    store: int = 0
+
+    @property
+    def sharing(self) -> float:
+        """Missing pairs for each of their passages."""
+        return self.missing / max(1, self.passages)
+
+
+def forecast(lm: str, pairs: Pairs, missing: int, plan: Plan, batches: Sequence[int], scorer: Scorer) -> Forecast:
+    """What unfinished batches will take, but for the time.
+
+    Arguments:
+        lm: name of the language model.
+        pairs: of the round.
+        missing: pairs without a score.
+        plan: of them.
+        batches: those that are unfinished.
+        scorer: that scores them.
+    """
+    tokens = sum(map(plan.tokens, batches))
+    places = np.concatenate([plan.places(batch) for batch in batches])
+    whole = plan.sources.lengths[plan.source_of[places]].sum() + plan.targets.lengths[plan.target_of[places]].sum()
+    some = [batches[n] for n in np.unique(np.linspace(0, len(batches) - 1, COUNTED_BATCHES).astype(int))]
+    flops = sum(scorer.flops(plan.trees(batch)) for batch in some) / sum(map(plan.tokens, some))
+    return Forecast(
+        lm, len(pairs), missing, len(np.unique(pairs.rows[plan.numbers[places]])), tokens, int(whole), len(batches), plan.budget,
+        flops * tokens, None, SCORE_BYTES * missing,
+    )  # fmt: skip
+
+
+def seconds_per_token(plan: Plan, batches: Sequence[int], scorer: Scorer, device: str, reporter: Reporter) -> float:
+    """The time that a token takes, from scoring a part of a batch of middle length; the scores are dropped.
+
+    Arguments:
+        plan: of the pairs.
+        batches: those that are unfinished.
+        scorer: that scores them.
+        device: cpu or cuda.
+        reporter: told when memory runs out.
+    """
+    trees = plan.trees(batches[len(batches) // 2])
+    (part,) = islice(fill(trees, min(plan.budget, TIMED_TOKENS.get(device, TIMED_TOKENS["cpu"]))), 1)
+    start = time.perf_counter()
+    score_within(scorer, part, plan.budget, reporter)
+    return (time.perf_counter() - start) / sum(tree.tokens for tree in part)
+
+
+def announce(made: Forecast, reporter: Reporter) -> None:
+    """Say it in three lines."""
+    if not made.missing:
+        return
+    reporter.say(f"to score: {made.missing:,} pairs of {made.passages:,} passages, each of which serves {made.sharing:.1f} queries")
+    reporter.say(
+        f"{made.tokens:,} tokens instead of {made.whole:,} pair by pair, in {made.batches:,} batches of at most {made.budget:,} tokens"
+    )
+    about = "" if made.seconds is None else f", about {duration(made.seconds)}"
+    reporter.say(f"{made.flops:.3g} floating-point operations{about}; {made.store / 1e6:,.1f} MB of scores")
+
+
+def duration(seconds: float) -> str:
+    """A time in the two largest of its units: `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"

@@ -1,0 +1,107 @@
+"""Which scorer a language model gets; one that shares passages is checked against whole pairs before anything is scored."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from umr.config import LabelConfig, Precision
+from umr.label.scorers import Scorer
+from umr.label.scorers.pack import Tree
+from umr.models.lm import LanguageModel, load_lm
+from umr.progress import Reporter, Silent
+
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.15}  # nats a token: beyond it a model does not take block masks
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+TIMED_RUNS = 2  # in each precision; the faster one counts
+MEMORY_ERRORS = ("out of memory", "can't allocate", "not enough memory", "cannot allocate memory")
+
+
+def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> Scorer:
+    """The scorer of a loaded language model.
+
+    Arguments:
+        lm: the model.
+        config: `reduction` and `share` decide.
+        sample: trees to check the scorer with.
+        reporter: told where a model cannot share passages.
+    """
+    from umr.label.scorers.causal import CausalScorer
+    from umr.label.scorers.seq2seq import EncoderDecoderScorer
+
+    if lm.encoder_decoder:
+        return EncoderDecoderScorer(lm, config.reduction, config.share)
+    alone = CausalScorer(lm, config.reduction, share=False)
+    if not config.share:
+        return alone
+    shared = CausalScorer(lm, config.reduction, share=True)
+    worst = disagreement(shared, alone, sample, config.reduction == "sum")
+    if worst <= TOLERANCE[lm.precision]:
+        return shared
+    detail = f"off by {worst:.3g} nats" if math.isfinite(worst) else "it takes no block mask"
+    reporter.warn(f"this model does not score shared passages correctly ({detail}): pairs are scored one by one, which is slower")
+    return alone
+
+
+def faster_precision(
+    lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], device: torch.device, reporter: Reporter
+) -> Precision:
+    """The precision in which a few real pairs are scored faster; fp32 where there are none.
+
+    Arguments:
+        lm: the model, found.
+        config: of the stage.
+        sample: trees of real pairs, one short batch.
+        device: where the model runs.
+        reporter: told what was measured.
+    """
+    seconds = {precision: _seconds(lm, config, sample, device, precision) for precision in PRECISIONS} if sample else {}
+    chosen = min(PRECISIONS, key=lambda precision: seconds.get(precision, 0.0))
+    times = ", ".join(f"{value:.2f} s in {name}" for name, value in seconds.items())
+    reporter.say(f"precision {chosen}: {sum(len(tree.branches) for tree in sample)} pairs took {times or 'no time'}")
+    return chosen
+
+
+def _seconds(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], device: torch.device, precision: Precision) -> float:
+    scorer, times = scorer_for(load_lm(lm, precision, device, config.weights), config, sample, Silent()), []
+    trees = list(sample) if scorer.share else [Tree(tree.trunk, [branch]) for tree in sample for branch in tree.branches]
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        scorer.score(trees)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def disagreement(scorer: Scorer, alone: Scorer, trees: Sequence[Tree], summed: bool) -> float:
+    """The largest difference between two scorers.
+
+    Arguments:
+        scorer: that shares.
+        alone: that scores whole pairs.
+        trees: a sample; without any they agree.
+        summed: whether scores are sums over target tokens.
+
+    Returns:
+        nats a target token; infinite where the first scorer cannot do it at all.
+    """
+    try:
+        found = scorer.score(trees)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # how Bloom and Mamba refuse a block mask
+        if out_of_memory(error):
+            raise
+        return math.inf
+    expected = alone.score([Tree(tree.trunk, [branch]) for tree in trees for branch in tree.branches])
+    tokens = np.array([branch.targets if summed else 1 for tree in trees for branch in tree.branches])
+    worst = float(np.max(np.abs(found - expected) / tokens, initial=0.0))
+    return worst if math.isfinite(worst) else math.inf
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in Python's, torch's or an allocator's words."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_ERRORS)

@@ -1,0 +1,178 @@
+"""From last states to log-probabilities of target tokens, without a table of tokens by vocabulary; in fp32 always.
+
+A multilingual model spends half of its time on 262,144 logits a token. Here only states that predict a target are multiplied,
+a chunk of the vocabulary at a time, and a chunk's logits are gone once their log-sum-exp is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umr.config import Precision, Reduction
+
+MEMORY = {"cpu": 4 << 20, "cuda": 512 << 20}  # bytes of float32 logits held at once: a CPU's cache, a GPU's launches
+CHUNK_ROWS = 1024  # vocabulary rows in a chunk at least: fewer make a slow matrix product
+STATES = 4096  # states in a block at most
+LOGITS = 64  # rows of whole logits that are summed at once
+NEGLIGIBLE = -80.0  # nats below the largest logit: e to it adds nothing, and smaller ones make slow subnormal numbers
+AGREE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 2e-2}  # difference of two ways to compute, of the largest value
+
+
+class Head(Protocol):
+    """What turns a model's last states into log-probabilities of target tokens."""
+
+    def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities of target tokens.
+
+        Arguments:
+            hidden: [m, d] last states, normalised as the model's own head takes them.
+            rows: [t] int64, the state that predicts each target; a state may predict several.
+            targets: [t] int64 token ids.
+
+        Returns:
+            [t] float32 nats.
+        """
+        ...
+
+
+class OwnLogits:
+    """The head of a model whose own forward pass gave the logits already: `hidden` are [m, V] logits."""
+
+    def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """See `Head.logp`."""
+        sums = torch.cat([some.float().logsumexp(1) for some in torch.split(hidden, LOGITS)])
+        return hidden[rows, targets].float() - sums[rows]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How a model makes logits of its last states: cap * tanh((scale * state @ weight.T + bias) / cap), with what there is of it.
+
+    Arguments:
+        weight: [V, d] float32.
+        bias: [V], or None.
+        scale: of the states (Cohere, Granite, T5 with tied embeddings); 1.0 where there is none.
+        cap: of the logits (Gemma 2), or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    cap: float | None
+
+
+class ChunkedHead:
+    """Log-probabilities of targets, a chunk of the vocabulary at a time.
+
+    Arguments:
+        projection: of the model.
+        memory: bytes of float32 logits held at once, or None for a default that suits the device.
+    """
+
+    def __init__(self, projection: Projection, memory: int | None = None) -> None:
+        self.projection = projection
+        self.memory = memory or MEMORY.get(projection.weight.device.type, MEMORY["cpu"])
+
+    def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """See `Head.logp`."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            states = hidden.float() * self.projection.scale
+            sums = torch.cat([self._logsumexp(some) for some in torch.split(states, STATES)])
+            wanted = [self._targets(states, r, t) for r, t in zip(torch.split(rows, STATES), torch.split(targets, STATES), strict=True)]
+            return torch.cat(wanted) - sums[rows]
+
+    def _logsumexp(self, states: Tensor) -> Tensor:
+        """[m] log-sum-exp over the vocabulary of states [m, d]."""
+        size, parts = max(CHUNK_ROWS, self.memory // (4 * max(len(states), 1))), []
+        for start in range(0, len(self.projection.weight), size):
+            logits = self.logits(states, start, start + size)
+            largest = logits.amax(1, keepdim=True)
+            parts.append(largest[:, 0] + logits.sub_(largest).clamp_(min=NEGLIGIBLE).exp_().sum(1).log())
+        return torch.stack(parts).logsumexp(0)
+
+    def logits(self, states: Tensor, start: int, end: int) -> Tensor:
+        """Logits [m, end - start] of scaled states [m, d] for a part of the vocabulary."""
+        logits = states @ self.projection.weight[start:end].T
+        if self.projection.bias is not None:
+            logits += self.projection.bias[start:end]
+        if self.projection.cap is not None:
+            logits.div_(self.projection.cap).tanh_().mul_(self.projection.cap)
+        return logits
+
+    def _targets(self, states: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """[t] logits of the targets alone."""
+        logits = (states[rows] * self.projection.weight[targets]).sum(1)
+        if self.projection.bias is not None:
+            logits += self.projection.bias[targets]
+        cap = self.projection.cap
+        return cap * torch.tanh(logits / cap) if cap is not None else logits
+
+
+def find_projection(model: Any, hidden: Tensor, logits: Tensor, precision: Precision) -> Projection | None:
+    """The projection that makes these logits of these states, found among the forms that models have.
+
+    Arguments:
+        model: transformers model.
+        hidden: [m, d] last states of some tokens.
+        logits: [m, V] what the model itself makes of them.
+        precision: in which the model made them.
+
+    Returns:
+        None where no known form gives the model's own logits: then its own forward pass has to.
+    """
+    layer = model.get_output_embeddings()
+    weight = getattr(layer, "weight", None)
+    if type(weight) is not torch.nn.Parameter or weight.dtype != torch.float32 or weight.shape != (logits.shape[1], hidden.shape[1]):
+        return None
+    if weight.device != hidden.device:  # spread over devices
+        return None
+    config, weight = model.config.get_text_config(), weight.detach()
+    cap = getattr(config, "final_logit_softcapping", None)
+    wanted = logits.float()
+    for scale in _scales(config, hidden.shape[1]):
+        found = Projection(weight, _bias(model, layer), scale, cap)
+        with torch.autocast(hidden.device.type, enabled=False):
+            mine = ChunkedHead(found).logits(hidden.float() * scale, 0, len(weight))
+        if bool((mine - wanted).abs().max() <= AGREE[precision] * wanted.abs().max().clamp(min=1)):
+            return found
+    return None
+
+
+def _scales(config: Any, dimensions: int) -> Iterator[float]:
+    yield 1.0
+    yield float(dimensions) ** -0.5  # T5 with tied embeddings
+    for name in ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier"):
+        value = getattr(config, name, None)
+        if isinstance(value, (int, float)) and value:
+            yield float(value)
+            yield 1 / float(value)
+
+
+def _bias(model: Any, layer: Any) -> Tensor | None:
+    """The bias [V] of the layer and that of the model (BART), or None."""
+    found = [b.detach().reshape(-1) for b in (getattr(layer, "bias", None), getattr(model, "final_logits_bias", None)) if b is not None]
+    found = [b.float() for b in found if bool(b.any())]
+    return torch.stack(found).sum(0) if found else None
+
+
+def reduce(logp: Tensor, owner: NDArray[np.int64], pairs: int, reduction: Reduction) -> NDArray[np.float32]:
+    """Mean (UMR) or sum (UPR) of the log-probabilities of each pair.
+
+    Arguments:
+        logp: [m] float32 nats.
+        owner: [m] index of the pair that a token belongs to.
+        pairs: number of pairs.
+        reduction: mean or sum.
+
+    Returns:
+        [pairs] float32.
+    """
+    sums = np.bincount(owner, weights=logp.cpu().double().numpy(), minlength=pairs)
+    return (sums / np.bincount(owner, minlength=pairs) if reduction == "mean" else sums).astype(np.float32)

@@ -1,0 +1,156 @@
+"""Encoder-decoder language models (the paper's mT5): each (passage, prompt) is encoded once for all of its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umr.config import Reduction
+from umr.label.scorers.cost import cost_of
+from umr.label.scorers.cross import Encoded, decode, encode, takes_cache
+from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
+from umr.label.scorers.pack import Tree
+from umr.models.device import autocast
+from umr.models.lm import LanguageModel
+
+Ints = NDArray[np.int64]
+SOURCE_TOKENS = {"cpu": 4096, "cuda": 65536}  # encoded at once, padding included
+TARGET_TOKENS = {"cpu": 1024, "cuda": 16384}  # decoded at once
+PADDING = {"source": 0.02, "target": 0.03}  # of a chunk's tokens at most
+
+
+class EncoderDecoderScorer:
+    """Scores with an encoder-decoder; all target tokens count, EOS included (reference: labels of the whole target).
+
+    Arguments:
+        lm: the model.
+        reduction: mean or sum over target tokens.
+        share: whether a tree may hold several pairs; read by the stage, here it changes nothing.
+    """
+
+    def __init__(self, lm: LanguageModel, reduction: Reduction, share: bool = True) -> None:
+        self.lm, self.reduction, self.share = lm, reduction, share
+        config = lm.model.config
+        self._start = int(config.pad_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id)
+        with autocast(lm.precision, lm.device):
+            self._cached = takes_cache(lm.model, self._start, 4 * AGREE[lm.precision])
+        self._own = False  # whether the decoder's states go through our head; else the model makes logits
+        self.head: Head = self._find_head()
+        self.cost = cost_of(lm.model)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Working memory that one more token in a batch takes, estimated."""
+        return self.cost.bytes_per_token()
+
+    def flops(self, trees: Sequence[Tree]) -> float:
+        """Floating-point operations of the products with weights."""
+        return sum(self.cost.flops(tree) for tree in trees)
+
+    @torch.inference_mode()
+    def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
+        """Score one batch.
+
+        Arguments:
+            trees: sources, each with its targets, that fit into memory together.
+
+        Returns:
+            [m] float32 nats, one a branch, in order of trees and branches.
+        """
+        first = np.cumsum([0, *(len(tree.branches) for tree in trees)])
+        scores = np.empty(int(first[-1]), dtype=np.float32)
+        with autocast(self.lm.precision, self.lm.device):
+            for chunk in self._sources(trees):
+                encoded = self._encode([trees[n].trunk for n in chunk])
+                targets = [branch.ids for n in chunk for branch in trees[n].branches]
+                place = np.concatenate([np.arange(first[n], first[n + 1]) for n in chunk])
+                source = np.repeat(np.arange(len(chunk)), [len(trees[n].branches) for n in chunk])
+                for rows in self._targets([len(ids) for ids in targets]):
+                    scores[place[rows]] = self._decode(encoded, source[rows], [targets[n] for n in rows])
+        return scores
+
+    def _sources(self, trees: Sequence[Tree]) -> Iterator[list[int]]:
+        return chunks([len(tree.trunk) for tree in trees], self._limit(SOURCE_TOKENS), PADDING["source"])
+
+    def _targets(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        return chunks(lengths, self._limit(TARGET_TOKENS), PADDING["target"])
+
+    def _limit(self, tokens: dict[str, int]) -> int:
+        return tokens.get(self.lm.device.type, tokens["cpu"])
+
+    def _encode(self, sources: list[list[int]]) -> Encoded:
+        ids, keep = _padded(sources)
+        mask = None if keep.all() else torch.from_numpy(keep).long().to(self.lm.device)
+        return encode(self.lm.model, torch.from_numpy(ids).to(self.lm.device), mask, self._start, self._cached)
+
+    def _decode(self, encoded: Encoded, source: Ints, targets: list[list[int]]) -> NDArray[np.float32]:
+        """Scores [B] of targets, each behind its source [B]."""
+        labels, keep = _padded(targets)
+        inputs = np.concatenate([np.full_like(labels[:, :1], self._start), labels[:, :-1]], axis=1)
+        ids, rows, kept = (torch.from_numpy(a).to(self.lm.device) for a in (inputs, source, keep))
+        states = self._states(ids, encoded, rows)[kept]
+        wanted = torch.from_numpy(labels[keep]).to(self.lm.device)
+        logp = self.head.logp(states, torch.arange(len(wanted), device=wanted.device), wanted)
+        return reduce(logp, np.nonzero(keep)[0], len(targets), self.reduction)
+
+    def _states(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
+        """Last states [B, T, d] of the decoder, or logits [B, T, V] of a model whose own head is kept."""
+        return decode(self.lm.model, ids, encoded, source) if self._own else self._logits(ids, encoded, source)
+
+    def _logits(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        mask = torch.ones_like(encoded.states[..., 0], dtype=torch.long) if encoded.mask is None else encoded.mask
+        outputs = BaseModelOutput(last_hidden_state=encoded.states[source])
+        return self.lm.model(encoder_outputs=outputs, attention_mask=mask[source], decoder_input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def _find_head(self) -> Head:
+        """Our own head where a few tokens show that it gives the model's logits, else the model's."""
+        ids = torch.tensor([[self._start, 8, 9, 10]], device=self.lm.device)
+        source = torch.zeros(1, dtype=torch.long, device=self.lm.device)
+        try:
+            with autocast(self.lm.precision, self.lm.device):
+                encoded = self._encode([[5, 6, 7]])
+                hidden, logits = decode(self.lm.model, ids, encoded, source)[0], self._logits(ids, encoded, source)[0]
+            projection = find_projection(self.lm.model, hidden, logits, self.lm.precision)
+        except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return OwnLogits()
+        self._own = projection is not None
+        return ChunkedHead(projection) if projection is not None else OwnLogits()
+
+
+def chunks(lengths: Sequence[int], budget: int, waste: float) -> Iterator[list[int]]:
+    """Texts put together from the longest to the shortest; a chunk ends before it is over the budget or too much of it is padding.
+
+    Arguments:
+        lengths: tokens of each text.
+        budget: tokens of a chunk at most, padding included; one text alone may have more.
+        waste: share of padding in a chunk at most.
+    """
+    chunk: list[int] = []
+    used = longest = 0
+    for number in sorted(range(len(lengths)), key=lambda n: (-lengths[n], n)):
+        area = longest * (len(chunk) + 1)
+        if chunk and (area > budget or area - used - lengths[number] > waste * area):
+            yield chunk
+            chunk, used = [], 0
+        if not chunk:
+            longest = lengths[number]
+        chunk.append(number)
+        used += lengths[number]
+    if chunk:
+        yield chunk
+
+
+def _padded(rows: list[list[int]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """Rows [B, T] filled up with zeros, and which entries [B, T] are theirs."""
+    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    keep = np.zeros(ids.shape, dtype=bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        keep[number, : len(row)] = True
+    return ids, keep

@@ -1,0 +1,165 @@
+"""All scores of a round by one language model: what is missing in its store is planned, then scored batch after batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umr.config import LabelConfig
+from umr.data.candidates import Candidates
+from umr.data.scores import ScoreStore, open_scores
+from umr.data.workspace import Workspace
+from umr.errors import ScoreError
+from umr.label.plan.budget import budget_for, score_within
+from umr.label.plan.forecast import Forecast, announce, forecast, seconds_per_token
+from umr.label.plan.pairs import Pairs
+from umr.label.plan.plan import Plan, plan_for
+from umr.label.prompts.prompt import Prompt
+from umr.label.prompts.texts import sample_trees
+from umr.label.scorers import ENGINE, Scorer
+from umr.label.scorers.choose import faster_precision, scorer_for
+from umr.layout import RoundLayout
+from umr.manifest import read_manifest
+from umr.models.device import keep_precision, pick_device
+from umr.models.lm import LanguageModel, load_lm
+from umr.progress import Reporter
+
+
+def stores_of(workspace: Workspace, config: LabelConfig) -> Path:
+    """The folder of score stores."""
+    return Path(config.store) if config.store else workspace.layout.scores
+
+
+def identity_of(
+    workspace: Workspace, candidates: Candidates, lm: LanguageModel, prompt: Prompt, config: LabelConfig, reporter: Reporter
+) -> dict[str, Any]:
+    """What decides a score, beyond the tolerance of its precision: only scores with the same identity come into one list.
+
+    A measured precision is kept beside the stores, so that every round and work folder finds the same scores.
+
+    Arguments:
+        workspace: gives the texts of a few pairs, to measure with.
+        candidates: of the round.
+        lm: the language model, found.
+        prompt: its prompt.
+        config: of the stage.
+        reporter: told what was measured.
+    """
+    device = pick_device(config.device)
+    kept = stores_of(workspace, config) / f"precision-{lm.fingerprint[:16]}.json"
+    measure = partial(_measure, workspace, candidates, lm, prompt, config, reporter)
+    precision = keep_precision(kept, config.precision, device, reporter, measure)
+    return {
+        "engine": ENGINE, "lm": lm.fingerprint, "source": prompt.source, "target": prompt.target, "chat": prompt.chat,
+        "reduction": config.reduction, "source_length": config.source_length, "weights": config.weights, "precision": precision,
+        "device": device.type if precision == "bf16" else "any",  # each device rounds bf16 products in its own way
+    }  # fmt: skip
+
+
+def _measure(
+    workspace: Workspace, candidates: Candidates, lm: LanguageModel, prompt: Prompt, config: LabelConfig, reporter: Reporter
+) -> Any:
+    return faster_precision(lm, config, sample_trees(workspace, candidates, prompt), pick_device(config.device), reporter)
+
+
+def score_missing(
+    workspace: Workspace,
+    place: RoundLayout,
+    pairs: Pairs,
+    lm: LanguageModel,
+    prompt: Prompt,
+    identity: Mapping[str, Any],
+    config: LabelConfig,
+    reporter: Reporter,
+    dry_run: bool = False,
+) -> Forecast:
+    """Score the pairs of a round that have no score yet.
+
+    Arguments:
+        workspace: gives the texts.
+        place: of the round; the plan of the work is kept there until it is done.
+        pairs: of the round.
+        lm: the language model, found.
+        prompt: its prompt.
+        identity: of its scores.
+        config: of the stage.
+        reporter: shows what is done.
+        dry_run: score a part of a batch, to tell the time, and keep nothing but the plan.
+
+    Returns:
+        what was to do.
+
+    Raises:
+        UsageError: something that cannot be scored, named.
+        ScoreError: a score is not finite.
+        ModelError: the model cannot be loaded.
+    """
+    store = open_scores(stores_of(workspace, config), identity)
+    table = pairs.lookup([store])[0][0]
+    missing = pairs.missing(table)
+    reporter.say(f"{lm.name}: {len(pairs):,} pairs, {int(np.isfinite(table).sum()):,} of them scored before")
+    if not len(missing):
+        return Forecast(lm.name, len(pairs), 0)
+    lm = load_lm(lm, identity["precision"], pick_device(config.device), config.weights)
+    device = lm.device.type
+    scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
+    budget = budget_for(config, scorer, device)
+    made_from = _made_from(workspace, place, identity, config, device)
+    plan = plan_for(place, made_from, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
+    if 2 * budget >= plan.budget:  # free memory changes from run to run; the batches of a plan do not
+        budget = plan.budget
+    batches = plan.unfinished_batches(table, pairs)
+    made = forecast(lm.name, pairs, len(missing), plan, batches, scorer)
+    if dry_run:
+        made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, device, reporter))
+    announce(made, reporter)
+    if not dry_run:
+        _run(workspace, pairs, plan, batches, scorer, store, budget, reporter)
+        plan.remove()
+    return made
+
+
+def _made_from(
+    workspace: Workspace, place: RoundLayout, identity: Mapping[str, Any], config: LabelConfig, device: str
+) -> dict[str, Any]:
+    """What decides the pairs of a plan, their token ids and, with the budget, their batches."""
+    return {
+        **identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,
+        "candidates": read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name), "screen": config.screen,
+        "on": device, "memory": config.memory, "pack_tokens": config.pack_tokens,
+    }  # fmt: skip
+
+
+def _run(
+    workspace: Workspace,
+    pairs: Pairs,
+    plan: Plan,
+    batches: Sequence[int],
+    scorer: Scorer,
+    store: ScoreStore,
+    budget: int,
+    reporter: Reporter,
+) -> None:
+    """Score batches into a store, each on disk before the next begins."""
+    done, total, start = 0, sum(len(plan.places(batch)) for batch in batches), time.perf_counter()
+    with reporter.bar("labelling", sum(map(plan.tokens, batches)), "tokens") as bar, store.appending() as log:
+        for batch in batches:
+            numbers = plan.numbers[plan.places(batch)]
+            scores, budget = score_within(scorer, plan.trees(batch), budget, reporter)
+            bad = np.flatnonzero(~np.isfinite(scores))
+            if len(bad):
+                query, passage = pairs.names(workspace, int(numbers[bad[0]]))
+                raise ScoreError(
+                    f"the score of query {query!r} and passage {passage!r} is {scores[bad[0]]}",
+                    "a model that overflows in bf16 may not in fp32: use --precision fp32",
+                )
+            log.append(*pairs.keys(numbers), scores)
+            done += len(numbers)
+            bar.note(f"{done:,}/{total:,} pairs, {done / max(time.perf_counter() - start, 1e-9):,.1f}/s")
+            bar.advance(plan.tokens(batch))
