@@ -107,7 +107,7 @@ def test_the_reading_finds_imports_of_every_form() -> None:
     [
         ("umr.data.labels", "umr.encoder"),
         ("umr.models", "umr.data.corpus"),
-        ("umr.mine.search", "umr.label.pack"),
+        ("umr.mine.search", "umr.label.scorers.pack"),
         ("umr.train.loop", "umr.evaluate"),
         ("umr.rounds", "umr.cli.run"),
         ("umr.train", "umr.data.qrels"),

@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 
+import tiny
 import umr
-from umr.label import engines
 
 Shell = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_peak", lambda *_: 123e9)
 
 
 @pytest.fixture
@@ -38,14 +33,15 @@ def test_everything_is_said_and_nothing_scored(shell: Shell, kit: Any, mined: Pa
     assert 1 <= made["passages"] <= 9
     assert made["sharing"] == pytest.approx(32 / made["passages"])
     assert 0 < made["tokens"] < made["whole"]
-    assert made["seconds"] == pytest.approx(made["flops"] / (0.6 * 123e9))
-    assert (made["store"], made["peak"], made["padding"]) == (32 * 40, 123e9, 0)
+    assert made["seconds"] > 0
+    assert made["flops"] > 0
+    assert made["store"] == 32 * 40
     assert done.json["round"] == 0
     assert "each of which serves" in done.talk
     assert not files(mined)
 
     text = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", "--dry-run").out
-    for words in ("queries a passage", "operations", "about 1 s", "123 GFLOP/s", "measured here just now", "at 60%", "MB"):
+    for words in ("queries a passage", "operations", "about 1 s", "part of a batch", "MB"):
         assert words in " ".join(text.split())
     assert not files(mined)
 
@@ -72,15 +68,12 @@ def test_what_is_scored_already_is_not_counted(shell: Shell, kit: Any, mined: Pa
     assert "none" in shell(*call, "--dry-run").out
 
 
-def test_each_language_model_and_each_prompt_has_a_column(shell: Shell, kit: Any, mined: Path) -> None:
-    options = ("--also-template", "{text} =>", "--also-template", "{text}:", "--correct", "empty")
-    done = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run", "--json")
+def test_each_language_model_has_a_column(shell: Shell, kit: Any, mined: Path, tmp_path: Path) -> None:
+    other = tiny.gemma3(tmp_path / "gemma3")
+    call = ("label", mined, "--lm", kit.llama, "--also", other, "--precision", "fp32", "--dry-run")
+    done = shell(*call, "--json")
     assert done.code == 0, done.err
-    assert [made["pairs"] for made in done.json["forecasts"]] == [40, 32, 32]
-    assert [made["template"] for made in done.json["forecasts"]][1:] == ["{text} =>", "{text}:"]
-    text = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run").out
-    assert "{text} =>" in text
-    assert "prompt" in text
+    assert [(made["lm"], made["pairs"]) for made in done.json["forecasts"]] == [(str(kit.llama), 32), (str(other), 32)]
 
 
 def test_a_dry_run_needs_a_language_model_and_a_mined_round(shell: Shell, kit: Any, mined: Path, tmp_path: Path) -> None:
@@ -99,9 +92,9 @@ def test_the_same_from_python(kit: Any, mined: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell, kit: Any, mined: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umr.label import run
+    from umr.label import scoring
 
-    score, calls = run.score_within, [0]
+    score, calls = scoring.score_within, [0]
 
     def stopped(*arguments: Any) -> Any:
         calls[0] += 1
@@ -109,7 +102,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell, kit: 
             raise KeyboardInterrupt
         return score(*arguments)
 
-    monkeypatch.setattr(run, "score_within", stopped)
+    monkeypatch.setattr(scoring, "score_within", stopped)
     call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--pack-tokens", 150)
     done = shell(*call)
     assert done.code == 130

@@ -17,10 +17,11 @@ from rich.console import Console
 import tiny
 from umr.cli.foreign_text import FIRST_STRONG_ISOLATE, POP_ISOLATE, Foreign, clean
 from umr.cli.inspect_labels import SideBySide, shown
-from umr.data.labels import Labels, normalise
-from umr.label.examples import Example, Place
+from umr.data.labels import Labels
+from umr.label.combine import normalise
 from umr.label.inspect import Inspection
-from umr.label.statistics import Statistics
+from umr.label.inspect.examples import Example, Place
+from umr.label.inspect.statistics import Statistics
 from umr.manifest import checksums, write_manifest
 
 Shell = Callable[..., Any]

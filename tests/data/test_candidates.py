@@ -13,10 +13,11 @@ from pyarrow import parquet
 
 import tiny
 from umr.data.candidates import PADDING, Candidates, Provenance, candidates_of, distinct_passages, read_candidates
-from umr.data.labels import Labels, normalise, read_labels
+from umr.data.labels import Labels, read_labels
 from umr.data.table import read_columns, write_blocks, write_columns
 from umr.data.workspace import Workspace
 from umr.errors import FormatError, InputError, MismatchError, UsageError
+from umr.label.combine import normalise
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from train.rig import Notes
 from umr.config import LabelConfig, TrainConfig
 from umr.data.batches import batch_at, split_queries
 from umr.data.candidates import PADDING, Candidates, Provenance, read_candidates
-from umr.data.combine import combine_scores
-from umr.data.labels import Labels, make_labels, normalise, read_labels
+from umr.data.labels import Labels, read_labels
 from umr.data.passage_langs import passage_languages
 from umr.errors import FormatError, ScoreError
+from umr.label.combine import combine_scores, make_labels, normalise
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -50,25 +50,25 @@ def test_labels_of_short_lists_are_those_of_what_is_there(seed: int) -> None:
             np.testing.assert_allclose(found[query, there], np.array(expected), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("correct", ["none", "empty", "average"])
+@pytest.mark.parametrize("correct", ["none", "average"])
 @given(seed=SEEDS, fuse=st.sampled_from([0.0, 0.7]))
 def test_combining_takes_no_notice_of_padding(seed: int, fuse: float, correct: str) -> None:
     candidates, scores = padded(seed)
     rng = np.random.default_rng(seed)
     other = np.where(np.isnan(scores), np.nan, rng.normal(-2, 1, scores.shape)).astype(np.float32)
-    langs, prior = rng.integers(0, 3, scores.shape), rng.normal(-4, 1, len(scores)).astype(np.float32)
+    langs, both = rng.integers(0, 3, scores.shape), np.stack([scores, other])
     config = LabelConfig("lm", fuse=fuse, correct=correct)  # type: ignore[arg-type]
-    found = combine_scores(scores, config=config, candidates=candidates, others=[other], prior=prior, passage_langs=langs)
+    found = combine_scores(candidates, both, config, langs)
     np.testing.assert_array_equal(np.isnan(found), ~candidates.present)
     keep = candidates.present.any(axis=1)
     some = Candidates(
         [q for q, k in zip(candidates.query_ids, keep, strict=True) if k], [q for q, k in zip(candidates.langs, keep, strict=True) if k],
         candidates.rows[keep], candidates.scores[keep],
     )  # fmt: skip
-    alone = combine_scores(scores[keep], config=config, candidates=some, others=[other[keep]], prior=prior[keep], passage_langs=langs[keep])
+    alone = combine_scores(some, both[:, keep], config, langs[keep])
     np.testing.assert_allclose(found[keep], alone, rtol=1e-5, atol=1e-5)
     moved = np.where(candidates.present, langs, 2)  # what stands in a padded place means nothing
-    again = combine_scores(scores, config=config, candidates=candidates, others=[other], prior=prior, passage_langs=moved)
+    again = combine_scores(candidates, both, config, moved)
     np.testing.assert_allclose(again, found, rtol=1e-5, atol=1e-5)
 
 
@@ -78,11 +78,11 @@ def test_a_padded_place_with_a_score_and_a_candidate_without_any_are_refused() -
     wrong = scores.copy()
     wrong[1, 0] = -1
     with pytest.raises(ScoreError, match="query 'q1' has a score where it has no candidate"):
-        combine_scores(wrong, config=config, candidates=candidates)
+        combine_scores(candidates, wrong[None], config)
     wrong = scores.copy()
     wrong[0] = np.nan
     with pytest.raises(ScoreError, match="query 'q0' has no scored candidate"):
-        combine_scores(wrong, config=config, candidates=candidates)
+        combine_scores(candidates, wrong[None], config)
 
 
 @given(SEEDS)
@@ -103,7 +103,7 @@ def test_files_of_short_lists_come_back(tmp_path_factory: pytest.TempPathFactory
     assert found.provenance.names == ("encoder", "bm25")
     np.testing.assert_array_equal(found.provenance.ranks, ranks)
     np.testing.assert_array_equal(np.isnan(found.provenance.scores), ranks == 0)
-    made = make_labels(candidates, scores, LabelConfig("lm"))
+    made = make_labels(candidates, scores[None], LabelConfig("lm"))
     made.write(folder / "labels.parquet", work.passages)
     back = read_labels(folder / "labels.parquet")
     assert (back.labels.tobytes(), back.candidates.rows.tobytes()) == (made.labels.tobytes(), candidates.rows.tobytes())

@@ -23,9 +23,8 @@ import torch
 from umr.config import LabelConfig
 from umr.data import labels, table  # noqa: F401
 from umr.data.workspace import open_workspace
-from umr.label import causal, engines, model, score, seq2seq  # noqa: F401
-from umr.label import run as running
-from umr.models.device import matrix_rate
+from umr.label import scoring
+from umr.label.scorers import causal, seq2seq  # noqa: F401
 
 torch.set_num_threads(1)
 stage = import_module("umr.label")
@@ -38,7 +37,6 @@ def warm(lm: str) -> None:
     from pyarrow import parquet  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    matrix_rate(torch.device("cpu"), torch.float32)
     AutoTokenizer.from_pretrained(lm)
     AutoModelForCausalLM.from_pretrained(lm)
 
@@ -46,7 +44,7 @@ def warm(lm: str) -> None:
 def child(job: Job, number: int) -> None:
     """Label in this process; never returns."""
     log = os.open(f"{job['work']}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    score_within = running.score_within
+    score_within = scoring.score_within
 
     def logged(scorer: Any, trees: Any, *rest: Any) -> Any:
         pairs = [branch.pair for tree in trees for branch in tree.branches]
@@ -54,7 +52,7 @@ def child(job: Job, number: int) -> None:
         time.sleep(job["pause"])
         return score_within(scorer, trees, *rest)
 
-    running.score_within = logged
+    scoring.score_within = logged
     code = 1
     try:
         stage.label(open_workspace(Path(job["work"])), LabelConfig(lm=LM, precision="fp32", pack_tokens=TOKENS))

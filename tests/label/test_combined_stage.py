@@ -14,29 +14,22 @@ import pytest
 import tiny
 from reference import combine as slow
 from reference import labels as slow_labels
-from reference import likelihood as twin
 from umr.config import LabelConfig
-from umr.data.combine import combine_scores
 from umr.data.labels import Labels, read_labels
 from umr.data.passage_langs import passage_languages
 from umr.errors import MismatchError, UsageError
-from umr.label import engines
+from umr.label.combine import combine_scores
 from umr.manifest import read_manifest
 from umr.progress import Silent
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 
-TEMPLATES = ("{title}. {text} {language}:", "{text} => {language}", "Question on {text} in {language}:")
-
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_peak", lambda *_: 1e9)
+TEMPLATE = "{title}. {text} {language}:"
 
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=400, template=TEMPLATES[0], temperature=0.5)
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=400, template=TEMPLATE, temperature=0.5)
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ def kept_whole(work: Any, made: Labels) -> dict[str, Any]:
 
 def test_fused_labels(work: Any, config: LabelConfig) -> None:
     alone = stage.label(work, config)
-    with pytest.raises(MismatchError, match=r"fuse is None, asked for 0\.5"):
+    with pytest.raises(MismatchError, match=r"fuse is 0\.0, asked for 0\.5"):
         stage.label(work, replace(config, fuse=0.5))
     made = stage.label(work, replace(config, fuse=0.5), force=True)
     expected = slow.combined([alone.scores.tolist()], alone.candidates.scores.tolist(), 0.5)
@@ -76,27 +69,12 @@ def test_fused_labels(work: Any, config: LabelConfig) -> None:
     assert len(list(work.layout.scores.glob("*/*.scores"))) == 1, "nothing is scored again"
 
 
-def test_the_prior_of_every_question_is_scored_once(work: Any, config: LabelConfig, lm: Callable[..., Any]) -> None:
-    alone = stage.label(work, config)
-    made = stage.label(work, replace(config, correct="empty"), force=True)
-    model, texts = lm("llama"), work.queries.texts()
-    prior = [
-        twin.causal(model.model, model.tokenizer, twin.source(TEMPLATES[0], "", "", lang), f" {texts[q]}")
-        for q, lang in enumerate(work.queries.langs)
-    ]
-    same(made, alone.scores, (alone.scores - np.array(prior)[:, None]).tolist(), 0.5)
-    np.testing.assert_allclose(made.labels, alone.labels, atol=1e-3)  # one number a question moves no label
-    assert kept_whole(work, made)["made_from"]["correct"] == "empty"
-    segments = [path.stat().st_size for path in sorted(work.layout.scores.glob("*/*.scores"))]
-    assert segments == [32 + 40 * 32, 32 + 40 * 8]
-
-
 def test_the_language_effect_is_taken_out(work: Any, config: LabelConfig) -> None:
     alone = stage.label(work, config)
     made = stage.label(work, replace(config, correct="average"), force=True)
     langs = passage_languages(work.passages, alone.candidates.rows, Silent())
     assert len(np.unique(langs)) > 1
-    expected = combine_scores(alone.scores, config=replace(config, correct="average"), candidates=alone.candidates, passage_langs=langs)
+    expected = combine_scores(alone.candidates, alone.scores[None], replace(config, correct="average"), langs)
     assert np.abs(expected - alone.scores).max() > 1e-3
     same(made, alone.scores, expected.tolist(), 0.5)
     assert kept_whole(work, made)["made_from"]["correct"] == "average"
@@ -121,44 +99,13 @@ def test_two_language_models(work: Any, config: LabelConfig, lm_folder: Callable
         stage.label(work, replace(both, also=()))
 
 
-def test_two_and_three_prompts(work: Any, config: LabelConfig) -> None:
-    alone = [stage.label(work, replace(config, template=template), force=True) for template in TEMPLATES]
-    tables = [one.scores.tolist() for one in alone]
-    assert np.abs(alone[0].scores - alone[1].scores).max() > 0.1
-    for count in (2, 3):
-        made = stage.label(work, replace(config, also_template=TEMPLATES[1:count]), force=True)
-        same(made, alone[0].scores, slow.combined(tables[:count], alone[0].candidates.scores.tolist(), 0), 0.5)
-        manifest = kept_whole(work, made)
-        assert manifest["also_template"] == list(TEMPLATES[1:count])
-        assert [one["source"] for one in manifest["made_from"]["also"]] == list(TEMPLATES[1:count])
-    assert len(list(work.layout.scores.glob("*/*.scores"))) == 3
-
-
-def test_models_and_prompts_at_once_and_a_prior(work: Any, config: LabelConfig, lm_folder: Callable[..., Path]) -> None:
-    other = str(lm_folder("gemma3"))
-    named = [config, replace(config, lm=other), replace(config, template=TEMPLATES[1])]
-    tables = [stage.label(work, one, force=True).scores.tolist() for one in named]
-    prior = stage.label(work, replace(config, correct="empty"), force=True)
-    first = prior.scores[:, 0] - prior.combined[:, 0]
-    everything = replace(config, also=(other,), also_template=TEMPLATES[1:2], correct="empty", fuse=1.0)
-    made = stage.label(work, everything, force=True)
-    same(made, tables[0], slow.combined(tables, made.candidates.scores.tolist(), 1.0, first.tolist()), 0.5, 2e-4)
-
-
-@pytest.mark.parametrize("twice", [{"also_template": TEMPLATES[:1]}, {"also_template": TEMPLATES[1:2] * 2}])
-def test_a_template_named_twice_is_refused_before_any_work(work: Any, config: LabelConfig, twice: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="is there twice"):
-        stage.label(work, replace(config, **twice))
-    assert not work.layout.round(0).plans()
-
-
 def test_a_model_under_two_names_is_refused(work: Any, config: LabelConfig, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(config.lm)
     with pytest.raises(UsageError, match="is there twice"):
         stage.label(work, replace(config, also=(str(tmp_path / "link"),)))
 
 
-@pytest.mark.parametrize("options", [{}, {"fuse": 0.5}, {"correct": "empty"}])
+@pytest.mark.parametrize("options", [{}, {"fuse": 0.5}])
 def test_screening_is_exact_for_what_is_kept(work: Any, config: LabelConfig, options: dict[str, Any]) -> None:
     everything = stage.label(work, config)
     first = {path: path.stat().st_size for path in work.layout.scores.glob("*/*.scores")}
@@ -171,15 +118,14 @@ def test_screening_is_exact_for_what_is_kept(work: Any, config: LabelConfig, opt
     np.testing.assert_allclose(np.exp(made.labels[:, :2].astype(np.float64)).sum(axis=1), 1, atol=1e-5)
     if not options:
         np.testing.assert_allclose(made.labels, slow_labels.labels(made.scores.tolist(), 0.5), atol=1e-5)
-    scored = 16 + 8 * (options.get("correct") == "empty")
     (segment,) = (work.layout.folder / "store").glob("*/*.scores")
-    assert segment.stat().st_size == 32 + 40 * scored
+    assert segment.stat().st_size == 32 + 40 * 16
     manifest = kept_whole(work, made)
     assert (manifest["pairs"], manifest["made_from"]["screen"]) == (16, 2)
     more = stage.label(work, replace(fresh, screen=None), force=True)  # the rest is scored later, and only the rest
     np.testing.assert_allclose(more.scores, everything.scores, atol=1e-4)
     sizes = sorted(path.stat().st_size for path in (work.layout.folder / "store").glob("*/*.scores"))
-    assert sum(size - 32 for size in sizes) == 40 * (scored + 16)
+    assert sum(size - 32 for size in sizes) == 40 * 32
 
 
 def test_a_screen_wider_than_the_candidates_changes_nothing(work: Any, config: LabelConfig) -> None:
@@ -187,7 +133,21 @@ def test_a_screen_wider_than_the_candidates_changes_nothing(work: Any, config: L
     np.testing.assert_array_equal(wide.labels, alone.labels)
 
 
-def test_options_at_their_defaults_leave_the_manifest_as_it_was(work: Any, config: LabelConfig) -> None:
+def test_the_manifest_says_what_decides_labels(work: Any, config: LabelConfig) -> None:
     stage.label(work, config)
     made_from = read_manifest(work.layout.round(0).labelled, "label")["made_from"]
-    assert set(made_from) == {"lm", "source", "target", "reduction", "source_length", "precision", "temperature"}
+    scores = {"engine", "lm", "source", "target", "chat", "reduction", "source_length", "weights", "precision", "device"}
+    assert set(made_from) == scores | {"temperature", "fuse", "correct", "screen", "also"}
+
+
+def test_the_scores_of_all_models_are_looked_up_at_once(
+    work: Any, config: LabelConfig, lm_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from umr.label.plan import pairs
+
+    both = replace(config, also=(str(lm_folder("gemma3")),))
+    stage.label(work, both)
+    calls, merge = [], pairs.merge
+    monkeypatch.setattr(pairs, "merge", lambda stores, *rest: calls.append(len(stores)) or merge(stores, *rest))  # type: ignore[func-returns-value]
+    stage.label(work, both, force=True)
+    assert calls == [1, 1, 2], "one look for what is missing in each store, and one for the labels"

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from reference import labels as slow
-from umr.data.labels import normalise
+from umr.label.combine import normalise
 
 SCORES = arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.floats(-500, 0, width=32))
 TEMPERATURES = st.floats(0.01, 10)

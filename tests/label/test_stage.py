@@ -20,9 +20,8 @@ from umr.config import LabelConfig
 from umr.data.candidates import read_candidates
 from umr.data.labels import read_labels
 from umr.errors import InputError, MismatchError, ScoreError, UsageError
-from umr.label import score as scoring
-from umr.label.engines import Engine
-from umr.label.pack import Tree
+from umr.label import scoring
+from umr.label.scorers.pack import Tree
 from umr.manifest import read_manifest
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
@@ -35,7 +34,7 @@ TEMPLATE = "{title}. {text} {language}:"
 class Counting:
     """A scorer that counts: a score that is a function of the pair's tokens."""
 
-    unit, bytes_per_token, shared = "packed", 1000, True
+    bytes_per_token, share = 1000, True
 
     def __init__(self) -> None:
         self.scored: list[Pair] = []
@@ -44,9 +43,9 @@ class Counting:
         self.spoil: Pair | None = None
         self.value = float("nan")
 
-    def __call__(self, *_: Any) -> Engine:
+    def __call__(self, *_: Any) -> Counting:
         self.made += 1
-        return Engine(self, self.shared, "cpu", 1e9)
+        return self
 
     def score(self, trees: Sequence[Tree]) -> Any:
         pairs = [(*tree.trunk, *branch.ids) for tree in trees for branch in tree.branches]
@@ -63,10 +62,20 @@ class Counting:
         return self.value if pair == self.spoil else -(zlib.crc32(str(pair).encode()) % 1000) / 300
 
 
+class Loaded:
+    """A model that is never called."""
+
+    @staticmethod
+    def parameters() -> Any:
+        import torch
+
+        return iter([torch.zeros(1)])
+
+
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr(scoring, "engine_for", counting)
+    monkeypatch.setattr(scoring, "scorer_for", counting)
     return counting
 
 
@@ -297,7 +306,7 @@ def test_a_score_that_is_not_finite_names_its_pair_and_keeps_the_others(
     query, rank = divmod(shortest, 4)
     passage = work.passages.ids(candidates.rows[query, rank : rank + 1])[0]
     assert f"query 'q{query}' and passage {passage!r} is {value}" in caught.value.message
-    assert "fp16" in caught.value.hint
+    assert "--precision fp32" in caught.value.hint
     assert not work.layout.round(0).labelled.exists()
     done, calls, scorer.spoil, scorer.calls = set(scorer.scored), scorer.calls, None, 0
     scorer.scored.clear()
@@ -343,15 +352,49 @@ def test_a_measured_precision_is_kept_for_every_round_and_folder(
     work: Any, config: LabelConfig, scorer: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a second measurement that comes out otherwise would score every known pair again."""
-    from umr.models import device
-
     answers = iter(("fp32", "bf16"))
-    monkeypatch.setattr(device, "settle_precision", lambda *_: next(answers))
+    monkeypatch.setattr(scoring, "faster_precision", lambda *_: next(answers))
     auto = replace(config, precision="auto")
     stage.label(work, auto)
     stage.label(work, auto, force=True)
     assert scorer.made == 1
     assert len([path for path in work.layout.scores.iterdir() if path.is_dir()]) == 1
+
+
+def test_scores_of_different_arithmetic_never_mix(
+    work: Any, config: LabelConfig, scorer: Counting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two work folders at one store; what scores differs in more than rounding: no score of the one is found by the other."""
+    shared = replace(config, store=str(tmp_path / "store"))
+    stage.label(work, shared)
+    for number, change in enumerate(("engine", "precision", "weights"), start=2):
+        if change == "engine":
+            monkeypatch.setattr(scoring, "ENGINE", "torch-2")
+        other = replace(shared, **{"precision": {"precision": "bf16"}, "weights": {"weights": "int8"}}.get(change, {}))
+        monkeypatch.setattr(scoring, "load_lm", lambda lm, *_: replace(lm, model=Loaded))
+        scorer.scored.clear()
+        stage.label(work, other, force=True)
+        assert len(scorer.scored) == 32, change
+        assert len(list((tmp_path / "store").glob("*/*.scores"))) == number
+    assert len({read_manifest(path, "scores")["made_from"]["engine"] for path in (tmp_path / "store").glob("*/manifest.json")}) == 2
+
+
+def test_bf16_of_two_devices_is_two_arithmetics_and_fp32_is_one(
+    work: Any, config: LabelConfig, lm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from umr.label.prompts.prompt import prompt_for
+
+    model, candidates = lm("llama"), read_candidates(work.layout.round(0).candidates)
+
+    def identity(precision: Any, device: str) -> dict[str, Any]:
+        monkeypatch.setattr(scoring, "pick_device", lambda _: torch.device(device))
+        settings = replace(config, precision=precision)
+        return scoring.identity_of(work, candidates, model, prompt_for(model, settings), settings, tiny.Talk())
+
+    assert identity("fp32", "cpu") == identity("fp32", "cuda")
+    assert identity("bf16", "cpu") != identity("bf16", "cuda")
 
 
 def test_a_labelling_that_fails_costs_nothing_that_was_finished(work: Any, config: LabelConfig, scorer: Counting) -> None:

@@ -90,10 +90,10 @@ def real_pairs(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.data
 def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
     import torch
-
-    from umr.label.causal import CausalScorer
-    from umr.label.prompt import CAUSAL, Prompt
     from umr.label.reading import Reading
+
+    from umr.label.prompts.prompt import CAUSAL, Prompt
+    from umr.label.scorers.causal import CausalScorer
     from umr.models.lm import find_lm, load_lm
     from umr.progress import Silent
 

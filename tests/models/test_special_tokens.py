@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import tiny
-from umr.label.prompt import CAUSAL, Prompt, source_ids
-from umr.models.special_tokens import settle_special_tokens, special_tokens
+from umr.label.prompts.prompt import CAUSAL, Prompt
 from umr.models.lm import find_lm, load_lm
+from umr.models.special_tokens import settle_special_tokens, special_tokens
 from umr.progress import Silent
 
 BOS, EOS = 3, 1
@@ -94,7 +94,7 @@ def test_a_byte_level_tokenizer_keeps_its_tokens_and_offsets() -> None:
 @pytest.mark.parametrize("maker", ["llama", "gemma3", "mistral"])
 def test_a_model_that_lost_its_bos_scores_as_the_one_that_has_it(tmp_path: Path, maker: str) -> None:
     made = [find_lm(str(getattr(tiny, maker)(tmp_path / str(bos), bos=bos)), talk) for bos, talk in ((True, Silent()), (False, Silent()))]
-    whole, lost = (source_ids(Prompt(*CAUSAL), files.tokenizer, "", "the river", "en", 99) for files in made)
+    whole, lost = (Prompt(*CAUSAL, files.tokenizer).source_ids("", "the river", "en", 99) for files in made)
     assert whole == lost
     assert whole.count(BOS) == 1
     assert made[0].fingerprint != made[1].fingerprint

@@ -1,4 +1,4 @@
-"""The tokens that a group of pairs takes, pair by pair: the slow twin of `umr.label.arrange`."""
+"""The tokens that a group of pairs takes, pair by pair: the slow twin of `umr.label.plan.batches`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combined scores one question and one candidate at a time: the slow twin of `umr.data.combine` and `umr.data.language_effect`."""
+"""Combined scores one question and one candidate at a time: the slow twin of `umr.label.combine` and `umr.label.language_effect`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Row = Sequence[float]
 Table = Sequence[Row]
 
 
-def combined(models: Sequence[Table], retriever: Table, fuse: float, prior: Row | None = None) -> list[list[float]]:
+def combined(models: Sequence[Table], retriever: Table, fuse: float) -> list[list[float]]:
     """Scores of models (the first one's units), averaged by their z and fused with the retriever's; NaN where not scored."""
     found = []
     for q, scores in enumerate(models[0]):
         kept = [j for j, score in enumerate(scores) if not math.isnan(score)]
-        first = [scores[j] - (prior[q] if prior else 0.0) for j in kept]
+        first = [scores[j] for j in kept]
         rows = [first, *([table[q][j] for j in kept] for table in models[1:])]
         z = [math.fsum(values) / len(rows) for values in zip(*(z_scores(row) for row in rows), strict=True)]
         other = z_scores([retriever[q][j] for j in kept])

@@ -1,4 +1,4 @@
-"""Statistics of labels straight from their definitions, one question at a time: the slow twin of `umr.label.statistics`."""
+"""Statistics of labels straight from their definitions, one question at a time: the slow twin of `umr.label.inspect.statistics`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packing written as the definition says it, one token at a time: the slow twin of `umr.label.pack` and `umr.label.attention`."""
+"""Packing as the definition says it, token by token: the slow twin of `umr.label.scorers.pack` and `.attention`."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ import numpy as np
 
 import tiny
 from umr.config import EncoderConfig, MineConfig, TrainConfig
-from umr.data.labels import Labels, normalise
+from umr.data.labels import Labels
 from umr.data.workspace import Workspace, create_workspace
+from umr.label.combine import normalise
 from umr.manifest import write_manifest
 from umr.mine import mine
 from umr.progress import Bar

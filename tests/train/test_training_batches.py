@@ -13,7 +13,8 @@ from reference import batches as twin
 from umr.config import Duplicates, TrainConfig
 from umr.data.batches import batch_at, make_batch, split_queries, steps_an_epoch
 from umr.data.candidates import Candidates
-from umr.data.labels import Labels, normalise
+from umr.data.labels import Labels
+from umr.label.combine import normalise
 
 DUPLICATES: tuple[Duplicates, ...] = ("merge", "keep")
 

@@ -1,4 +1,4 @@
-"""What `umr label --dry-run` shows: a column for each language model and prompt, a line for each number."""
+"""What `umr label --dry-run` shows: a column for each language model, a line for each number."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
 
 NOTE = (
-    "tokens: computed, and if every pair were computed by itself. operations: useful floating-point operations. "
-    "time: what they take at {reached:.0%} of the speed of one large matrix product, measured here just now. "
-    "Scores: what the new ones take on disk. Nothing was scored; the plan is kept, and labelling goes on with it."
+    "tokens: computed, and if every pair were computed by itself. operations: of the products with weights. "
+    "time: as a part of a batch, scored here just now, took it. scores: what the new ones take on disk. "
+    "No score is kept; the plan is, and labelling goes on with it."
 )
 
 
@@ -47,15 +47,24 @@ def _data(made: Forecast) -> dict[str, Any]:
 
 def shown(number: int, found: Sequence[Forecast]) -> list[RenderableType]:
     """Forecasts as a person reads them."""
-    from umr.label.plan.forecast import REACHED
-
-    table = Table(title=f"labelling round {number}", caption=NOTE.format(reached=REACHED), caption_justify="left")
+    table = Table(title=f"labelling round {number}", caption=NOTE, caption_justify="left")
     table.add_column("")
     for made in found:
         table.add_column(clean(made.lm), justify="right", overflow="fold")
-    if len({made.template for made in found}) > 1:
-        table.add_row("prompt", *(clean(made.template) for made in found), end_section=True)
     for name, cell in ROWS:
+        table.add_row(name, *(cell(made) for made in found))
+    return [table]
+
+
+def _time(made: Forecast) -> str:
+    from umr.label.plan.forecast import duration
+
+    if not made.missing:
+        return "none"
+    return "not known" if made.seconds is None else f"about {duration(made.seconds)}"
+
+
+ROWS:
         table.add_row(name, *(cell(made) for made in found))
     return [table]
 
@@ -83,10 +92,8 @@ ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (
     ("queries a passage", lambda f: f"{f.sharing:.1f}"),
     ("tokens", lambda f: f"{f.tokens:,}"),
     ("tokens pair by pair", lambda f: f"{f.whole:,}"),
-    ("padding", _padding),
     ("batches", lambda f: f"{f.batches:,}"),
     ("operations", lambda f: f"{f.flops:.3g}"),
-    ("one matrix product", _peak),
     ("time", _time),
     ("scores", lambda f: f"{f.store / 1e6:,.2f} MB"),
 )

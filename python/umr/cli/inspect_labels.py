@@ -14,8 +14,8 @@ from umr.data.workspace import Workspace
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
-    from umr.label.inspect.examples import Example, Place
     from umr.label.inspect import Inspection
+    from umr.label.inspect.examples import Example, Place
     from umr.label.inspect.statistics import Statistics
 
 WIDTH = 100

@@ -125,9 +125,7 @@ def score_missing(
     return made
 
 
-def _made_from(
-    workspace: Workspace, place: RoundLayout, identity: Mapping[str, Any], config: LabelConfig, device: str
-) -> dict[str, Any]:
+def _made_from(workspace: Workspace, place: RoundLayout, identity: Mapping[str, Any], config: LabelConfig, device: str) -> dict[str, Any]:
     """What decides the pairs of a plan, their token ids and, with the budget, their batches."""
     return {
         **identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,

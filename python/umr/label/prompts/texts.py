@@ -99,9 +99,7 @@ def sample_trees(workspace: Workspace, candidates: Candidates, prompt: Prompt) -
     for n in best[:SAMPLED_PASSAGES]:
         queries = asking[(rows == passages[n]).any(axis=1)][:SHARED].tolist()
         targets = [prompt.target_ids(candidates.query_ids[q], questions[q]) for q in queries]
-        sources = [
-            prompt.source_ids(*texts[n], candidates.langs[q], prompt.room(len(t))) for q, t in zip(queries, targets, strict=True)
-        ]
+        sources = [prompt.source_ids(*texts[n], candidates.langs[q], prompt.room(len(t))) for q, t in zip(queries, targets, strict=True)]
         pairs = [(sources, targets)] if not prompt.encoder_decoder else [([s], [t]) for s, t in zip(sources, targets, strict=True)]
         made += [prompt.tree(s, t, [0] * len(t)) for s, t in pairs]
     return made

@@ -47,9 +47,7 @@ def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], r
     return alone
 
 
-def faster_precision(
-    lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], device: torch.device, reporter: Reporter
-) -> Precision:
+def faster_precision(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], device: torch.device, reporter: Reporter) -> Precision:
     """The precision in which a few real pairs are scored faster; fp32 where there are none.
 
     Arguments:

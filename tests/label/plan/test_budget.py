@@ -16,9 +16,10 @@ import tiny
 from umr import sizes
 from umr.config import LabelConfig
 from umr.errors import UsageError
-from umr.label import budget as budgets
-from umr.label.budget import Budget, budget_for, out_of_memory, score_within
-from umr.label.pack import Branch, Tree
+from umr.label.plan import budget as budgets
+from umr.label.plan.budget import budget_for, score_within
+from umr.label.scorers.choose import out_of_memory
+from umr.label.scorers.pack import Branch, Tree
 from umr.progress import Silent
 from umr.sizes import free_memory
 
@@ -32,7 +33,7 @@ class Small:
     words: str = ""
     sizes: list[int] = field(default_factory=list)
     bytes_per_token: int = 1000
-    unit: str = "packed"
+    share: bool = True
 
     def score(self, trees: Sequence[Tree]) -> Any:
         size = sum(tree.tokens for tree in trees)
@@ -73,54 +74,49 @@ ERRORS = [
 @pytest.mark.parametrize(("kind", "words"), ERRORS)
 def test_out_of_memory_halves_the_budget_and_says_so(kind: str, words: str) -> None:
     error = torch_error() if kind == "OutOfMemoryError" else {"MemoryError": MemoryError, "RuntimeError": RuntimeError}[kind]
-    scorer, talk, budget = Small(20, error, words), tiny.Talk(), Budget(1000, "of nothing")
-    found = score_within(scorer, FOREST, budget, talk)
+    scorer, talk = Small(20, error, words), tiny.Talk()
+    found, budget = score_within(scorer, FOREST, 1000, talk)
     assert found.tolist() == list(range(10))
     assert scorer.sizes[0] == sum(tree.tokens for tree in FOREST)
-    assert 1 <= budget.tokens <= 28
+    assert 1 <= budget <= 28
     assert len(talk.warned) >= 1
     assert "out of memory in a batch of 56 tokens: going on with 28 a batch" in talk.warned[0]
     before = len(talk.warned)
-    assert score_within(scorer, FOREST, budget, talk).tolist() == list(range(10))
+    assert score_within(scorer, FOREST, budget, talk)[0].tolist() == list(range(10))
     assert len(talk.warned) == before, "the smaller budget stays"
 
 
 @given(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=6), st.integers(17, 90), st.integers(1, 200))
 def test_whatever_the_room_every_pair_comes_once_and_in_order(shapes: list[list[int]], room: int, tokens: int) -> None:
     trees = forest(shapes)
-    found = score_within(Small(room), trees, Budget(tokens, ""), Silent())
+    found, _ = score_within(Small(room), trees, tokens, Silent())
     assert found.tolist() == list(range(sum(map(len, shapes))))
 
 
 def test_a_pair_that_does_not_fit_alone_is_refused() -> None:
     with pytest.raises(UsageError, match="one pair of 11 tokens does not fit into memory") as caught:
-        score_within(Small(10), FOREST, Budget(1000, ""), Silent())
+        score_within(Small(10), FOREST, 1000, Silent())
     assert "--weights int8" in caught.value.hint
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("x")])
 def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)):
-        score_within(Small(0, type(error), str(error)), FOREST, Budget(1000, ""), Silent())
+        score_within(Small(0, type(error), str(error)), FOREST, 1000, Silent())
     assert not out_of_memory(error)
 
 
 def test_the_options_decide() -> None:
     scorer = Small(1)
-    assert budget_for(LabelConfig(lm="lm", pack_tokens=77, memory="1GB"), scorer, "cpu") == Budget(77, "as asked for")
-    made = budget_for(LabelConfig(lm="lm", memory="1 MB"), scorer, "cpu")
-    assert made.tokens == 1000
-    assert "0.0 GB of working memory" in made.why
-    assert budget_for(LabelConfig(lm="lm", memory="10B"), scorer, "cpu").tokens == budgets.LEAST
-    assert budget_for(LabelConfig(lm="lm", memory="8TB"), scorer, "cpu").tokens == budgets.MOST["cpu"]
-    scorer.most_tokens = 300  # type: ignore[attr-defined]
-    assert budget_for(LabelConfig(lm="lm", memory="8TB"), scorer, "cpu").tokens == 300
+    assert budget_for(LabelConfig(lm="lm", pack_tokens=77, memory="1GB"), scorer, "cpu") == 77
+    assert budget_for(LabelConfig(lm="lm", memory="1 MB"), scorer, "cpu") == 1000
+    assert budget_for(LabelConfig(lm="lm", memory="10B"), scorer, "cpu") == budgets.FEWEST_TOKENS
+    assert budget_for(LabelConfig(lm="lm", memory="8TB"), scorer, "cpu") == budgets.MOST_TOKENS["cpu"]
 
 
 def test_without_options_most_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "free_memory", lambda _: 2_000_000)
-    made = budget_for(LabelConfig(lm="lm"), Small(1, bytes_per_token=2000), "cpu")
-    assert made.tokens == 700
+    assert budget_for(LabelConfig(lm="lm"), Small(1, bytes_per_token=2000), "cpu") == 700
 
 
 def test_what_is_free_here_and_within_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

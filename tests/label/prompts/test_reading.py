@@ -13,19 +13,18 @@ import tiny
 from reference import reading as slow
 from reference import sources
 from umr.errors import UsageError
-from umr.label.causal import CausalScorer
-from umr.label.pack import Tree
-from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt
-from umr.label.reading import Reading
-from umr.label.seq2seq import EncoderDecoderScorer
+from umr.label.prompts.prompt import CAUSAL, ENCODER_DECODER, Prompt
+from umr.label.scorers.causal import CausalScorer
+from umr.label.scorers.pack import Tree
+from umr.label.scorers.seq2seq import EncoderDecoderScorer
 
 Loader = Callable[..., Any]
 Asked = tuple[str, str, str, str]  # title, text, language, question
 NATS = 1e-4
 
 
-def reading_of(lm: Any, prompt: tuple[str, str], limit: int) -> Reading:
-    return Reading(Prompt(*prompt), lm.tokenizer, lm.encoder_decoder, limit, lm.context)
+def prompt_of(lm: Any, templates: tuple[str, str], limit: int) -> Prompt:
+    return Prompt(*templates, lm.tokenizer, lm.encoder_decoder, limit, lm.context)
 
 
 def asked(seed: int = 0) -> list[list[Asked]]:
@@ -37,21 +36,21 @@ def asked(seed: int = 0) -> list[list[Asked]]:
     return [*made, odd, [("", "", "en", "the river?")], [("", "der", "zh", tiny.sentence(rng, "zh", 30))]]
 
 
-def read(reading: Reading, passages: list[list[Asked]]) -> list[Tree]:
+def read(prompt: Prompt, passages: list[list[Asked]]) -> list[Tree]:
     """Trees in the order of the pairs."""
     made: list[Tree] = []
     for pairs in passages:
-        targets = [reading.target("q", question) for *_, question in pairs]
-        found = [reading.source((t, x), lang, reading.room(len(ids))) for (t, x, lang, _), ids in zip(pairs, targets, strict=True)]
-        if reading.encoder_decoder:
-            made += [reading.tree([s], [t], [n]) for n, (s, t) in enumerate(zip(found, targets, strict=True))]
+        targets = [prompt.target_ids("q", question) for *_, question in pairs]
+        found = [prompt.source_ids(t, x, lang, prompt.room(len(ids))) for (t, x, lang, _), ids in zip(pairs, targets, strict=True)]
+        if prompt.encoder_decoder:
+            made += [prompt.tree([s], [t], [n]) for n, (s, t) in enumerate(zip(found, targets, strict=True))]
         else:
-            made.append(reading.tree(found, targets, list(range(len(pairs)))))
+            made.append(prompt.tree(found, targets, list(range(len(pairs)))))
     return made
 
 
 def same(lm: Any, prompt: tuple[str, str], limit: int, passages: list[list[Asked]], reduction: Any = "mean", nats: float = NATS) -> None:
-    trees = read(reading_of(lm, prompt, limit), passages)
+    trees = read(prompt_of(lm, prompt, limit), passages)
     scorer = EncoderDecoderScorer(lm, reduction) if lm.encoder_decoder else CausalScorer(lm, reduction)
     wanted = [slow.score(lm, *prompt, pair, limit, reduction) for pairs in passages for pair in pairs]
     assert np.abs(scorer.score(trees) - np.array(wanted)).max() <= nats
@@ -82,10 +81,10 @@ def test_templates_of_the_user_and_both_reductions(lm: Loader, template: tuple[s
 def test_a_passage_is_cut_by_its_own_length_and_its_questions_alone(lm: Loader) -> None:
     """What shares the passage changes nothing: the same ids come out as for every pair by itself."""
     model = lm("gpt2", positions=256)
-    reading, text = reading_of(model, CAUSAL, 512), tiny.sentence(random.Random(1), "en", 60)
+    prompt, text = prompt_of(model, CAUSAL, 512), tiny.sentence(random.Random(1), "en", 60)
     pairs = [("", text, "en", question) for question in ("river?", tiny.sentence(random.Random(2), "en", 25), "a")]
-    together = read(reading, [pairs])[0]
-    alone = [read(reading, [[pair]])[0] for pair in pairs]
+    together = read(prompt, [pairs])[0]
+    alone = [read(prompt, [[pair]])[0] for pair in pairs]
     assert [together.trunk + b.ids for b in together.branches] == [tree.trunk + tree.branches[0].ids for tree in alone]
     lengths = [len(tree.trunk) - len(pair[3]) for tree, pair in zip(alone, pairs, strict=True)]
     assert len(set(lengths)) > 1
@@ -97,7 +96,7 @@ def test_a_passage_is_cut_by_its_own_length_and_its_questions_alone(lm: Loader) 
 def test_the_trunk_of_a_causal_model_is_what_its_sources_share(lm: Loader) -> None:
     model = lm("llama")
     pairs = [("", "the old river", lang, "Fluss?") for lang in ("de", "en", "de")]
-    (tree,) = read(reading_of(model, CAUSAL, 512), [pairs])
+    (tree,) = read(prompt_of(model, CAUSAL, 512), [pairs])
     passage = model.tokenizer("Passage: the old river\n\nQuestion in").input_ids
     assert tree.trunk[: len(passage)] == passage
     assert [branch.targets for branch in tree.branches] == [len(model.tokenizer(" Fluss?", add_special_tokens=False).input_ids)] * 3
@@ -106,9 +105,9 @@ def test_the_trunk_of_a_causal_model_is_what_its_sources_share(lm: Loader) -> No
 @pytest.mark.parametrize("length", [300, 222])
 def test_a_question_that_leaves_no_room_is_refused_by_its_id(lm: Loader, length: int) -> None:
     model = lm("gpt2", positions=224)
-    reading = reading_of(model, CAUSAL, 512)
+    prompt = prompt_of(model, CAUSAL, 512)
     with pytest.raises(UsageError) as caught:
-        reading.source(("", "the river"), "en", reading.room(len(reading.target("q17", "x" * length))))
+        prompt.source_ids("", "the river", "en", prompt.room(len(prompt.target_ids("q17", "x" * length))))
     if length == 300:
         assert "the question 'q17' ('xxxx" in caught.value.message
         assert "has 301 tokens, the model takes 224 with its passage" in caught.value.message
@@ -119,11 +118,11 @@ def test_a_question_that_leaves_no_room_is_refused_by_its_id(lm: Loader, length:
 
 def test_a_question_without_tokens_is_refused_by_its_id(lm: Loader) -> None:
     with pytest.raises(UsageError, match=r"the question 'q3' \(''\) has no tokens"):
-        reading_of(lm("llama"), ("{text}", "{query}"), 512).target("q3", "")
+        prompt_of(lm("llama"), ("{text}", "{query}"), 512).target_ids("q3", "")
 
 
 def test_a_limit_beyond_the_context_is_the_context(lm: Loader) -> None:
     model = lm("gpt2", positions=224)
-    assert [reading_of(model, CAUSAL, 512).room(n) for n in (1, 100)] == [223, 124]
-    assert reading_of(model, CAUSAL, 50).room(1) == 50
-    assert reading_of(lm("mt5"), ENCODER_DECODER, 512).room(10**6) == 512
+    assert [prompt_of(model, CAUSAL, 512).room(n) for n in (1, 100)] == [223, 124]
+    assert prompt_of(model, CAUSAL, 50).room(1) == 50
+    assert prompt_of(lm("mt5"), ENCODER_DECODER, 512).room(10**6) == 512

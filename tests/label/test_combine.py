@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from reference import combine as slow
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates
-from umr.data.combine import combine_scores, standardise
-from umr.data.labels import make_labels, normalise
 from umr.errors import ScoreError, UsageError
+from umr.label.combine import combine_scores, make_labels, normalise, standardise
 
 Floats = NDArray[np.float32]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -47,13 +46,11 @@ def drawn(seed: int, models: int = 1) -> tuple[list[Floats], Candidates]:
     return [np.where(screened, np.nan, table).astype(np.float32) for table in tables[:-1]], candidates_of(tables[-1])
 
 
-@given(SEEDS, st.integers(1, 3), WEIGHTS, st.booleans())
-def test_combined_scores_equal_the_loop(seed: int, models: int, fuse: float, with_prior: bool) -> None:
+@given(SEEDS, st.integers(1, 3), WEIGHTS)
+def test_combined_scores_equal_the_loop(seed: int, models: int, fuse: float) -> None:
     tables, candidates = drawn(seed, models)
-    prior = np.random.default_rng(seed).normal(-4, 1, len(tables[0])).astype(np.float32) if with_prior else None
-    config = configured(fuse=fuse, correct="empty" if with_prior else "none")
-    found = combine_scores(tables[0], config=config, candidates=candidates, others=tables[1:], prior=prior)
-    expected = slow.combined([t.tolist() for t in tables], candidates.scores.tolist(), fuse, None if prior is None else prior.tolist())
+    found = combine_scores(candidates, np.stack(tables), configured(fuse=fuse))
+    expected = slow.combined([t.tolist() for t in tables], candidates.scores.tolist(), fuse)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.array(expected), rtol=2e-7, atol=2e-6)
 
@@ -61,8 +58,8 @@ def test_combined_scores_equal_the_loop(seed: int, models: int, fuse: float, wit
 @given(SEEDS)
 def test_nothing_asked_changes_nothing(seed: int) -> None:
     (scores,), candidates = drawn(seed)
-    assert combine_scores(scores, config=PLAIN, candidates=candidates) is scores
-    made = make_labels(candidates, scores, configured(temperature=0.3))
+    assert combine_scores(candidates, scores[None], PLAIN).tobytes() == scores.tobytes()
+    made = make_labels(candidates, scores[None], configured(temperature=0.3))
     assert made.combined is None
     assert made.labels.tobytes() == normalise(scores, 0.3).tobytes()
 
@@ -70,7 +67,7 @@ def test_nothing_asked_changes_nothing(seed: int) -> None:
 @given(SEEDS, WEIGHTS, st.integers(1, 3))
 def test_the_spread_is_never_more_than_the_first_models(seed: int, fuse: float, models: int) -> None:
     tables, candidates = drawn(seed, models)
-    found = combine_scores(tables[0], config=configured(fuse=fuse), candidates=candidates, others=tables[1:])
+    found = combine_scores(candidates, np.stack(tables), configured(fuse=fuse))
     assert (np.isnan(found) == np.isnan(tables[0])).all()
     np.testing.assert_allclose(np.nanmean(found, axis=1), np.nanmean(tables[0].astype(float), axis=1), rtol=1e-5, atol=1e-5)
     assert (np.nanstd(found.astype(float), axis=1) <= np.nanstd(tables[0].astype(float), axis=1) * (1 + 1e-5) + 1e-5).all()
@@ -80,14 +77,14 @@ def test_the_spread_is_never_more_than_the_first_models(seed: int, fuse: float, 
 def test_sources_that_agree_leave_the_scores(seed: int, fuse: float) -> None:
     (scores,), _ = drawn(seed)
     agreeing = candidates_of(np.nan_to_num(scores * 4 + 2).astype(np.float32))
-    found = combine_scores(scores, config=configured(fuse=fuse), candidates=agreeing, others=[(scores * 2 - 1).astype(np.float32)])
+    found = combine_scores(agreeing, np.stack([scores, (scores * 2 - 1).astype(np.float32)]), configured(fuse=fuse))
     np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-4)
 
 
 def test_a_large_weight_takes_the_retrievers_order() -> None:
     scores = np.array([[-1.0, -2.0, -3.0, -4.0]], dtype=np.float32)
     candidates = candidates_of(np.array([[0.1, 0.2, 0.9, 0.3]], dtype=np.float32))
-    found = combine_scores(scores, config=configured(fuse=1e6), candidates=candidates)
+    found = combine_scores(candidates, scores[None], configured(fuse=1e6))
     assert np.argsort(-found[0]).tolist() == [2, 3, 1, 0]
 
 
@@ -96,28 +93,15 @@ def test_models_enter_alike_whatever_their_units() -> None:
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=(2, 3, 6)).astype(np.float32)
     candidates = candidates_of(rng.normal(size=(3, 6)).astype(np.float32))
-    a, b = (
-        combine_scores(first, config=PLAIN, candidates=candidates, others=[second * scale]) for scale in (np.float32(1), np.float32(1000))
-    )
+    a, b = (combine_scores(candidates, np.stack([first, second * scale]), PLAIN) for scale in (np.float32(1), np.float32(1000)))
     np.testing.assert_allclose(a, b, rtol=1e-5)
     assert not np.allclose(a, first)
-
-
-def test_an_empty_passage_moves_scores_and_no_label() -> None:
-    rng = np.random.default_rng(6)
-    scores, prior = rng.normal(-3, 1, (4, 5)).astype(np.float32), rng.normal(-5, 1, 4).astype(np.float32)
-    candidates = candidates_of(rng.normal(size=(4, 5)).astype(np.float32))
-    made = make_labels(candidates, scores, configured(correct="empty"), prior=prior)
-    assert made.combined is not None
-    np.testing.assert_allclose(made.combined, scores - prior[:, None], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(made.labels, normalise(scores, 0.1), rtol=1e-4, atol=1e-4)
-    assert made.scores is scores
 
 
 def test_one_candidate_and_equal_candidates_are_left_alone() -> None:
     scores = np.array([[-1.3, -1.3, -1.3], [-0.1, np.nan, np.nan]], dtype=np.float32)
     candidates = candidates_of(np.array([[3, 2, 1], [3, 2, 1]], dtype=np.float32))
-    found = combine_scores(scores, config=configured(fuse=2.0), candidates=candidates)
+    found = combine_scores(candidates, scores[None], configured(fuse=2.0))
     np.testing.assert_allclose(found, scores, rtol=1e-6)
 
 
@@ -133,16 +117,16 @@ def test_the_order_of_candidates_does_not_matter(seed: int, order: int) -> None:
     places = np.random.default_rng(order).permutation(tables[0].shape[1])
     shuffled = candidates_of(candidates.scores[:, places])
     config = configured(fuse=0.7)
-    a = combine_scores(tables[0], config=config, candidates=candidates, others=tables[1:])[:, places]
-    b = combine_scores(tables[0][:, places], config=config, candidates=shuffled, others=[tables[1][:, places]])
+    a = combine_scores(candidates, np.stack(tables), config)[:, places]
+    b = combine_scores(shuffled, np.stack(tables)[:, :, places], config)
     np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def refused(scores: Any, others: Any = (), retriever: Any = None, **values: Any) -> str:
-    table = np.array(scores, dtype=np.float32)
+def refused(scores: Any, others: Any = (), retriever: Any = None, config: LabelConfig = PLAIN, passage_langs: Any = None) -> str:
+    tables = np.array([scores, *others], dtype=np.float32)
     candidates = candidates_of(np.zeros((2, 2), dtype=np.float32) if retriever is None else np.array(retriever, dtype=np.float32))
     with pytest.raises((ScoreError, UsageError)) as caught:
-        combine_scores(table, candidates=candidates, others=[np.array(o, dtype=np.float32) for o in others], **({"config": PLAIN} | values))
+        combine_scores(candidates, tables, config, passage_langs)
     return caught.value.message
 
 
@@ -154,14 +138,11 @@ def test_scores_that_cannot_be_combined_are_named() -> None:
     assert "'q1' has an infinite score of language model 2, or lacks one" in refused([[0, 1], [0, nan]], [[[0, 1], [0, 1]]])
     assert "'q1' has no scored candidate" in refused([[0, 1], [nan, nan]])
     assert "'q0' has a retriever score that is not finite" in refused([[0, 1], [0, 1]], retriever=[[0, nan], [0, 0]])
-    assert "scores of language model 2 are (1, 2), expected (2, 2)" in refused([[0, 1], [0, 1]], [[[0, 1]]])
+    assert "scores are (1, 3, 2), expected [models, 2, 2]" in refused([[0, 1], [0, 1], [0, 1]])
 
 
 def test_a_correction_without_what_it_needs_is_refused() -> None:
     scores = [[0, 1], [0, 1]]
-    empty, average = configured(correct="empty"), configured(correct="average")
-    assert "under an empty passage" in refused(scores, config=empty)
-    assert "under an empty passage" in refused(scores, config=empty, prior=np.zeros(3, dtype=np.float32))
-    assert "under an empty passage" in refused(scores, config=empty, prior=np.array([0, np.nan], dtype=np.float32))
+    average = configured(correct="average")
     assert "a language for every candidate" in refused(scores, config=average)
     assert "a language for every candidate" in refused(scores, config=average, passage_langs=np.zeros((1, 2), dtype=np.int32))

@@ -17,9 +17,10 @@ from reference import labels as slow
 from umr.config import Duplicates, LabelConfig, TrainConfig
 from umr.data.batches import batch_at, make_batch
 from umr.data.candidates import Candidates
-from umr.data.labels import Labels, make_labels, normalise, read_labels
+from umr.data.labels import Labels, read_labels
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
+from umr.label.combine import make_labels, normalise
 
 NAN, INF = float("nan"), float("inf")
 SEEDS = st.integers(0, 2**32 - 1)
@@ -64,7 +65,7 @@ def test_a_gap_is_as_if_the_candidate_were_not_there(seed: int) -> None:
 def test_gaps_and_combined_scores_come_back(tmp_path: Path, config: LabelConfig) -> None:
     work = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus", queries=5))
     candidates = tiny.mined(work, 6)
-    made = make_labels(candidates, with_gaps(np.random.default_rng(3), 5, 6, 0.4), config)
+    made = make_labels(candidates, with_gaps(np.random.default_rng(3), 5, 6, 0.4)[None], config)
     path = tmp_path / "labels.parquet"
     made.write(path, work.passages)
     found = read_labels(path)
@@ -124,7 +125,7 @@ def test_other_tools_read_a_gap_as_not_a_number(tmp_path: Path) -> None:
     work = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus", queries=2))
     candidates = tiny.mined(work, 2)
     scores = np.array([[-1, NAN], [-2, -3]], dtype=np.float32)
-    make_labels(candidates, scores, LabelConfig("lm")).write(tmp_path / "labels.parquet", work.passages)
+    make_labels(candidates, scores[None], LabelConfig("lm")).write(tmp_path / "labels.parquet", work.passages)
     table = read_columns(tmp_path / "labels.parquet", ("score", "label"))
     assert (table["score"].dtype, table["label"].dtype) == (np.float32, np.float32)
     assert np.isnan(table["score"]).tolist() == [False, True, False, False]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umr.label.likelihood import Logits, reduce
+from umr.label.scorers.head import OwnLogits, reduce
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 30))  # states, vocabulary, targets
 
@@ -38,7 +38,7 @@ def test_chunks_equal_the_whole_vocabulary(
     logits = cap * torch.tanh(logits / cap) if cap else logits
     expected = logits.log_softmax(1)[rows, targets]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "LEAST", 3)
+        patch.setattr(head, "CHUNK_ROWS", 3)
         patch.setattr(head, "STATES", 4)
         found = head.ChunkedHead(head.Projection(weight, bias, scale, cap), memory=1).logp(hidden, rows, targets)
     assert found.dtype == torch.float32
@@ -51,8 +51,8 @@ def test_logits_of_the_model_itself_are_taken_as_they_are() -> None:
     hidden, weight, rows, targets = drawn((5, 30, 12), 1)
     logits = hidden @ weight.T
     expected = logits.double().log_softmax(1)[rows, targets]
-    assert (Logits().logp(logits, rows, targets) - expected).abs().max() <= 1e-5
-    half = Logits().logp(logits.bfloat16(), rows, targets)
+    assert (OwnLogits().logp(logits, rows, targets) - expected).abs().max() <= 1e-5
+    half = OwnLogits().logp(logits.bfloat16(), rows, targets)
     assert half.dtype == torch.float32
 
 
@@ -74,11 +74,11 @@ FORMS = [
 
 @pytest.mark.parametrize(("config", "form"), FORMS)
 def test_what_a_model_does_to_its_logits_is_found_out(config: dict[str, Any], form: Any) -> None:
-    from umr.label.head import ChunkedHead, find_projection
+    from umr.label.scorers.head import ChunkedHead, find_projection
 
     hidden, weight, rows, targets = drawn((5, 30, 12), 2)
     logits = form(hidden @ weight.T)
-    projection = find_projection(model_with(weight, **config), hidden, logits)
+    projection = find_projection(model_with(weight, **config), hidden, logits, "fp32")
     assert projection is not None
     expected = logits.double().log_softmax(1)[rows, targets]
     assert (ChunkedHead(projection).logp(hidden, rows, targets) - expected).abs().max() <= 1e-5
@@ -86,10 +86,10 @@ def test_what_a_model_does_to_its_logits_is_found_out(config: dict[str, Any], fo
 
 @pytest.mark.parametrize("form", [lambda x: x * 3, lambda x: x.relu(), lambda x: x[:, :-1], lambda x: x * float("nan")])
 def test_a_head_that_does_something_else_is_left_to_the_model(form: Any) -> None:
-    from umr.label.head import find_projection
+    from umr.label.scorers.head import find_projection
 
     hidden, weight, _, _ = drawn((5, 30, 12), 3)
-    assert find_projection(model_with(weight), hidden, form(hidden @ weight.T)) is None
+    assert find_projection(model_with(weight), hidden, form(hidden @ weight.T), "fp32") is None
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 99))

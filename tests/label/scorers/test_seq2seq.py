@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import tiny
 from reference import likelihood as twin
 from reference import sources
-from umr.label.pack import Branch, Tree
-from umr.label.seq2seq import EncoderDecoderScorer, chunks
+from umr.label.scorers.pack import Branch, Tree
+from umr.label.scorers.seq2seq import EncoderDecoderScorer, chunks
 from umr.progress import Silent
 
 Loader = Callable[..., Any]
@@ -64,8 +64,8 @@ def same(found: Any, wanted: Any, nats: float = NATS) -> None:
 
 
 def test_scores_equal_one_pair_at_a_time(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umr.label import seq2seq
-    from umr.label.head import ChunkedHead
+    from umr.label.scorers import seq2seq
+    from umr.label.scorers.head import ChunkedHead
 
     wanted, trees = expected(model), trees_of(model)
     scorer = EncoderDecoderScorer(model, "mean")
@@ -75,15 +75,14 @@ def test_scores_equal_one_pair_at_a_time(model: Any, monkeypatch: pytest.MonkeyP
     same(scorer.score(trees), wanted)
     for waste, budget in ((1.0, 5000), (0.5, 60), (0.0, 1)):  # everything padded together; some; nothing
         monkeypatch.setattr(seq2seq, "PADDING", {"source": waste, "target": waste})
-        monkeypatch.setitem(seq2seq.BATCH, "cpu", budget)
-        monkeypatch.setitem(seq2seq.TARGETS, "cpu", budget)
+        monkeypatch.setitem(seq2seq.SOURCE_TOKENS, "cpu", budget)
+        monkeypatch.setitem(seq2seq.TARGET_TOKENS, "cpu", budget)
         same(scorer.score(trees), wanted)
-        assert (scorer.padding(trees) > 0) is (waste > 0)
 
 
 def test_a_model_without_a_cache_and_one_with_an_unknown_head(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umr.label import seq2seq
-    from umr.label.likelihood import Logits
+    from umr.label.scorers import seq2seq
+    from umr.label.scorers.head import OwnLogits
 
     wanted, trees = expected(model), trees_of(model)
     monkeypatch.setattr(seq2seq, "PADDING", {"source": 0.9, "target": 0.9})
@@ -91,7 +90,7 @@ def test_a_model_without_a_cache_and_one_with_an_unknown_head(model: Any, monkey
     same(EncoderDecoderScorer(model, "mean").score(trees), wanted)
     monkeypatch.setattr(seq2seq, "find_projection", lambda *_: None)
     scorer = EncoderDecoderScorer(model, "mean")
-    assert isinstance(scorer.head, Logits)
+    assert isinstance(scorer.head, OwnLogits)
     same(scorer.score(trees), wanted)
 
 
@@ -101,7 +100,7 @@ def test_a_sum_and_no_trees_at_all(lm: Loader) -> None:
     assert scorer.score([]).shape == (0,)
 
 
-def test_company_and_order_change_nothing(model: Any) -> None:
+def test_the_rest_of_a_batch_and_its_order_change_nothing(model: Any) -> None:
     scorer, trees = EncoderDecoderScorer(model, "mean"), trees_of(model)
     alone = [float(scorer.score([Tree(tree.trunk, [branch])])[0]) for tree in trees for branch in tree.branches]
     same(scorer.score(trees), alone)
@@ -137,13 +136,28 @@ def test_chunks_hold_every_text_once_within_budget_and_waste(lengths: list[int],
         assert area - sum(lengths[n] for n in chunk) <= waste * area + 1e-9
 
 
+def test_in_bf16_the_products_alone_are_rounded(lm_folder: Loader) -> None:
+    import torch
+
+    from umr.label.scorers.head import ChunkedHead
+    from umr.models.lm import find_lm, load_lm
+
+    files = find_lm(str(lm_folder("mt5")), Silent())
+    single, half = (load_lm(files, precision, torch.device("cpu")) for precision in ("fp32", "bf16"))
+    scorer = EncoderDecoderScorer(half, "mean")
+    assert isinstance(scorer.head, ChunkedHead)
+    found = scorer.score(trees_of(half))
+    same(found, expected(single), 0.3)
+    assert np.abs(found - np.array(expected(single))).max() > 1e-4
+
+
 def test_cost(lm: Loader) -> None:
     """Two layers of width 32 on each side: attention 4 x 32 x 32, twice in the decoder, and 2 x 32 x 64 between."""
     scorer = EncoderDecoderScorer(lm("t5"), "mean")
-    assert scorer.shape.encoder == 2 * (4 * 32 * 32 + 2 * 32 * 64)
-    assert scorer.shape.crossing == 2 * 2 * 32 * 32
-    assert scorer.shape.body == scorer.shape.encoder + 2 * 4 * 32 * 32 - scorer.shape.crossing
+    layer, crossing = 4 * 32 * 32 + 2 * 32 * 64, 2 * 2 * 32 * 32
+    assert scorer.cost.encoder == 2 * layer + crossing
+    assert scorer.cost.body == 2 * layer + 2 * 4 * 32 * 32 - crossing
+    assert scorer.cost.kept == 2 * 2 * 32
     one, two = Tree([5, 6, 7], [Branch(0, [8, 9], 2)]), Tree([5, 6, 7], [Branch(0, [8, 9], 2), Branch(1, [8, 9], 2)])
     assert scorer.flops([one]) < scorer.flops([two]) < scorer.flops([one, one])
-    assert scorer.unit == "padded"
     assert 0 < scorer.bytes_per_token < 1 << 20

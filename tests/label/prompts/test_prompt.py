@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,21 +13,21 @@ from hypothesis import strategies as st
 import tiny
 from reference import likelihood as twin
 from umr.errors import UsageError
-from umr.label.prompt import CAUSAL, ENCODER_DECODER, Prompt, source_ids, target_ids
+from umr.label.prompts.prompt import CAUSAL, ENCODER_DECODER, Prompt
 
-PAPER, OURS = Prompt(*ENCODER_DECODER), Prompt(*CAUSAL)
+PAPER, OURS = Prompt(*ENCODER_DECODER, None), Prompt(*CAUSAL, None)
 
 
 def test_the_papers_prompt_to_the_letter() -> None:
     filled = PAPER.fill("Rhine", "A river.", "fi")
     assert filled == "Passage:  Rhine A river.. Please write a question based on this passage in Finnish."
     assert PAPER.fill("", "A river", "te") == "Passage:   A river. Please write a question based on this passage in Telugu."
-    assert PAPER.fill_target("Missä?") == "Question: Missä?"
+    assert PAPER.target.format(query="Missä?") == "Question: Missä?"
 
 
 def test_the_causal_prompt_to_the_letter() -> None:
     assert OURS.fill("Rhine", "A river.", "de") == "Passage: A river.\n\nQuestion in German:"
-    assert OURS.fill_target("Wo?") == " Wo?"
+    assert OURS.target.format(query="Wo?") == " Wo?"
 
 
 NAMED = {
@@ -48,8 +49,8 @@ def test_an_unknown_code_is_used_as_it_is(code: str) -> None:
 
 def test_braces_in_a_passage_and_a_question_stay() -> None:
     assert OURS.fill("", "{title} {{x}} {0}", "en") == "Passage: {title} {{x}} {0}\n\nQuestion in English:"
-    assert OURS.fill_target("{query}{") == " {query}{"
-    assert Prompt("{{{text}}}", "{query}").fill("", "a", "en") == "{a}"
+    assert OURS.target.format(query="{query}{") == " {query}{"
+    assert Prompt("{{{text}}}", "{query}", None).fill("", "a", "en") == "{a}"
 
 
 BAD = [
@@ -73,7 +74,7 @@ BAD = [
 @pytest.mark.parametrize("template", BAD)
 def test_a_bad_source_template_is_refused(template: str) -> None:
     with pytest.raises(UsageError, match="the source template") as caught:
-        Prompt(template, "{query}")
+        Prompt(template, "{query}", None)
     assert caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -81,7 +82,7 @@ def test_a_bad_source_template_is_refused(template: str) -> None:
 @pytest.mark.parametrize("template", ["", "{text}", "{query} {text}", "{query", "{query!s}", "{query:x}"])
 def test_a_bad_target_template_is_refused(template: str) -> None:
     with pytest.raises(UsageError, match="the target template"):
-        Prompt("{text}", template)
+        Prompt("{text}", template, None)
 
 
 @pytest.fixture(scope="module", params=["unigram", "unigram without <s>", "unigram with </s>", "bytes"])
@@ -104,7 +105,7 @@ def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: in
     for prompt in (OURS, PAPER):
         empty = len(tokenizer(twin.source(prompt.source, title, "", lang)).input_ids)
         room = max(limit, empty)
-        ids = source_ids(prompt, tokenizer, title, text, lang, room)
+        ids = replace(prompt, tokenizer=tokenizer).source_ids(title, text, lang, room)
         assert len(ids) <= room
         best = tokenizer(twin.cut_source(tokenizer, prompt.source, title, text, lang, room)).input_ids
         assert len(ids) >= len(best) - LETTER
@@ -114,13 +115,13 @@ def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: in
 
 def test_a_prompt_that_does_not_fit_is_refused(tokenizer: Any) -> None:
     with pytest.raises(UsageError, match="the prompt alone has more than 8 tokens in German") as caught:
-        source_ids(PAPER, tokenizer, "", "the river", "de", 8)
+        replace(PAPER, tokenizer=tokenizer).source_ids("", "the river", "de", 8)
     assert "--source-length" in caught.value.hint
 
 
 def test_special_tokens_of_source_and_target() -> None:
     with_bos, with_eos = tiny.unigram(), tiny.unigram(bos=False, eos=True)
-    assert source_ids(OURS, with_bos, "", "river", "en", 512)[0] == with_bos.bos_token_id
-    assert source_ids(OURS, tiny.unigram(bos=False), "", "river", "en", 512)[0] != with_bos.bos_token_id
-    assert with_bos.bos_token_id not in target_ids(OURS, with_bos, "river?", special=False)
-    assert target_ids(PAPER, with_eos, "river?", special=True)[-1] == with_eos.eos_token_id
+    assert replace(OURS, tokenizer=with_bos).source_ids("", "river", "en", 512)[0] == with_bos.bos_token_id
+    assert replace(OURS, tokenizer=tiny.unigram(bos=False)).source_ids("", "river", "en", 512)[0] != with_bos.bos_token_id
+    assert with_bos.bos_token_id not in replace(OURS, tokenizer=with_bos).target_ids("q", "river?")
+    assert replace(PAPER, tokenizer=with_eos, encoder_decoder=True).target_ids("q", "river?")[-1] == with_eos.eos_token_id

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reference import packing as slow
 from umr.errors import UsageError
-from umr.label.attention import cut
-from umr.label.pack import Branch, Tree, fill, grow, lineage, pack, split, visible
+from umr.label.scorers.attention import cut
+from umr.label.scorers.pack import Branch, Tree, ancestors, fill, grow, pack, split, visible
 
 Pair = tuple[list[int], list[int]]  # source and target ids
 
@@ -106,7 +106,7 @@ def test_a_token_sees_its_own_passage_and_pair_alone(work: list[list[Pair]], win
     packed = pack(trees)
     assert visible(packed, window).tolist() == slow.sees(trees, window)
     for start, _, end in packed.trees.tolist():
-        assert (lineage(packed, start, end, window) == visible(packed, window)[start:end, start:end]).all()
+        assert (ancestors(packed, start, end, window) == visible(packed, window)[start:end, start:end]).all()
 
 
 @given(passages(), st.integers(1, 6), WINDOWS)

@@ -14,9 +14,9 @@ import tiny
 from reference import combine as slow
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates
-from umr.data.combine import combine_scores
-from umr.data.language_effect import SHRINK, language_effect
 from umr.data.passage_langs import passage_languages
+from umr.label.combine import combine_scores
+from umr.label.language_effect import SHRINK, language_effect
 
 AVERAGE = LabelConfig("lm", correct="average")
 
@@ -51,7 +51,7 @@ def test_one_language_has_no_effect() -> None:
     langs = np.full((6, 5), 7)
     np.testing.assert_allclose(effect_of(scores, np.zeros(6, dtype=int), langs), 0, atol=1e-12)
     candidates = candidates_of(scores, ["en"] * 6)
-    found = combine_scores(scores, config=AVERAGE, candidates=candidates, passage_langs=langs)
+    found = combine_scores(candidates, scores[None], AVERAGE, langs)
     np.testing.assert_allclose(found, scores, rtol=1e-6)
 
 
@@ -76,7 +76,7 @@ def corrected(
     scores: NDArray[np.float32], langs: list[str], passage_langs: NDArray[np.int64], retriever: NDArray[Any]
 ) -> NDArray[np.float32]:
     candidates = candidates_of(retriever.astype(np.float32), langs)
-    return combine_scores(scores, config=AVERAGE, candidates=candidates, passage_langs=passage_langs)
+    return combine_scores(candidates, scores[None], AVERAGE, passage_langs)
 
 
 def noisy(relevance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,9 +110,7 @@ def test_models_have_an_effect_each_and_the_retriever_keeps_its_scores() -> None
     scores, relevance, langs, passage_langs = biased(60, 3.0)
     other, retriever = scores[:, ::-1].copy(), noisy(relevance).astype(np.float32)
     candidates = candidates_of(retriever, langs)
-    found = combine_scores(
-        scores, config=LabelConfig("lm", fuse=0.5, correct="average"), candidates=candidates, others=[other], passage_langs=passage_langs
-    )
+    found = combine_scores(candidates, np.stack([scores, other]), LabelConfig("lm", fuse=0.5, correct="average"), passage_langs)
     apart = [corrected(table, langs, passage_langs, retriever) for table in (scores, other)]
     expected = slow.combined([table.tolist() for table in apart], retriever.tolist(), 0.5)
     np.testing.assert_allclose(found, np.array(expected), atol=1e-4)

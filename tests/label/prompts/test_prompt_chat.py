@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import tiny
 from umr.errors import UsageError
-from umr.label.pack import grow
-from umr.label.prompt import CAUSAL, Prompt, encode_sources, fit, source_ids, target_ids
+from umr.label.prompts.prompt import CAUSAL, Prompt, fit
+from umr.label.scorers.pack import grow
 
-OURS = Prompt(*CAUSAL)
+OURS = Prompt(*CAUSAL, None)
 TURNS = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -38,17 +39,17 @@ def rendered(tokenizer: Any, words: str) -> str:
 @pytest.mark.parametrize("text", ["the river", "", "{text} {{x}}", "city  of\nstone"])
 def test_a_source_is_the_users_turn(template: str, text: str) -> None:
     tokenizer = talking(template)
-    fitted = fit(OURS, tokenizer, encoder_decoder=False, chat=True)
+    fitted = fit(replace(OURS, tokenizer=tokenizer), chat=True)
     assert fitted.chat
     assert fitted.fill("", text, "de") == rendered(tokenizer, OURS.fill("", text, "de"))
-    assert fitted.fill_target("Wo?") == "Wo?"
+    assert fitted.target.format(query="Wo?") == "Wo?"
 
 
 @pytest.mark.parametrize(("template", "bos"), [(TURNS, True), (TURNS, False), (WITH_BOS, True), (WITH_BOS, False)])
 def test_bos_stands_once(template: str, bos: bool) -> None:
     """A template that writes BOS, one that does not, before a tokenizer that adds it and one that does not."""
     tokenizer = talking(template, bos=bos)
-    ids = source_ids(fit(OURS, tokenizer, encoder_decoder=False, chat=True), tokenizer, "", "the river", "en", 99)
+    ids = fit(replace(OURS, tokenizer=tokenizer), chat=True).source_ids("", "the river", "en", 99)
     expected = tokenizer(rendered(tokenizer, OURS.fill("", "the river", "en")), add_special_tokens=False).input_ids
     wanted = 1 if bos or template == WITH_BOS else 0
     assert ids.count(tokenizer.bos_token_id) == wanted
@@ -58,41 +59,41 @@ def test_bos_stands_once(template: str, bos: bool) -> None:
 
 def test_special_tokens_are_tokens_and_eos_is_not_added() -> None:
     tokenizer = talking(eos=True)
-    fitted = fit(OURS, tokenizer, encoder_decoder=False, chat=True)
-    ids = source_ids(fitted, tokenizer, "", "the river", "en", 99)
+    fitted = fit(replace(OURS, tokenizer=tokenizer), chat=True)
+    ids = fitted.source_ids("", "the river", "en", 99)
     names = tokenizer.convert_ids_to_tokens(ids)
     assert [names.count(name) for name in ("<|im_start|>", "<|im_end|>", "</s>")] == [2, 1, 0]
-    assert target_ids(fitted, tokenizer, "the river", special=False) == tokenizer("the river", add_special_tokens=False).input_ids
+    assert fitted.target_ids("q", "the river") == tokenizer("the river", add_special_tokens=False).input_ids
 
 
 def test_only_the_passage_is_cut() -> None:
     tokenizer = talking()
-    fitted = fit(OURS, tokenizer, encoder_decoder=False, chat=True)
+    fitted = fit(replace(OURS, tokenizer=tokenizer), chat=True)
     long = " ".join(["the river"] * 50)
-    whole, cut = (source_ids(fitted, tokenizer, "", long, "de", limit) for limit in (10**4, 60))
+    whole, cut = (fitted.source_ids("", long, "de", limit) for limit in (10**4, 60))
     assert len(cut) <= 60 < len(whole)
     end = tokenizer(fitted.source.split("{language}")[1], add_special_tokens=False).input_ids[1:]
     assert cut[-len(end) :] == whole[-len(end) :] == end
     with pytest.raises(UsageError, match="the prompt alone has more than 8 tokens"):
-        source_ids(fitted, tokenizer, "", long, "de", 8)
+        fitted.source_ids("", long, "de", 8)
 
 
 def test_the_passage_is_still_shared_by_languages() -> None:
     tokenizer = talking()
-    fitted = fit(OURS, tokenizer, encoder_decoder=False, chat=True)
-    sources = encode_sources(fitted, tokenizer, [fitted.fill("", "the old bridge and the river", lang) for lang in ("de", "en", "ru")])
+    fitted = fit(replace(OURS, tokenizer=tokenizer), chat=True)
+    sources = fitted.encode([fitted.fill("", "the old bridge and the river", lang) for lang in ("de", "en", "ru")])
     tree = grow(sources, [[5], [6], [7]], [0, 1, 2])
     before = tokenizer(fitted.source.split("{text}")[0] + "the old bridge and the river", add_special_tokens=False).input_ids
     assert tree.trunk[: len(before) + 1] == [tokenizer.bos_token_id, *before]
 
 
 def test_the_same_words_on_every_day() -> None:
-    fitted = fit(OURS, talking(DATED), encoder_decoder=False, chat=True)
+    fitted = fit(replace(OURS, tokenizer=talking(DATED)), chat=True)
     assert fitted.source.startswith("1 January 2026 1 January 2026 False Passage:")
 
 
 def test_a_chat_model_is_plain_text_unless_chat_is_asked_for() -> None:
-    assert fit(OURS, talking(), encoder_decoder=False) == OURS
+    assert fit(replace(OURS, tokenizer=talking())) == OURS
 
 
 REFUSES = "{{ raise_exception('system only') }}"
@@ -111,10 +112,10 @@ TWICE = "{{ messages[0]['content'] }} {{ messages[0]['content'] }}"
 )
 def test_what_has_no_usable_chat_template_is_refused(template: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        fit(OURS, talking(template), encoder_decoder=False, chat=True)
+        fit(replace(OURS, tokenizer=talking(template)), chat=True)
     assert "--chat" in caught.value.hint
 
 
 def test_an_encoder_decoder_does_not_chat() -> None:
     with pytest.raises(UsageError, match="this one is an encoder-decoder"):
-        fit(OURS, talking(), encoder_decoder=True, chat=True)
+        fit(replace(OURS, tokenizer=talking(), encoder_decoder=True), chat=True)
