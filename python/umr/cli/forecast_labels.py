@@ -59,30 +59,7 @@ def shown(number: int, found: Sequence[Forecast]) -> list[RenderableType]:
 def _time(made: Forecast) -> str:
     from umr.label.plan.forecast import duration
 
-    if not made.missing:
-        return "none"
-    return "not known" if made.seconds is None else f"about {duration(made.seconds)}"
-
-
-ROWS:
-        table.add_row(name, *(cell(made) for made in found))
-    return [table]
-
-
-def _time(made: Forecast) -> str:
-    from umr.label.plan.forecast import duration
-
-    if not made.missing:
-        return "none"
-    return "not known" if made.seconds is None else f"about {duration(made.seconds)}"
-
-
-def _peak(made: Forecast) -> str:
-    return "not measured" if made.peak is None else f"{made.peak / 1e9:,.0f} GFLOP/s"
-
-
-def _padding(made: Forecast) -> str:
-    return f"{made.padding / max(1, made.tokens + made.padding):.1%}"
+    return f"about {duration(made.seconds)}" if made.seconds else "none"
 
 
 ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (

@@ -92,7 +92,7 @@ def _begin(
 
     place = round_for(workspace.layout, "label", number)
     require_mined_with(workspace, place)
-    candidates, models = candidates_of(place), []
+    candidates, models = candidates_of(place), list["Model"]()
     for lm in [find_lm(name, reporter) for name in (config.lm, *config.also)]:
         prompt = prompt_for(lm, config)
         identity = identity_of(workspace, candidates, lm, prompt, config, reporter)

@@ -82,7 +82,8 @@ def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, 
     """
     present = _present(scores, candidates)
     if not config.fuse and config.correct == "none" and len(scores) == 1:
-        return scores[0]
+        first: Floats = scores[0]
+        return first
     retriever = standardise(candidates.scores.astype(np.float64), present)
     tables = scores.astype(np.float64)
     if config.correct == "average":
@@ -131,7 +132,8 @@ def _present(scores: Floats, candidates: Candidates) -> Bools:
     """[Q, k] where there is a score; what is wrong with scores is refused, the first such query named."""
     if scores.shape[1:] != candidates.rows.shape:
         raise ScoreError(f"scores are {scores.shape}, expected [models, {', '.join(map(str, candidates.rows.shape))}]")
-    present, there = np.isfinite(scores[0]), candidates.present
+    present: Bools = np.isfinite(scores[0])
+    there = candidates.present
     unscored = there.any(axis=1, keepdims=True) & ~present.any(axis=1, keepdims=True)
     lacking = "has an infinite score of language model {}, or lacks one that another model gave"
     wrong = {lacking.format(n): np.isinf(table) | (np.isfinite(table) != present) for n, table in enumerate(scores, start=1)}

@@ -30,7 +30,7 @@ def test_chunks_equal_the_whole_vocabulary(
 ) -> None:
     import torch
 
-    from umr.label import head
+    from umr.label.scorers import head
 
     hidden, weight, rows, targets = drawn(shape, seed, spread)
     bias = torch.randn(len(weight)) if biased else None

@@ -18,7 +18,7 @@ from torch import Tensor
 from umr.config import Precision, Reduction
 
 MEMORY = {"cpu": 4 << 20, "cuda": 512 << 20}  # bytes of float32 logits held at once: a CPU's cache, a GPU's launches
-CHUNK_ROWS = 1024  # vocabulary rows in a chunk at least: fewer make a slow matrix product
+CHUNK_ROWS = 1024  # vocabulary rows in a chunk, or a multiple of it: other numbers make a slower matrix product
 STATES = 4096  # states in a block at most
 LOGITS = 64  # rows of whole logits that are summed at once
 NEGLIGIBLE = -80.0  # nats below the largest logit: e to it adds nothing, and smaller ones make slow subnormal numbers
@@ -90,18 +90,19 @@ class ChunkedHead:
 
     def _logsumexp(self, states: Tensor) -> Tensor:
         """[m] log-sum-exp over the vocabulary of states [m, d]."""
-        size, parts = max(CHUNK_ROWS, self.memory // (4 * max(len(states), 1))), []
+        size = CHUNK_ROWS * max(1, self.memory // (4 * CHUNK_ROWS * max(len(states), 1)))
+        parts = []
         for start in range(0, len(self.projection.weight), size):
             logits = self.logits(states, start, start + size)
-            largest = logits.amax(1, keepdim=True)
-            parts.append(largest[:, 0] + logits.sub_(largest).clamp_(min=NEGLIGIBLE).exp_().sum(1).log())
+            largest = logits.amax(0)
+            parts.append(largest + logits.sub_(largest).clamp_(min=NEGLIGIBLE).exp_().sum(0).log())
         return torch.stack(parts).logsumexp(0)
 
     def logits(self, states: Tensor, start: int, end: int) -> Tensor:
-        """Logits [m, end - start] of scaled states [m, d] for a part of the vocabulary."""
-        logits = states @ self.projection.weight[start:end].T
+        """Logits [end - start, m] of scaled states [m, d] for a part of the vocabulary; this way round the product is faster."""
+        logits = self.projection.weight[start:end] @ states.T
         if self.projection.bias is not None:
-            logits += self.projection.bias[start:end]
+            logits += self.projection.bias[start:end, None]
         if self.projection.cap is not None:
             logits.div_(self.projection.cap).tanh_().mul_(self.projection.cap)
         return logits
@@ -139,7 +140,7 @@ def find_projection(model: Any, hidden: Tensor, logits: Tensor, precision: Preci
     for scale in _scales(config, hidden.shape[1]):
         found = Projection(weight, _bias(model, layer), scale, cap)
         with torch.autocast(hidden.device.type, enabled=False):
-            mine = ChunkedHead(found).logits(hidden.float() * scale, 0, len(weight))
+            mine = ChunkedHead(found).logits(hidden.float() * scale, 0, len(weight)).T
         if bool((mine - wanted).abs().max() <= AGREE[precision] * wanted.abs().max().clamp(min=1)):
             return found
     return None
