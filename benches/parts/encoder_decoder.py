@@ -1,6 +1,6 @@
 """Labelling with an encoder-decoder of random weights, in a process of its own: our engine, or the loop that its peers run.
 
-`python -m benches.parts.encoder_decoder TASK.json` prints pairs a second, padding and the scores. Weights and token ids are
+`python -m benches.parts.encoder_decoder TASK.json` prints pairs, seconds and the scores. Weights and token ids are
 drawn from a seed, so both sides compute the same; speed does not depend on what a model has learnt.
 """
 
@@ -28,7 +28,7 @@ class Task:
     Arguments:
         engine: ours or rival.
         precision: fp32 or bf16.
-        threads: of torch and of the core.
+        threads: of torch.
         groups: passages; of the rival's, whole pairs are taken question by question.
         sharing: questions a passage.
         pairs: that the rival is timed on.
@@ -46,8 +46,8 @@ class Task:
     repeats: int
 
 
-def model_of(precision: str) -> Any:
-    """The random model."""
+def model_of() -> Any:
+    """The random model in float32."""
     import torch
     from transformers import MT5Config, MT5ForConditionalGeneration
 
@@ -59,7 +59,7 @@ def model_of(precision: str) -> Any:
     build: Any = MT5ForConditionalGeneration
     made = build(config)
     made.train(False)
-    return made.bfloat16() if precision == "bf16" else made
+    return made
 
 
 def pairs_of(groups: int, sharing: int) -> list[tuple[list[int], list[list[int]]]]:
@@ -79,37 +79,38 @@ def main() -> None:
 
     task = Task(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     torch.set_num_threads(task.threads)
-    model, groups = model_of(task.precision), pairs_of(task.groups, task.sharing)
-    call, pairs, padding = ours(task, model, groups) if task.engine == "ours" else rival(task, model, groups)
+    model, groups = model_of(), pairs_of(task.groups, task.sharing)
+    call, pairs = ours(task, model, groups) if task.engine == "ours" else rival(task, model, groups)
     times: list[float] = []
     scores: list[float] = []
     for _ in range(task.repeats):
         with stopwatch(times):
             scores = call()
-    print(json.dumps({"pairs": pairs, "seconds": statistics.median(times), "scores": scores, "padding": padding}))
+    print(json.dumps({"pairs": pairs, "seconds": statistics.median(times), "scores": scores}))
 
 
-Made = tuple[Callable[[], list[float]], int, float]
+Made = tuple[Callable[[], list[float]], int]
 
 
 def ours(task: Task, model: Any, groups: list[tuple[list[int], list[list[int]]]]) -> Made:
-    """Our engine: a call, its pairs, and the share of tokens that are padding."""
-    from umr.label.native.head import take_head
-    from umr.label.pack import Branch, Tree
-    from umr.label.seq2seq import EncoderDecoderScorer
-    from umr.models.lm import LanguageModel
+    """Our engine: a call, and its pairs."""
+    from umr.label.scorers.pack import Branch, Tree
+    from umr.label.scorers.seq2seq import EncoderDecoderScorer
+    from umr.models.lm import LanguageModel, set_precision
 
-    lm = LanguageModel(model, None, True, "random", task.precision, None)  # type: ignore[arg-type]
-    scorer = take_head(EncoderDecoderScorer(lm, "mean"))
+    precision: Any = task.precision
+    set_precision(model, precision)
+    lm = LanguageModel("random", "", True, "random", None, None, model, precision)
+    scorer = EncoderDecoderScorer(lm, "mean")
     trees = [Tree(source, [Branch(n, ids, len(ids)) for n, ids in enumerate(targets)]) for source, targets in groups]
     scorer.score(trees[:1])
-    tokens = sum(tree.tokens for tree in trees)
-    padding = scorer.padding(trees)
-    return lambda: scorer.score(trees).tolist(), sum(len(t.branches) for t in trees), padding / (tokens + padding)
+    return lambda: scorer.score(trees).tolist(), sum(len(t.branches) for t in trees)
 
 
 def rival(task: Task, model: Any, groups: list[tuple[list[int], list[list[int]]]]) -> Made:
     """Whole pairs in padded batches, full-vocabulary log-softmax in fp32, as the reference does it."""
+    if task.precision == "bf16":
+        model.bfloat16()
     every = [(source, target) for source, targets in groups for target in targets]
     step = max(1, len(every) // task.pairs)
     pairs = every[::step][: task.pairs]
@@ -119,7 +120,7 @@ def rival(task: Task, model: Any, groups: list[tuple[list[int], list[list[int]]]
         return [score for batch in batches for score in reference(model, batch)]
 
     reference(model, batches[0])
-    return call, len(pairs), 0.0
+    return call, len(pairs)
 
 
 def reference(model: Any, batch: list[tuple[list[int], list[int]]]) -> list[float]:

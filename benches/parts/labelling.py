@@ -1,6 +1,6 @@
-"""umr's labelling in a process of its own: the scorer that the stage makes, on groups of pairs, timed and counted.
+"""Labelling in a process of its own, timed: the scorer that the stage makes, or plain padded batches of whole pairs.
 
-`python -m benches.parts.labelling TASK.json` prints pairs a second, what was computed, and the scores.
+`python -m benches.parts.labelling TASK.json` prints pairs, seconds and the scores.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benches.harness import stopwatch
+from benches.parts.padded import padded_scores
 
 if TYPE_CHECKING:
-    from umr.label.pack import Tree
-    from umr.label.reading import Reading
-    from umr.label.work import Scorer
-    from umr.models.lm import LanguageModel
+    from umr.label.prompts.prompt import Prompt
+    from umr.label.scorers.pack import Tree
 
-WARM_UP = 1  # trees
+Score = Callable[[list["Tree"]], list[float]]
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Task:
     """What is labelled.
 
     Arguments:
+        engine: umr or padded.
         model: folder of the language model.
-        precision: fp32, bf16 or int8.
-        threads: of torch and of the core.
+        precision: fp32 or bf16.
+        threads: of torch.
         seconds: groups are taken until a run would take so long; 0 takes all.
         repeats: timed runs.
         texts: passages.
         groups: of [question, language, passage number], each group of one passage.
-        calibrate: such groups that int8 is calibrated with.
-        recipes: folder where the calibration is kept.
     """
 
+    engine: str
     model: str
     precision: Any
     threads: int
@@ -46,8 +46,6 @@ class Task:
     repeats: int
     texts: list[str]
     groups: list[list[list[Any]]]
-    calibrate: list[list[list[Any]]]
-    recipes: str
 
 
 def main() -> None:
@@ -56,71 +54,71 @@ def main() -> None:
 
     task = Task(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     torch.set_num_threads(task.threads)
-    lm, reading = _model(task)
-    trees = _trees(reading, task.texts, task.groups)
-    scorer = _scorer(task, lm, reading, trees)
-    _score(scorer, trees[:WARM_UP])
-    trees = trees[: _enough(scorer, trees, task.seconds)]
+    score, trees = ENGINES[task.engine](task)
+    score(trees[:1])
+    trees = trees[: _enough(score, trees, task.seconds)]
     times: list[float] = []
     scores: list[float] = []
     for _ in range(task.repeats):
         with stopwatch(times):
-            scores = _score(scorer, trees)
-    print(json.dumps({
-        "groups": len(trees), "pairs": len(scores), "seconds": statistics.median(times), "scores": scores, "padding": 0,
-        "unit": scorer.unit,
-    }))  # fmt: skip
+            scores = score(trees)
+    print(json.dumps({"groups": len(trees), "pairs": len(scores), "seconds": statistics.median(times), "scores": scores}))
 
 
-def _model(task: Task) -> tuple[LanguageModel, Reading]:
+def _trees(task: Task, prompt: Prompt) -> list[Tree]:
+    made = []
+    for pairs in task.groups:
+        targets = [prompt.target_ids("", question) for question, _, _ in pairs]
+        text = task.texts[pairs[0][2]]
+        sources = [prompt.source_ids("", text, lang, prompt.room(len(t))) for (_, lang, _), t in zip(pairs, targets, strict=True)]
+        made.append(prompt.tree(sources, targets, [0] * len(pairs)))
+    return made
+
+
+def _umr(task: Task) -> tuple[Score, list[Tree]]:
+    """The scorer as `umr label` makes it, its check of the model included."""
     from umr.config import LabelConfig
-    from umr.label.prompt import CAUSAL, Prompt
-    from umr.label.reading import Reading
+    from umr.label.plan.budget import MOST_TOKENS
+    from umr.label.prompts.prompt import prompt_for
+    from umr.label.scorers.choose import scorer_for
+    from umr.label.scorers.pack import fill
     from umr.models.device import pick_device
     from umr.models.lm import find_lm, load_lm
     from umr.progress import Silent
 
-    files = find_lm(task.model, Silent())
-    lm = load_lm(files, task.precision, pick_device("cpu"))
-    return lm, Reading(Prompt(*CAUSAL), lm.tokenizer, False, LabelConfig(task.model).source_length, lm.context)
+    config = LabelConfig(task.model)
+    lm = find_lm(task.model, Silent())
+    trees = _trees(task, prompt_for(lm, config))
+    sample = [replace(tree, branches=tree.branches[:2]) for tree in trees[:2]]
+    scorer = scorer_for(load_lm(lm, task.precision, pick_device("cpu")), config, sample, Silent())
+    return lambda some: [x for batch in fill(some, MOST_TOKENS["cpu"]) for x in scorer.score(batch).tolist()], trees
 
 
-def _trees(reading: Reading, texts: list[str], groups: list[list[list[Any]]]) -> list[Tree]:
-    made, number = [], 0
-    for pairs in groups:
-        targets = [reading.target(str(number), question) for question, _, _ in pairs]
-        passage = ("", texts[pairs[0][2]])
-        sources = [reading.source(passage, lang, reading.room(len(t))) for (_, lang, _), t in zip(pairs, targets, strict=True)]
-        made.append(reading.tree(sources, targets, list(range(number, number + len(pairs)))))
-        number += len(pairs)
-    return made
+def _padded(task: Task) -> tuple[Score, list[Tree]]:
+    """Padded batches, with the model as transformers loads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
 
-
-def _scorer(task: Task, lm: LanguageModel, reading: Reading, trees: list[Tree]) -> Scorer:
-    """The scorer as `umr label` makes it, its check of the model included."""
     from umr.config import LabelConfig
-    from umr.label.engines import engine_for
-    from umr.label.native.recipes import recipe_for
+    from umr.label.prompts.prompt import prompt_for
+    from umr.models.lm import find_lm
     from umr.progress import Silent
 
-    def recipe() -> Any:
-        return recipe_for(lm, Path(task.recipes), lambda _: _trees(reading, task.texts, task.calibrate), Silent())
+    loader: Any = AutoModelForCausalLM
+    model = loader.from_pretrained(task.model, dtype=torch.bfloat16 if task.precision == "bf16" else torch.float32).eval()
+    trees = _trees(task, prompt_for(find_lm(task.model, Silent()), LabelConfig(task.model)))
 
-    config = LabelConfig(task.model, precision=task.precision, device="cpu")
-    sample = [replace(tree, branches=tree.branches[:2]) for tree in trees[:2]]
-    return engine_for(lm, config, sample, Silent(), recipe).scorer
+    def score(some: list[Tree]) -> list[float]:
+        whole = [(tree.trunk + b.ids[: -b.targets], b.ids[-b.targets :]) for tree in some for b in tree.branches]
+        return padded_scores(model, whole)
 
-
-def _score(scorer: Scorer, trees: list[Tree]) -> list[float]:
-    from umr.label.pack import fill
-
-    found: list[float] = []
-    for batch in fill(trees, int(getattr(scorer, "most_tokens", 4096))):
-        found += scorer.score(batch).tolist()
-    return found
+    return score, trees
 
 
-def _enough(scorer: Scorer, trees: list[Tree], seconds: float) -> int:
+ENGINES: dict[str, Callable[[Task], tuple[Score, list[Tree]]]] = {"umr": _umr, "padded": _padded}
+
+
+def _enough(score: Score, trees: list[Tree], seconds: float) -> int:
     """How many trees take about so long, by timing a few."""
     if not seconds:
         return len(trees)
@@ -128,7 +126,7 @@ def _enough(scorer: Scorer, trees: list[Tree], seconds: float) -> int:
     while times[-1] < seconds / 8 and some < len(trees):
         some = min(2 * some, len(trees))
         with stopwatch(times):
-            _score(scorer, trees[:some])
+            score(trees[:some])
     return min(len(trees), max(1, round(1.1 * some * seconds / max(times[-1], 1e-9))))
 
 

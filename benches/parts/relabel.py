@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from umr import LabelConfig, Workspace
+    from umr import Workspace
     from umr.data.candidates import Candidates
     from umr.data.labels import Labels
     from umr.data.qrels import Qrels
     from umr.evaluate import Comparison, Evaluation
-    from umr.progress import Reporter
 
 Floats = NDArray[np.float32]
 METRICS = {"R@1": "Success@1", "R@5": "Success@5"}
@@ -60,39 +57,6 @@ def change(comparison: Comparison) -> str:
     return f"{100 * comparison.macro.low:+.1f} to {100 * comparison.macro.high:+.1f}"
 
 
-def sampled(workspace: Workspace, candidates: Candidates, every: int, folder: Path) -> tuple[Workspace, Candidates]:
-    """Every n-th question of a work folder with its candidates; the score stores stay those of the whole.
-
-    Arguments:
-        workspace: of the round.
-        candidates: of the round.
-        every: n.
-        folder: where the questions are written.
-    """
-    from benches.parts.inputs import write_jsonl
-    from umr.data.queries import open_queries
-    from umr.progress import Silent
-
-    kept = np.arange(0, len(candidates.query_ids), every)
-    ids, langs = ([values[i] for i in kept] for values in (candidates.query_ids, candidates.langs))
-    texts = workspace.queries.texts()
-    rows = [{"id": q, "question": texts[i], "lang": g} for i, q, g in zip(kept, ids, langs, strict=True)]
-    path = write_jsonl(folder / "sample.jsonl", rows)
-    queries = open_queries([str(path)], folder / "sample", None, Silent())
-    return replace(workspace, queries=queries), replace(
-        candidates, query_ids=ids, langs=langs, rows=candidates.rows[kept], scores=candidates.scores[kept]
-    )
-
-
-def scores_in(workspace: Workspace, candidates: Candidates, config: LabelConfig, reporter: Reporter) -> Floats:
-    """The likelihoods of candidates [Q, k] in the arithmetic that a configuration names; kept in the score stores."""
-    from umr.label.model import find_model
-    from umr.label.score import score
-
-    model = find_model(workspace, config, reporter)
-    return score(workspace, workspace.layout.round(0), candidates, model, reporter).table
-
-
 def agreement(a: Floats, b: Floats) -> tuple[NDArray[np.float64], float, float]:
     """How far two labellings of the same candidates agree.
 
@@ -102,7 +66,7 @@ def agreement(a: Floats, b: Floats) -> tuple[NDArray[np.float64], float, float]:
     Returns:
         Kendall's tau-b of each question [Q], the share of questions with the same first passage, the largest difference in nats.
     """
-    from umr.label.agreement import rank_correlations
+    from umr.label.inspect.agreement import rank_correlations
 
     tau = rank_correlations(a, b, np.ones(a.shape, dtype=np.bool_))[0]
     return tau, float((a.argmax(axis=1) == b.argmax(axis=1)).mean()), float(np.abs(a - b).max())
