@@ -147,7 +147,7 @@ def test_the_scores_of_all_models_are_looked_up_at_once(
 
     both = replace(config, also=(str(lm_folder("gemma3")),))
     stage.label(work, both)
-    calls, merge = [], pairs.merge
-    monkeypatch.setattr(pairs, "merge", lambda stores, *rest: calls.append(len(stores)) or merge(stores, *rest))  # type: ignore[func-returns-value]
+    calls, merge = [], pairs.merge_stores
+    monkeypatch.setattr(pairs, "merge_stores", lambda stores, *rest: calls.append(len(stores)) or merge(stores, *rest))  # type: ignore[func-returns-value]
     stage.label(work, both, force=True)
     assert calls == [1, 1, 2], "one look for what is missing in each store, and one for the labels"

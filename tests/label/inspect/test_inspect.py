@@ -19,9 +19,8 @@ from reference import inspect as slow
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels
 from umr.errors import InputError, UsageError
-from umr.label.inspect import agreement
 from umr.label.combine import normalise
-from umr.label.inspect import inspect_labels
+from umr.label.inspect import agreement, inspect_labels
 from umr.label.inspect.agreement import rank_correlations
 from umr.label.inspect.examples import examples, first_places, largest_shifts
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.data.candidates import PADDING, Candidates
-from umr.data.merging import distinct_passages, merge
+from umr.data.candidates import PADDING, Candidates, distinct_passages
+from umr.data.scores import ScoreStore, merge_stores
 from umr.data.workspace import Workspace
-
-if TYPE_CHECKING:
-    from umr.data.scores import ScoreStore
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -56,10 +52,10 @@ class Pairs:
 
     def lookup(self, stores: list[ScoreStore]) -> tuple[Floats, list[dict[str, int]]]:
         """The scores [M, Q, k] that each store holds, NaN where there is none or a candidate is not kept, and the stores' counts."""
-        found = merge([store.segments() for store in stores], self.query_keys, self.passage_keys, self.places)
+        scores, counts = merge_stores(stores, self.query_keys, self.passage_keys, self.places)
         table = np.full((len(stores), *self.candidates.rows.shape), np.nan, dtype=np.float32)
-        table[:, :, : self.kept] = found.scores
-        return table, found.counts
+        table[:, :, : self.kept] = scores
+        return table, counts
 
     def missing(self, table: Floats) -> Ints:
         """Numbers of the pairs without a score; of pairs with the same content only the first.
