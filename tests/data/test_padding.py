@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 import tiny
 from reference import batches as twin
 from reference import labels as slow_labels
-from train.rig import Notes
 from umr.config import LabelConfig, TrainConfig
 from umr.data.batches import batch_at, split_queries
 from umr.data.candidates import PADDING, Candidates, Provenance, read_candidates
 from umr.data.combine import combine_scores
 from umr.data.labels import Labels, make_labels, normalise, read_labels
-from umr.data.passage_langs import passage_languages
 from umr.errors import FormatError, ScoreError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -145,13 +143,3 @@ def test_a_split_of_usable_queries_is_that_of_all_where_all_are(seed: int, count
     assert (a.training.tolist(), a.held_out.tolist()) == (b.training.tolist(), b.held_out.tolist())
     none = split_queries(count, share, seed, np.zeros(count, dtype=np.bool_))
     assert len(none.training) == len(none.held_out) == 0
-
-
-def test_languages_of_padded_places_are_not_looked_for(tmp_path: Path) -> None:
-    work = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
-    candidates, _ = padded(5)
-    there = candidates.present
-    found = passage_languages(work.passages, candidates.rows, Notes())
-    expected = passage_languages(work.passages, candidates.rows[there][None], Notes())[0]
-    assert found[there].tolist() == expected.tolist()
-    assert passage_languages(work.passages, np.full((2, 3), PADDING, dtype=np.uint32), Notes()).tolist() == [[0] * 3] * 2

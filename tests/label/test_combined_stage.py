@@ -94,7 +94,7 @@ def test_the_prior_of_every_question_is_scored_once(work: Any, config: LabelConf
 def test_the_language_effect_is_taken_out(work: Any, config: LabelConfig) -> None:
     alone = stage.label(work, config)
     made = stage.label(work, replace(config, correct="average"), force=True)
-    langs = passage_languages(work.passages, alone.candidates.rows, Silent())
+    _, langs = passage_languages(work.passages, alone.candidates.rows, Silent())
     assert len(np.unique(langs)) > 1
     expected = combine_scores(alone.scores, config=replace(config, correct="average"), candidates=alone.candidates, passage_langs=langs)
     assert np.abs(expected - alone.scores).max() > 1e-3

@@ -133,4 +133,4 @@ def _label(
 def _passage_langs(workspace: Workspace, candidates: Candidates, config: LabelConfig, reporter: Reporter) -> Any:
     from umr.data.passage_langs import passage_languages
 
-    return passage_languages(workspace.passages, candidates.rows, reporter) if config.correct == "average" else None
+    return passage_languages(workspace.passages, candidates.rows, reporter)[1] if config.correct == "average" else None
