@@ -1,4 +1,4 @@
-"""Why a model cannot be loaded, and what to do: the errors of a hub, a folder and transformers, told apart."""
+"""Why a model cannot be loaded, and what to do: errors of a hub, a folder and transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_nursery.py JOBS`.
+"""Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_forks.py JOBS`.
 
 JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each shard of
 embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
@@ -46,13 +46,13 @@ def warm(work: Path) -> None:
 def child(job: Job) -> None:
     """Mine in this process; never returns."""
     search.EVERY = 0.0
-    write, code = encode._encode_shard, 1
+    encode_rows, code = encode.encode_rows, 1
 
-    def slowly(*arguments: Any) -> None:
+    def slowly(*arguments: Any) -> Any:
         time.sleep(job["pause"])
-        write(*arguments)
+        return encode_rows(*arguments)
 
-    encode._encode_shard = slowly
+    encode.encode_rows = slowly
     try:
         stage.mine(open_workspace(Path(job["work"])), MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1))
         code = 0
@@ -62,7 +62,7 @@ def child(job: Job) -> None:
         os._exit(code)
 
 
-def born(job: Job) -> int:
+def fork(job: Job) -> int:
     """Begin a fork; its process id."""
     pid = os.fork()
     if not pid:
@@ -74,11 +74,11 @@ def done(job: Job, whole: float) -> list[int]:
     """Do a job; exit codes, a signal as its negative number. `whole`: seconds that an unbroken mining takes."""
     draw, ended = random.Random(1), []
     for _ in range(job["kills"]):
-        pid = born(job)
+        pid = fork(job)
         time.sleep(draw.uniform(0.03, 0.35) * whole)
         os.kill(pid, signal.SIGKILL)
         ended.append(os.waitpid(pid, 0)[1])
-    ended.append(os.waitpid(born(job), 0)[1])
+    ended.append(os.waitpid(fork(job), 0)[1])
     return [os.waitstatus_to_exitcode(status) for status in ended]
 
 
