@@ -1,7 +1,7 @@
 """Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_forks.py JOBS`.
 
-JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each shard of
-embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
+JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each look at a shard
+of embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from umr.config import EncoderConfig, MineConfig
+from umr.data.embeddings import Embeddings
 from umr.data.workspace import open_workspace
-from umr.encoder import encode
 from umr.mine import search
 
 torch.set_num_threads(1)
@@ -46,13 +46,13 @@ def warm(work: Path) -> None:
 def child(job: Job) -> None:
     """Mine in this process; never returns."""
     search.EVERY = 0.0
-    encode_rows, code = encode.encode_rows, 1
+    finished, code = Embeddings.finished, 1
 
-    def slowly(*arguments: Any) -> Any:
+    def slowly(store: Embeddings, shard: int) -> bool:
         time.sleep(job["pause"])
-        return encode_rows(*arguments)
+        return finished(store, shard)
 
-    encode.encode_rows = slowly
+    Embeddings.finished = slowly  # type: ignore[method-assign]
     try:
         stage.mine(open_workspace(Path(job["work"])), MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1))
         code = 0
