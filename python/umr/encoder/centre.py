@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import Centre, MineConfig
+from umr.config import MineConfig
 from umr.data.corpus_langs import Languages, corpus_languages
 from umr.data.embeddings import Embeddings
 from umr.data.queries import Queries
@@ -85,11 +85,9 @@ def _kept(
         return read_means(path)
     with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
         sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
-    centre: Centre = made_from["centre"]
-    means = Means(centre, encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
+    means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
     write_means(path, means)
-    contents = {"files": checksums(path), "passage_langs": means.passages.langs, "query_langs": means.queries.langs}
-    write_manifest(manifest, "means", made_from, {**contents, **means_record(means)})
+    write_manifest(manifest, "means", made_from, {"files": checksums(path)})
     return means
 
 
@@ -198,7 +196,9 @@ def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None)
     Returns:
         [m, d] float32.
     """
-    return vectors if means is None else means.apply("query", vectors, langs)
+    if means is None:
+        return vectors
+    return centred(vectors, means.queries.table, means.queries.groups(langs), means.normalise)
 
 
 def _say_unseen(means: SideMeans, counts: Mapping[str, int], what: str, reporter: Reporter) -> None:

@@ -72,20 +72,6 @@ class Means:
         """The means of the queries or of the passages."""
         return self.queries if side == "query" else self.passages
 
-    def apply(self, side: Literal["query", "passage"], vectors: Vectors, langs: Sequence[str]) -> Vectors:
-        """Centre some vectors.
-
-        Arguments:
-            side: whose means.
-            vectors: [m, d] float32 as the encoder makes them.
-            langs: m language codes.
-
-        Returns:
-            [m, d] float32.
-        """
-        means = self.side(side)
-        return centred(vectors, means.table, means.groups(langs), self.normalise)
-
 
 def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:
     """Vectors less their mean, of length 1 again where asked; in float64, rounded once.
@@ -158,10 +144,8 @@ def read_means(path: Path) -> Means:
             record = json.loads((file.metadata() or {})["umr_means"])
             passages, queries = (file.get_tensor(side).astype(np.float32) for side in ("passage", "query"))
         sides = (SideMeans(passages, tuple(record["passage_langs"])), SideMeans(queries, tuple(record["query_langs"])))
-        if any(side.table.ndim != 2 or len(side.table) != 1 + len(side.langs) for side in sides) or record["centre"] not in (
-            "global",
-            "language",
-        ):
+        agree = all(side.table.ndim == 2 and len(side.table) == 1 + len(side.langs) for side in sides)
+        if not agree or record["centre"] not in ("global", "language"):
             raise ValueError("tables and languages do not agree")
         return Means(record["centre"], bool(record["normalise"]), *sides, record["made_from"])
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
