@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umr.data.embeddings import Embeddings
-    from umr.encoder.means import Means, Vectors
     from umr.data.queries import Queries
     from umr.encoder.encoder import DualEncoder
+    from umr.encoder.means import Means, Vectors
 
 E5 = "pypi:multilingual-e5-small"
 CENTRES = ("off", "global", "language")
