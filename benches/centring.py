@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umr.data.embeddings import Embeddings
-    from umr.data.means import Means, Vectors
     from umr.data.queries import Queries
     from umr.encoder.encoder import DualEncoder
+    from umr.encoder.means import Means, Vectors
 
 E5 = "pypi:multilingual-e5-small"
 CENTRES = ("off", "global", "language")
@@ -156,7 +156,7 @@ def _few(
     """R@1 with the questions' means taken from a few random questions of each language."""
     import numpy as np
 
-    from umr.data.means import SideMeans, centred
+    from umr.encoder.means import SideMeans, centred
     from umr.mine.search import top_k
 
     if means is None:

@@ -17,7 +17,7 @@ NAMES = {
 
 @cache
 def language_name(code: str) -> str:
-    """The English name of a language code, or the code itself where nobody knows it (as in the paper's code)."""
+    """The English name of a language code, or the code itself where it is unknown (as in the paper's code)."""
     return _known(code) or code
 
 

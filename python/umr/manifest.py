@@ -32,7 +32,7 @@ def digest(made_from: Mapping[str, Any]) -> str:
 
 
 def checksums(*files: Path) -> dict[str, str]:
-    """Name -> digest of the files that a manifest speaks for."""
+    """Name -> digest of the files that a manifest describes."""
     from umr._rust import fingerprint_files
 
     return {file.name: fingerprint_files([str(file)]) for file in files}
@@ -53,7 +53,7 @@ def require_whole(path: Path, manifest: Mapping[str, Any], hint: str) -> None:
         file = path.with_name(name)
         if not file.exists() or checksums(file)[name] != digest:
             what = "has changed since it was written" if file.exists() else "is gone"
-            raise MismatchError(f"{file} {what}, so {path.name} does not speak for it", hint)
+            raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a stage talks while it works: one line at a time, and bars with items a second and the time left.
+"""Messages and progress of a stage: one line at a time, and bars with items a second and the time left.
 
 A stage is handed a `Reporter` and never prints. The command line hands it one that writes to stderr; the Python API
 hands it the silent one unless the caller brings another.
@@ -26,10 +26,10 @@ class Bar(Protocol):
 
 
 class Reporter(Protocol):
-    """Where a stage sends its talk."""
+    """Where a stage sends its messages."""
 
     def say(self, message: str) -> None:
-        """Show one line of talk."""
+        """Show one line."""
 
     def warn(self, message: str) -> None:
         """Show one line that the user should not miss."""

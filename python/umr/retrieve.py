@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from umr.encoder.encode import encode_rows, token_store
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.errors import UsageError
 from umr.layout import WorkLayout
-from umr.manifest import read_manifest
+from umr.manifest import digest, read_manifest
 from umr.mine.index import find
 from umr.mine.vectors import centred_queries, means_for, passage_vectors, query_vectors
 from umr.models.device import pick_device
@@ -123,7 +122,7 @@ def open_test_set(
     """
     found_queries = expand(queries, "queries")
     found_passages = expand(passages, "passages")
-    cache = layout.folder / "evaluation" / hashlib.sha256("\n".join([*found_queries, "", *found_passages]).encode()).hexdigest()[:16]
+    cache = layout.folder / "evaluation" / digest({"queries": found_queries, "passages": found_passages})[:16]
     return (
         open_queries(found_queries, cache, lang, reporter) if found_queries else None,
         open_passages(found_passages, cache, reporter) if found_passages else None,

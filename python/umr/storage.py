@@ -62,9 +62,9 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed processes left beside a path: nobody has written to it for an hour."""
+    """Remove what killed processes left beside a path: unfinished files that are not written to for an hour."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with suppress(OSError):  # somebody else may remove it at the same time
+        with suppress(OSError):  # another process may remove it at the same time
             if time.time() - left.stat().st_mtime > STALE:
                 _remove(left)
 

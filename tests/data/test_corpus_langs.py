@@ -10,7 +10,7 @@ import pytest
 
 from train.rig import Notes
 from umr._rust import Records
-from umr.data import corpus_langs
+from umr.data import corpus_langs, passage_langs
 from umr.data.corpus_langs import corpus_languages
 from umr.errors import FormatError, MismatchError
 from umr.layout import WorkLayout
@@ -72,18 +72,17 @@ def test_they_are_found_once_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
         looked.extend(texts)
         return ["en"] * len(texts)
 
-    monkeypatch.setattr(corpus_langs, "identify", identify)
+    monkeypatch.setattr(passage_langs, "identify", identify)
     layout, notes = WorkLayout(tmp_path / "work"), Notes()
     with pytest.raises(KeyboardInterrupt):
         corpus_languages(passages, layout, notes)
     first = corpus_languages(passages, layout, notes)
     assert sorted(looked) == sorted(["died", *(f"{ENGLISH} {i}" for i in range(5))])
-    monkeypatch.setattr(corpus_langs, "identify", None)
+    monkeypatch.setattr(passage_langs, "identify", None)
     again = corpus_languages(passages, layout, notes)
     assert (again.fingerprint, again.codes) == (first.fingerprint, first.codes)
     np.testing.assert_array_equal(again.numbers, first.numbers)
     assert notes.text.count("passages in 1 languages") == 1
-    assert sorted(p.name for p in next(layout.corpus.glob("languages-*")).iterdir()) == ["manifest.json", "numbers.npy"]
 
 
 def test_damaged_files_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,18 +91,10 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.M
     layout, notes = WorkLayout(tmp_path / "work"), Notes()
     corpus_languages(passages, layout, notes)
     folder = next(layout.corpus.glob("languages-*"))
-    numbers = folder / "numbers.npy"
-    numbers.write_bytes(numbers.read_bytes()[:-3])
-    with pytest.raises(MismatchError, match=r"numbers\.npy has changed"):
+    part = folder / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:-3])
+    with pytest.raises(MismatchError, match=r"part-00001\.parquet has changed"):
         corpus_languages(passages, layout, notes)
     (folder / "manifest.json").unlink()
-    part = folder / "part-00001.npz"
-    numbers.unlink()
-    np.savez(part, codes=np.array(["en"]), numbers=np.array([0, 1], dtype=np.int32), stated=np.array(["en"]))
-    beyond, codes = part.read_bytes(), {"codes": np.array(["en"]), "stated": np.array(["en"])}
-    np.savez(part, numbers=np.zeros(3, dtype=np.int32), **codes)
-    longer = part.read_bytes()
-    for spoilt in (b"", b"PK", beyond[:-40], beyond, longer, b"\x93NUMPY"):
-        part.write_bytes(spoilt)
-        with pytest.raises(FormatError, match=r"part-00001\.npz: not a whole file of languages"):
-            corpus_languages(passages, layout, notes)
+    with pytest.raises(FormatError, match=r"part-00001\.parquet: not a whole Parquet file"):
+        corpus_languages(passages, layout, notes)

@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 import tiny
 from reference import batches as twin
 from reference import labels as slow_labels
-from train.rig import Notes
 from umr.config import LabelConfig, TrainConfig
-from umr.data.batches import batch_at, split_queries
 from umr.data.candidates import PADDING, Candidates, Provenance, read_candidates
 from umr.data.labels import Labels, read_labels
-from umr.data.passage_langs import passage_languages
 from umr.errors import FormatError, ScoreError
 from umr.label.combine import combine_scores, make_labels, normalise
+from umr.train.batches import batch_at, split_queries
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -127,7 +125,7 @@ def test_no_padded_place_is_drawn_and_no_query_without_candidates(seed: int, dup
     candidates, scores = padded(seed)
     labels = Labels(candidates, scores, normalise(scores, 0.1))
     usable = np.isfinite(labels.labels).any(axis=1)
-    split = split_queries(6, 0.2, seed % 1000, usable)
+    split = split_queries(usable, 0.2, seed % 1000)
     assert sorted([*split.training, *split.held_out]) == [0, 2, 3, 4, 5]
     config = TrainConfig(batch_size=2, passages_per_query=3, duplicates=duplicates, seed=seed % 1000)  # type: ignore[arg-type]
     batch = batch_at(labels, split.training, config, step)
@@ -137,21 +135,3 @@ def test_no_padded_place_is_drawn_and_no_query_without_candidates(seed: int, dup
     passages, matrix = twin.make_batch(labels, batch.queries.tolist(), config, step)
     assert batch.passages.tolist() == passages
     np.testing.assert_array_equal(batch.labels, np.array(matrix, dtype=np.float32))
-
-
-@given(SEEDS, st.integers(2, 30), st.floats(0, 0.9))
-def test_a_split_of_usable_queries_is_that_of_all_where_all_are(seed: int, count: int, share: float) -> None:
-    a, b = split_queries(count, share, seed), split_queries(count, share, seed, np.ones(count, dtype=np.bool_))
-    assert (a.training.tolist(), a.held_out.tolist()) == (b.training.tolist(), b.held_out.tolist())
-    none = split_queries(count, share, seed, np.zeros(count, dtype=np.bool_))
-    assert len(none.training) == len(none.held_out) == 0
-
-
-def test_languages_of_padded_places_are_not_looked_for(tmp_path: Path) -> None:
-    work = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
-    candidates, _ = padded(5)
-    there = candidates.present
-    found = passage_languages(work.passages, candidates.rows, Notes())
-    expected = passage_languages(work.passages, candidates.rows[there][None], Notes())[0]
-    assert found[there].tolist() == expected.tolist()
-    assert passage_languages(work.passages, np.full((2, 3), PADDING, dtype=np.uint32), Notes()).tolist() == [[0] * 3] * 2

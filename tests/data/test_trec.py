@@ -119,7 +119,7 @@ def test_what_cannot_be_read(work: Workspace, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no line in the run"):
         read(work, file(tmp_path, "\n"))
     (tmp_path / "latin.run").write_bytes(b"q0 Q0 p\xe9 1 1 x\n")
-    with pytest.raises(FormatError, match=r"latin\.run: not UTF-8"):
+    with pytest.raises(FormatError, match=r"latin\.run:1: not UTF-8"):
         read(work, tmp_path / "latin.run")
     (tmp_path / "torn.run").write_bytes(gzip.compress(b"q0 Q0 p1 1 1 x\n" * 99)[:-9])
     with pytest.raises(FormatError, match=r"torn\.run: torn gzip"):

@@ -13,9 +13,8 @@ import torch
 import tiny
 from train.rig import encoder_config
 from umr.config import EncoderConfig
-from umr.encoder.encoder import load_encoder
+from umr.encoder.encoder import load_encoder, pool
 from umr.encoder.export import save_encoder
-from umr.encoder.pooling import pool
 from umr.errors import MismatchError, ModelError
 
 
@@ -35,11 +34,11 @@ def test_pooling_looks_at_tokens_never_at_padding() -> None:
 def test_padding_changes_no_vector(bert: Path) -> None:
     poolings: tuple[Any, ...] = ("mean", "cls", "last")
     for pooling in poolings:
-        tower = load_encoder(encoder_config(bert, pooling=pooling)).query
+        encoder = load_encoder(encoder_config(bert, pooling=pooling)).query
         ids = torch.tensor([[2, 9, 12, 3]])
         padded, mask = torch.nn.functional.pad(ids, (0, 5)), torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0, 0]])
         with torch.inference_mode():
-            torch.testing.assert_close(tower(padded, mask), tower(ids, torch.ones_like(ids)), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(encoder(padded, mask), encoder(ids, torch.ones_like(ids)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./none", "pypi:nonsense", "justaname"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_without_a_word_on_similarity_it_is_asked_for(tmp_path: Path) -> None:
 def test_our_own_file_wins_over_the_others(tmp_path: Path) -> None:
     own = EncoderSettings("last", "dot", "Q ", "P ", "pair", 30, 40, True)
     files = {
-        "umr_encoder.json": own.to_json(),
+        "umr_encoder.json": asdict(own),
         "modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"),
         "1_Pooling/config.json": OLD_POOLING,
     }

@@ -37,7 +37,7 @@ def test_one_evaluation_has_a_row_a_language_and_the_macro(made_up: MakeUp) -> N
 
 
 def test_notes_tell_what_is_missing_and_are_absent_otherwise(made_up: MakeUp) -> None:
-    evaluation = Evaluation({"R@1": {"q": 0.0}}, {"q": "en"}, missing=1, unjudged=1200, hopeless=3)
+    evaluation = Evaluation({"R@1": {"q": 0.0}}, {"q": "en"}, missing=1, unjudged=1200, without_relevant=3)
     shown = " ".join(text(evaluation_table(evaluation)).split()) + " "
     assert "judged questions missing from the run, counted as 0: 1 " in shown
     assert "questions of the run without judgments, left out: 1,200 " in shown

@@ -72,7 +72,7 @@ def test_fused_labels(work: Any, config: LabelConfig) -> None:
 def test_the_language_effect_is_taken_out(work: Any, config: LabelConfig) -> None:
     alone = stage.label(work, config)
     made = stage.label(work, replace(config, correct="average"), force=True)
-    langs = passage_languages(work.passages, alone.candidates.rows, Silent())
+    _, langs = passage_languages(work.passages, alone.candidates.rows, Silent())
     assert len(np.unique(langs)) > 1
     expected = combine_scores(alone.candidates, alone.scores[None], replace(config, correct="average"), langs)
     assert np.abs(expected - alone.scores).max() > 1e-3

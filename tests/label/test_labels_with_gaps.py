@@ -15,12 +15,12 @@ import tiny
 from reference import batches as twin
 from reference import labels as slow
 from umr.config import Duplicates, LabelConfig, TrainConfig
-from umr.data.batches import batch_at, make_batch
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels, read_labels
 from umr.data.table import read_columns, write_columns
 from umr.errors import FormatError
 from umr.label.combine import make_labels, normalise
+from umr.train.batches import batch_at, make_batch
 
 NAN, INF = float("nan"), float("inf")
 SEEDS = st.integers(0, 2**32 - 1)

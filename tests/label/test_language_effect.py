@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import tiny
 from reference import combine as slow
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates
-from umr.data.passage_langs import passage_languages
 from umr.label.combine import combine_scores
 from umr.label.language_effect import SHRINK, language_effect
 
@@ -140,33 +138,3 @@ def test_effects_sum_to_nothing_and_belong_to_the_questions_language() -> None:
         assert float(sum(v[0] for v in values)) == pytest.approx(0, abs=1e-9)
     alone = effect_of(scores[::2], query_langs[::2], passage_langs[::2])
     np.testing.assert_allclose(alone, found[::2], atol=1e-12)
-
-
-def records(tmp_path: Any, lines: str) -> Any:
-    from umr._rust import Records
-
-    path = tmp_path / "passages.jsonl"
-    path.write_text(lines, encoding="utf-8")
-    return Records.open([str(path)], "passages", str(tmp_path))
-
-
-def test_languages_come_from_the_records_else_from_the_text(tmp_path: Any) -> None:
-    passages = records(
-        tmp_path,
-        '{"_id": "a", "text": "x", "lang": "fi"}\n'
-        '{"_id": "b", "text": "Die Katze sitzt auf der alten Mauer und schaut in den Garten."}\n'
-        '{"_id": "c", "text": "y", "lang": " de "}\n'
-        '{"_id": "d", "text": "z", "lang": "fi"}\n',
-    )
-    talk = tiny.Talk()
-    found = passage_languages(passages, np.array([[0, 1, 2], [3, 0, 1]], dtype=np.uint32), talk)
-    assert found.dtype == np.int32
-    assert found.tolist() == [[1, 0, 0], [1, 1, 0]]
-    assert any("1 of 4 candidate passages carry no language" in line for line in talk.said)
-
-
-def test_languages_that_are_known_are_not_identified(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umr.data.passage_langs.identify", lambda texts: pytest.fail("identified"))
-    passages = records(tmp_path, '{"_id": "a", "text": "x", "lang": "fi"}\n{"_id": "b", "text": "y", "lang": "ru"}\n')
-    talk = tiny.Talk()
-    assert passage_languages(passages, np.array([[1], [0], [1]], dtype=np.uint32), talk).tolist() == [[1], [0], [1]]

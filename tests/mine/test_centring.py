@@ -18,11 +18,11 @@ from train.rig import Notes, contents, encoder_config, opened
 from umr.config import MineConfig
 from umr.data import embeddings
 from umr.data.embeddings import Embeddings
-from umr.data.means import FEWEST, Means
 from umr.data.queries import typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.means import FEWEST, Means
 from umr.errors import MismatchError
 from umr.mine import mine
 from umr.mine.search import top_k

@@ -1,4 +1,4 @@
-"""Weights in int8 and int4: near the whole ones, exact in what they claim, the same in any batch, and named where the library lacks."""
+"""Weights in int8 and int4: near the whole ones, exact in what they claim, the same in any batch, and an error names the library."""
 
 from __future__ import annotations
 

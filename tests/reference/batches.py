@@ -1,4 +1,4 @@
-"""A training batch put together with dictionaries: the slow twin of `umr.data.batches.make_batch`."""
+"""A training batch put together with dictionaries: the slow twin of `umr.train.batches.make_batch`."""
 
 from __future__ import annotations
 

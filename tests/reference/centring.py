@@ -1,4 +1,4 @@
-"""Centring straight from its definition, one vector at a time in Python numbers: the slow twin of `umr.data.means`."""
+"""Centring straight from its definition, one vector at a time in Python numbers: the slow twin of `umr.encoder.means`."""
 
 from __future__ import annotations
 

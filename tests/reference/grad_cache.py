@@ -12,17 +12,17 @@ from umr.train.grad_cache import Chunk
 
 
 def backward(
-    towers: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor]
+    encoders: Sequence[Encoder], chunks: Sequence[Sequence[Chunk]], sizes: Sequence[int], loss: Callable[[list[Tensor]], Tensor]
 ) -> float:
-    """Add the gradients of the loss to the towers' weights, and return the loss."""
+    """Add the gradients of the loss to the encoders' weights, and return the loss."""
     vectors = []
-    for tower, parts, size in zip(towers, chunks, sizes, strict=True):
+    for encoder, parts, size in zip(encoders, chunks, sizes, strict=True):
         rows: list[Tensor | None] = [None] * size
         for chunk in parts:
             torch.manual_seed(chunk.seed)
-            for place, vector in zip(chunk.places.tolist(), tower(chunk.ids, chunk.mask), strict=True):
+            for place, vector in zip(chunk.places.tolist(), encoder(chunk.ids, chunk.mask), strict=True):
                 rows[place] = vector
-        vectors.append(torch.stack([r for r in rows if r is not None]) if parts else torch.zeros(size, tower.dimensions))
+        vectors.append(torch.stack([r for r in rows if r is not None]) if parts else torch.zeros(size, encoder.dimensions))
     value = loss(vectors)
     value.backward()
     return float(value.detach())

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 import tiny
 from train.rig import MINE, TRAIN, encoder_config, labelled, opened
 from umr.config import MineConfig, TrainConfig
-from umr.data.batches import make_batch
 from umr.data.labels import labels_of
 from umr.data.workspace import Workspace
 from umr.encoder.centre import means_for, passage_vectors, query_vectors
@@ -25,9 +24,9 @@ from umr.errors import MismatchError
 from umr.mine import mine
 from umr.progress import Silent
 from umr.train import train
-from umr.train.distillation import distillation_loss
-from umr.train.step import VALIDATION, Objective, validation_loss
-from umr.train.towers import prepare
+from umr.train.batches import make_batch
+from umr.train.distillation import VALIDATION, Objective, distillation_loss
+from umr.train.encoders import prepare
 
 Vectors = NDArray[np.float32]
 ONE = replace(TRAIN, epochs=1, evaluations=1)
@@ -51,11 +50,11 @@ def vectors_of(work: Workspace, encoder: DualEncoder, mined: MineConfig) -> tupl
 def test_the_loss_is_that_of_the_mined_vectors(work: Workspace, centre: Any, freeze: Any) -> None:
     mined = replace(MINE, centre=centre)
     labelled(work, mining=mined)
-    place, config = work.layout.round(0), TrainConfig(batch_size=54, passages_per_query=6, freeze=freeze)
+    place, config = work.layout.round(0), TrainConfig(batch_size=54, passages_per_query=6, freeze=freeze, student_temperature=0.1)
     encoder, labels = load_encoder(work.encoder_of(0)), labels_of(place)
-    towers = prepare(work, place, encoder, config, mined, Silent())
+    encoders = prepare(work, encoder, config, mined, Silent())
     everything = np.arange(54, dtype=np.uint32)
-    found = validation_loss(towers, labels, everything, Objective(config, 0.1, "fp32"))
+    found = Objective(encoders, config, "fp32").validation_loss(labels, everything)
     batch = make_batch(labels, everything, config, VALIDATION)
     queries, passages = vectors_of(work, encoder, mined)
     similarities = torch.from_numpy(queries[batch.queries] @ passages[batch.passages].T)

@@ -22,8 +22,8 @@ LENGTHS = ([7, 3, 12, 5], [9, 2, 4, 4, 13, 6, 8])
 
 
 @pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Encoder]:
-    folder = tmp_path_factory.mktemp("towers")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Encoder]:
+    folder = tmp_path_factory.mktemp("encoders")
     models = (tiny.encoder(folder / str(seed), seed=seed) for seed in (1, 2))
     first, second = (load_encoder(encoder_config(m, similarity="dot")).query for m in models)
     return first, second
@@ -50,11 +50,11 @@ def loss(vectors: list[Tensor]) -> Tensor:
 
 def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool) -> tuple[float, Tensor]:
     """The loss, and all gradients as one vector."""
-    for tower in pair:
-        tower.zero_grad(set_to_none=True)
+    for encoder in pair:
+        encoder.zero_grad(set_to_none=True)
     sizes = [len(lengths) for lengths in LENGTHS]
     value = cached_backward(pair, chunks, sizes, loss, "fp32").item() if cached else twin.backward(pair, chunks, sizes, loss)
-    weights = {id(p): p for tower in pair for p in tower.parameters() if p.grad is not None}
+    weights = {id(p): p for encoder in pair for p in encoder.parameters() if p.grad is not None}
     return value, torch.cat([p.grad.flatten().double() for p in weights.values() if p.grad is not None])
 
 
@@ -65,10 +65,10 @@ def relative(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("dropout", [False, True], ids=["no-dropout", "dropout"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_cached_gradients_are_the_plain_ones(towers: tuple[Encoder, Encoder], tied: bool, dropout: bool, size: int) -> None:
-    pair = [towers[0], towers[0 if tied else 1]]
-    for tower in pair:
-        tower.train(dropout)
+def test_cached_gradients_are_the_plain_ones(encoders: tuple[Encoder, Encoder], tied: bool, dropout: bool, size: int) -> None:
+    pair = [encoders[0], encoders[0 if tied else 1]]
+    for encoder in pair:
+        encoder.train(dropout)
     chunks = [chunks_of(lengths, size, seed) for lengths, seed in zip(LENGTHS, (10, 1000), strict=True)]
     value, found = gradients(pair, chunks, cached=True)
     expected_value, expected = gradients(pair, chunks, cached=False)
@@ -79,20 +79,20 @@ def test_cached_gradients_are_the_plain_ones(towers: tuple[Encoder, Encoder], ti
         assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-5
 
 
-def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(towers: tuple[Encoder, Encoder]) -> None:
-    tower = towers[0].train(True)
+def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(encoders: tuple[Encoder, Encoder]) -> None:
+    encoder = encoders[0].train(True)
     chunk, other = chunks_of([5, 6], 2, 3)[0], chunks_of([5, 6], 2, 4)[0]
-    first = encode_chunk(tower, chunk, "fp32")
-    assert torch.equal(first, encode_chunk(tower, chunk, "fp32"))
-    assert not torch.equal(first, encode_chunk(tower, other, "fp32"))
+    first = encode_chunk(encoder, chunk, "fp32")
+    assert torch.equal(first, encode_chunk(encoder, chunk, "fp32"))
+    assert not torch.equal(first, encode_chunk(encoder, other, "fp32"))
 
 
-def test_a_frozen_side_gets_no_gradient(towers: tuple[Encoder, Encoder]) -> None:
-    pair = [t.train(False) for t in towers]
+def test_a_frozen_side_gets_no_gradient(encoders: tuple[Encoder, Encoder]) -> None:
+    pair = [t.train(False) for t in encoders]
     queries, passages = (chunks_of(lengths, 4, 0) for lengths in LENGTHS)
     fixed = encode_all(pair[1], passages, 7, "fp32")
-    for tower in pair:
-        tower.zero_grad(set_to_none=True)
+    for encoder in pair:
+        encoder.zero_grad(set_to_none=True)
     frozen = partial(lambda vectors, held: loss([vectors[0], held]), held=fixed)
     value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32")
     found = {name: p.grad.clone() for name, p in pair[0].named_parameters() if p.grad is not None}
@@ -103,8 +103,8 @@ def test_a_frozen_side_gets_no_gradient(towers: tuple[Encoder, Encoder]) -> None
             torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_rows_come_back_in_the_batchs_order(towers: tuple[Encoder, Encoder]) -> None:
-    tower = towers[0].train(False)
-    together = encode_all(tower, chunks_of(LENGTHS[1], 3, 0), 7, "fp32")
-    alone = encode_all(tower, chunks_of(LENGTHS[1], 1, 0), 7, "fp32")
+def test_rows_come_back_in_the_batchs_order(encoders: tuple[Encoder, Encoder]) -> None:
+    encoder = encoders[0].train(False)
+    together = encode_all(encoder, chunks_of(LENGTHS[1], 3, 0), 7, "fp32")
+    alone = encode_all(encoder, chunks_of(LENGTHS[1], 1, 0), 7, "fp32")
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)

@@ -25,6 +25,7 @@ from umr.errors import MismatchError, ScoreError
 from umr.manifest import read_manifest
 from umr.mine import mine
 from umr.train import checkpoint, loop, train
+from umr.train.distillation import Objective
 from umr.train.loop import learning_rate
 
 Begin = Callable[..., Workspace]
@@ -54,15 +55,15 @@ class Killed(BaseException):
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], Any]) -> None:
     """Do something before the given step is taken, once."""
-    real = loop.accumulate
+    real = Objective.backward
 
-    def watched(towers: Any, batch: Any, objective: Any, number: int) -> float:
+    def watched(objective: Objective, batch: Any, number: int) -> float:
         if number == step:
-            monkeypatch.setattr(loop, "accumulate", real)
+            monkeypatch.setattr(Objective, "backward", real)
             action()
-        return real(towers, batch, objective, number)
+        return real(objective, batch, number)
 
-    monkeypatch.setattr(loop, "accumulate", watched)
+    monkeypatch.setattr(Objective, "backward", watched)
 
 
 def die() -> None:
@@ -113,13 +114,14 @@ sys.path.insert(0, {tests!r})
 from train.rig import TRAIN
 from umr.data.workspace import open_workspace
 from umr.train import loop, train
+from umr.train.distillation import Objective
 loop.CHECKPOINT_SECONDS = -1.0
-real = loop.accumulate
-def watched(towers, batch, objective, step):
+real = Objective.backward
+def watched(objective, batch, step):
     if step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(towers, batch, objective, step)
-loop.accumulate = watched
+    return real(objective, batch, step)
+Objective.backward = watched
 train(open_workspace(Path({work!r})), TRAIN)
 """
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from reference import batches as twin
 from umr.config import Duplicates, TrainConfig
-from umr.data.batches import batch_at, make_batch, split_queries, steps_an_epoch
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels
 from umr.label.combine import normalise
+from umr.train.batches import batch_at, make_batch, split_queries, steps_an_epoch
 
 DUPLICATES: tuple[Duplicates, ...] = ("merge", "keep")
 
@@ -61,7 +61,7 @@ def test_merged_duplicates_carry_their_label_wherever_there_is_one() -> None:
 
 @given(st.integers(1, 200), st.floats(0, 0.99), st.integers(0, 1000))
 def test_the_split_holds_every_query_once(count: int, share: float, seed: int) -> None:
-    split = split_queries(count, share, seed)
+    split = split_queries(np.ones(count, dtype=np.bool_), share, seed)
     assert sorted([*split.training.tolist(), *split.held_out.tolist()]) == list(range(count))
     assert len(split.training) >= 1
     expected = 0 if share == 0 else min(count - 1, max(1, round(share * count)))
@@ -70,7 +70,7 @@ def test_the_split_holds_every_query_once(count: int, share: float, seed: int) -
 
 def test_an_epoch_uses_every_training_query_at_most_once_and_every_epoch_another_order() -> None:
     labels = labels_of(23, 5, 30)
-    training = split_queries(23, 0.1, 4).training
+    training = split_queries(np.ones(23, dtype=np.bool_), 0.1, 4).training
     config = TrainConfig(batch_size=4, passages_per_query=3, seed=4)
     steps = steps_an_epoch(len(training), 4)
     assert steps == len(training) // 4

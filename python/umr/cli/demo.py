@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +41,7 @@ def demo(
     found = demonstrate(work, device, reporter)
     before, after = (100 * value.macro["R@1"] for value in (found.before, found.after))
     data = {
-        "work": str(work), "before": json.loads(found.before.to_json()), "after": json.loads(found.after.to_json()),
+        "work": str(work), "before": found.before.data(), "after": found.after.data(),
         "comparisons": [asdict(c) for c in found.comparisons],
     }  # fmt: skip
     return Result(data, [*_tables(found), OWN_DATA, f"macro R@1: {before:.1f} -> {after:.1f}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +63,7 @@ def _single(evaluation: Evaluation, number: int | None) -> Result:
     from umr.evaluate import evaluation_table
 
     return Result(
-        {"round": number, **json.loads(evaluation.to_json())},
+        {"round": number, **evaluation.data()},
         [evaluation_table(evaluation, f"encoder of round {number}")],
     )
 
@@ -75,8 +74,8 @@ def compared(before: Evaluation, after: Evaluation, newest: int) -> Result:
 
     found = [compare(before, after, metric=name) for name in before.metrics]
     data: dict[str, Any] = {
-        "before": json.loads(before.to_json()),
-        "after": json.loads(after.to_json()),
+        "before": before.data(),
+        "after": after.data(),
         "comparisons": [asdict(c) for c in found],
         "rounds": [0, newest],
     }

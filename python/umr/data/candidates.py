@@ -93,8 +93,16 @@ class Candidates:
         flat, present = self.rows.reshape(-1), self.present.reshape(-1)
         ids = np.full(len(flat), None, dtype=object)
         ids[present] = passages.ids(flat[present])
-        columns = long_columns(self.query_ids, self.langs, self.rows.shape[1])
-        return columns | {"passage_id": ids, "passage_row": flat, "retriever_score": self.scores.reshape(-1)}
+        queries, k = self.rows.shape
+        repeat = np.repeat(np.arange(queries), k)
+        return {
+            "query_id": np.array(self.query_ids, dtype=object)[repeat],
+            "lang": np.array(self.langs, dtype=object)[repeat],
+            "rank": np.tile(np.arange(1, k + 1, dtype=np.uint32), queries),
+            "passage_id": ids,
+            "passage_row": flat,
+            "retriever_score": self.scores.reshape(-1),
+        }
 
     def run(self, passages: Records) -> dict[str, list[tuple[str, float]]]:
         """The candidates as a run: query id -> [(passage id, score)], best first."""
@@ -102,16 +110,6 @@ class Candidates:
         ends = np.cumsum(self.present.sum(axis=1))[:-1]
         parts = zip(self.query_ids, np.split(ids, ends), np.split(self.scores[self.present], ends), strict=True)
         return {q: list(zip(p, s.tolist(), strict=True)) for q, p, s in parts}
-
-
-def long_columns(query_ids: list[str], langs: list[str], k: int) -> dict[str, object]:
-    """The columns that candidates and labels share: query id, language and rank (from 1) of every pair."""
-    repeat = np.repeat(np.arange(len(query_ids)), k)
-    return {
-        "query_id": np.array(query_ids, dtype=object)[repeat],
-        "lang": np.array(langs, dtype=object)[repeat],
-        "rank": np.tile(np.arange(1, k + 1, dtype=np.uint32), len(query_ids)),
-    }
 
 
 def read_candidates(path: Path) -> Candidates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from umr.config import StoredPrecision
 from umr.errors import FormatError, ScoreError
 from umr.manifest import checksums, read_manifest, write_manifest
+from umr.progress import Bar
 from umr.storage import beside
 
 DTYPES: dict[StoredPrecision, type[np.floating[Any]]] = {"f32": np.float32, "f16": np.float16}
@@ -75,6 +76,21 @@ class Embeddings:
             )
         with beside(self.path(shard)) as temporary, temporary.open("wb") as handle:
             np.save(handle, stored, allow_pickle=False)
+
+    def fill(self, make: Callable[[NDArray[np.uint32]], NDArray[np.float32]], bar: Bar) -> None:
+        """Write the shards that are not there, then the manifest.
+
+        Arguments:
+            make: from the rows [m] of a shard to their vectors [m, d]; advances the bar by its rows.
+            bar: advanced by the rows of shards that are there.
+        """
+        for shard in range(self.shards):
+            rows = np.arange(*self.span(shard), dtype=np.uint32)
+            if self.finished(shard):
+                bar.advance(len(rows))
+            else:
+                self.write(shard, make(rows))
+        self.finish()
 
     def finish(self) -> None:
         """Check every shard and write the manifest."""

@@ -7,12 +7,11 @@ under the header `query-id corpus-id score`) and three bare columns (`qid docid 
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from umr.data.lines import read_lines
 from umr.errors import FormatError, InputError
 
 HEADERS = ("query-id", "query_id", "qid")
@@ -43,16 +42,6 @@ class Qrels:
         return frozenset(passage for passage, grade in self.grades.get(query_id, {}).items() if grade >= 1)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One judgment and the line, from 1, that it stands on."""
-
-    line: int
-    query: str
-    passage: str
-    grade: int
-
-
 def read_qrels(path: str | Path) -> Qrels:
     """Reads judgments in TREC, BEIR or three-column form, plain or gzip-compressed (by content, not by name).
 
@@ -69,40 +58,34 @@ def read_qrels(path: str | Path) -> Qrels:
     """
     path = Path(path)
     grades: dict[str, dict[str, int]] = {}
-    for row in _rows(path):
-        known = grades.setdefault(row.query, {}).setdefault(row.passage, row.grade)
-        if known != row.grade:
-            pair = f"question {row.query!r} and passage {row.passage!r} have grade {known} and then {row.grade}"
-            raise _torn(path, row.line, pair, "keep one grade a pair")
+    for line, query, passage, grade in _rows(path):
+        known = grades.setdefault(query, {}).setdefault(passage, grade)
+        if known != grade:
+            pair = f"question {query!r} and passage {passage!r} have grade {known} and then {grade}"
+            raise FormatError(f"{path}:{line}: {pair}", "keep one grade a pair")
     if not grades:
         raise InputError(f"{path}: no judgment in the file", FORMS)
     return Qrels(grades)
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    """Judgments of a file in order; the first row that is not blank decides the form of all."""
-    form: tuple[str | None, int] | None = None
-    for line, text in _lines(path):
-        if form is None:
-            form = _form(path, line, text)
-            if form[0] is not None:  # a header: no judgment of its own
-                continue
-        fields = text.split(form[0])
-        if len(fields) != form[1]:
-            raise _torn(path, line, f"{len(fields)} columns, expected {form[1]} as in the first row", FORMS)
-        row = _Row(line, fields[0].strip(), fields[-2].strip(), _grade(path, line, fields[-1]))
-        if not (row.query and row.passage):
-            raise _torn(path, line, "an empty id", FORMS)
-        yield row
-
-
-def _form(path: Path, line: int, text: str) -> tuple[str | None, int]:
-    """Separator (None: any white space) and number of columns that the first row announces."""
-    separator = "\t" if text.split()[0].lower() in HEADERS else None
-    columns = len(text.split(separator))
-    if columns not in (3, 4):
-        raise _torn(path, line, f"{columns} columns", FORMS)
-    return separator, columns
+def _rows(path: Path) -> Iterator[tuple[int, str, str, int]]:
+    """Line, question, passage and grade in order; the first row that is not blank decides the form of all."""
+    separator, columns = None, 0
+    for line, text in read_lines(path):
+        header = not columns and text.split()[0].lower() in HEADERS
+        if not columns:
+            separator = "\t" if header else None
+            columns = len(text.split(separator))
+            if columns not in (3, 4):
+                raise FormatError(f"{path}:{line}: {columns} columns", FORMS)
+        if header:
+            continue
+        fields = [field.strip() for field in text.split(separator)]
+        if len(fields) != columns:
+            raise FormatError(f"{path}:{line}: {len(fields)} columns, expected {columns} as in the first row", FORMS)
+        if not (fields[0] and fields[-2]):
+            raise FormatError(f"{path}:{line}: an empty id", FORMS)
+        yield line, fields[0], fields[-2], _grade(path, line, fields[-1])
 
 
 def _grade(path: Path, line: int, field: str) -> int:
@@ -110,37 +93,7 @@ def _grade(path: Path, line: int, field: str) -> int:
     try:
         grade = int(field)
     except ValueError:
-        raise _torn(path, line, f"the grade {field.strip()!r} is not an integer", FORMS) from None
+        raise FormatError(f"{path}:{line}: the grade {field!r} is not an integer", FORMS) from None
     if abs(grade) > GRADE_LIMIT:
-        raise _torn(path, line, f"the grade {grade} is beyond {GRADE_LIMIT}", "is the last column the grade?")
+        raise FormatError(f"{path}:{line}: the grade {grade} is beyond {GRADE_LIMIT}", "is the last column the grade?")
     return grade
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, numbered from 1, without their ends."""
-    for line, raw in enumerate(_bytes(path).splitlines(), start=1):
-        try:
-            text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise _torn(path, line, f"not UTF-8 at byte {error.start} of the line", "save the file as UTF-8") from None
-        if text.strip():
-            yield line, text
-
-
-def _bytes(path: Path) -> bytes:
-    """The whole file, unpacked when it starts like gzip. Judgments are small: 0.1 GB for all of MS MARCO and MIRACL."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", "check the path to the judgments") from None
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        raise FormatError(f"{path}: torn gzip stream: {error}", "fetch the file again") from None
-
-
-def _torn(path: Path, line: int, what: str, hint: str) -> FormatError:
-    """A FormatError that starts with the place."""
-    return FormatError(f"{path}:{line}: {what}", hint)

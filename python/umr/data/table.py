@@ -14,7 +14,6 @@ from umr.storage import beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow import parquet
 
 
 def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
@@ -60,6 +59,18 @@ def read_columns(path: Path, names: Sequence[str], every: int = 1) -> dict[str, 
         every: the first row of so many; 1 for all.
 
     Raises:
+        InputError, FormatError: as `read_table`.
+    """
+    table = read_table(path, names)
+    if every > 1:
+        table = table.take(np.arange(0, len(table), every))
+    return {name: np.asarray(table[name].to_numpy()) for name in names}
+
+
+def read_table(path: Path, names: Sequence[str]) -> pa.Table:
+    """Read columns; text comes as dictionaries, so that a repeated id costs four bytes.
+
+    Raises:
         InputError: there is no such file.
         FormatError: it is not Parquet, or a column is missing.
     """
@@ -69,24 +80,16 @@ def read_columns(path: Path, names: Sequence[str], every: int = 1) -> dict[str, 
     if not path.exists():
         raise InputError(f"no such file: {path}", "run the stage that writes it")
     try:
-        with parquet.ParquetFile(path) as file:
-            found = file.schema_arrow.names
-            table = _read(file, [name for name in names if name in found], every)
+        schema = parquet.read_schema(path)
+        found = [name for name in names if name in schema.names]
+        text = [name for name in found if pa.types.is_string(schema.field(name).type)]
+        with parquet.ParquetFile(path, read_dictionary=text) as file:
+            table = file.read(columns=found)
     except (pa.ArrowInvalid, OSError) as error:
         raise FormatError(f"{path}: not a whole Parquet file ({error})", "run the stage that wrote it again with --force") from error
     missing = [name for name in names if name not in found]
     if missing:
-        raise FormatError(f"{path}: no column {missing[0]!r}, found {', '.join(found)}", "run the stage that writes it again with --force")
-    return {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in names}
-
-
-def _read(file: parquet.ParquetFile, names: list[str], every: int) -> pa.Table:
-    import pyarrow as pa
-
-    if every == 1 or not file.metadata.num_rows:
-        return file.read(columns=names)
-    parts, first = [], 0
-    for batch in file.iter_batches(columns=names):
-        parts.append(batch.take(pa.array(np.arange(-first % every, len(batch), every))))
-        first += len(batch)
-    return pa.Table.from_batches(parts)
+        raise FormatError(
+            f"{path}: no column {missing[0]!r}, found {', '.join(schema.names)}", "run the stage that writes it again with --force"
+        )
+    return table

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING, Candidates
+from umr.data.lines import read_lines
 from umr.errors import FormatError, InputError
 from umr.progress import Reporter
 from umr.storage import beside
@@ -65,7 +65,8 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
             not UTF-8, a torn gzip stream; names the line.
     """
     path = Path(path)
-    blocks = [_look_up(block, queries, passages) for block in _blocks(path)]
+    lines = (_line(path, line, text) for line, text in read_lines(path))
+    blocks = [_look_up(block, queries, passages) for block in iter(lambda: list(islice(lines, BLOCK)), [])]
     if not blocks:
         raise InputError(f"{path}: no line in the run", FORM)
     table = np.concatenate(blocks)
@@ -109,33 +110,17 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
                 handle.write(f"{query} Q0 {passage} {rank} {np.float32(score)!s} {tag}\n")
 
 
+Number = TypeVar("Number", int, float)
 Line = tuple[int, str, str, int, float]  # line, question, passage, rank, score
 KIND = np.dtype([("line", "<i8"), ("query", "<i8"), ("passage", "<i8"), ("rank", "<i8"), ("score", "<f4")])
-
-
-def _blocks(path: Path) -> Iterator[list[Line]]:
-    block: list[Line] = []
-    for line, text in _lines(path):
-        block.append(_line(path, line, text))
-        if len(block) == BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _line(path: Path, line: int, text: str) -> Line:
     fields = text.split()
     if len(fields) != 6:
         raise FormatError(f"{path}:{line}: {len(fields)} columns", FORM)
-    try:
-        rank = int(fields[3])
-    except ValueError:
-        raise FormatError(f"{path}:{line}: the rank {fields[3]!r} is not an integer", FORM) from None
-    try:
-        score = float(fields[4])
-    except ValueError:
-        raise FormatError(f"{path}:{line}: the score {fields[4]!r} is not a number", FORM) from None
+    rank = _number(int, fields[3], f"{path}:{line}: the rank {fields[3]!r} is not an integer")
+    score = _number(float, fields[4], f"{path}:{line}: the score {fields[4]!r} is not a number")
     if not math.isfinite(score) or abs(score) > float(np.finfo(np.float32).max):
         raise FormatError(f"{path}:{line}: the score {fields[4]} is not finite", "leave out what has no score")
     if abs(rank) >= 2**63:
@@ -143,22 +128,11 @@ def _line(path: Path, line: int, text: str) -> Line:
     return line, fields[0], fields[2], rank, score
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, numbered from 1."""
+def _number(kind: type[Number], text: str, message: str) -> Number:
     try:
-        with path.open("rb") as start:
-            packed = start.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as handle:
-            for line, raw in enumerate(handle, start=1):
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
-                if text.strip():
-                    yield line, text
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not UTF-8: {error.reason}", "save the file as UTF-8") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FormatError(f"{path}: torn gzip stream: {error}", "fetch the file again") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", "check the path to the run") from None
+        return kind(text)
+    except ValueError:
+        raise FormatError(message, FORM) from None
 
 
 def _look_up(block: Sequence[Line], queries: Records, passages: Records) -> NDArray[Any]:

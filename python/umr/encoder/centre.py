@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import Centre, MineConfig
+from umr.config import MineConfig
 from umr.data.corpus_langs import Languages, corpus_languages
 from umr.data.embeddings import Embeddings
-from umr.data.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, read_means, write_means
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
+from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, read_means, write_means
 from umr.layout import WorkLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Bar, Reporter
@@ -23,7 +23,7 @@ from umr.progress import Bar, Reporter
 if TYPE_CHECKING:
     from umr._rust import Records
 
-STEP = 65536  # vectors that are read at once
+BLOCK = 65536  # vectors that are read at once
 SHOWN = 12  # languages that a message names
 
 Rows = NDArray[np.uint32]
@@ -41,7 +41,7 @@ def means_for(
 
     Arguments:
         passages, queries: the work folder's own, whatever else will be searched.
-        encoder: the pair of towers.
+        encoder: of both sides.
         layout: where vectors and means are kept.
         config: `centre`, and how the vectors are made.
         reporter: shows what is made.
@@ -85,11 +85,9 @@ def _kept(
         return read_means(path)
     with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
         sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
-    centre: Centre = made_from["centre"]
-    means = Means(centre, encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
+    means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
     write_means(path, means)
-    contents = {"files": checksums(path), "passage_langs": means.passages.langs, "query_langs": means.queries.langs}
-    write_manifest(manifest, "means", made_from, {**contents, **means_record(means)})
+    write_manifest(manifest, "means", made_from, {"files": checksums(path)})
     return means
 
 
@@ -97,16 +95,12 @@ def _side(store: Embeddings, coded: Coded | None, bar: Bar) -> SideMeans:
     codes, numbers = coded or ((), None)
 
     def blocks() -> Iterator[tuple[Vectors, Numbers | None]]:
-        for rows in _steps(0, store.rows):
+        for start in range(0, store.rows, BLOCK):
+            rows = np.arange(start, min(store.rows, start + BLOCK), dtype=np.uint32)
             yield store.read(rows), None if numbers is None else numbers[rows]
             bar.advance(len(rows))
 
     return estimate(blocks(), store.dimensions, codes)
-
-
-def _steps(first: int, end: int) -> Iterator[Rows]:
-    for start in range(first, end, STEP):
-        yield np.arange(start, min(end, start + STEP), dtype=np.uint32)
 
 
 def means_record(means: Means | None) -> dict[str, str]:
@@ -121,7 +115,7 @@ def passage_vectors(
 
     Arguments:
         passages: any passages.
-        encoder: the pair of towers.
+        encoder: of both sides.
         layout: where vectors and languages are kept.
         config: how the vectors are made.
         reporter: shows what is made.
@@ -135,33 +129,40 @@ def passage_vectors(
         return raw
     made_from: dict[str, Any] = {"vectors": raw.folder.name, "means": means.fingerprint, "side": "passage"}
     made_from |= {"dtype": raw.dtype, "shard_rows": raw.shard_rows}
-    languages = corpus_languages(passages, layout, reporter) if means.centre == "language" else None
+    languages = languages_for(means, passages, layout, reporter)
     if languages:
         made_from["langs"] = languages.fingerprint
     folder = layout.embeddings / digest(made_from)[:16]
     store = Embeddings(folder, made_from, raw.rows, raw.dimensions, raw.dtype, raw.shard_rows)
-    if not store.complete:
-        if languages:
-            _say_unseen(means.passages, languages.counts(), "passages", reporter)
-        folder.mkdir(parents=True, exist_ok=True)
-        with reporter.bar("centring passages", raw.rows, "vectors") as bar:
-            for shard in range(store.shards):
-                _centre_shard(store, shard, raw, means, languages, bar)
-        store.finish()
+    if store.complete:
+        return store
+    if languages:
+        _say_unseen(means.passages, languages.counts(), "passages", reporter)
+    groups = passage_groups(means, passages, languages)
+    with reporter.bar("centring passages", raw.rows, "vectors") as bar:
+
+        def centre(rows: Rows) -> Vectors:
+            vectors = np.empty((len(rows), raw.dimensions), dtype=np.float32)
+            for start in range(0, len(rows), BLOCK):
+                some = rows[start : start + BLOCK]
+                vectors[start : start + BLOCK] = centred(raw.read(some), means.passages.table, groups[some], means.normalise)
+                bar.advance(len(some))
+            return vectors
+
+        store.fill(centre, bar)
     return store
 
 
-def _centre_shard(store: Embeddings, shard: int, raw: Embeddings, means: Means, languages: Languages | None, bar: Bar) -> None:
-    first, end = store.span(shard)
-    if store.finished(shard):
-        bar.advance(end - first)
-        return
-    vectors, side = np.empty((end - first, store.dimensions), dtype=np.float32), means.passages
-    for rows in _steps(first, end):
-        groups = side.groups(languages.codes)[languages.numbers[rows]] if languages else np.zeros(len(rows), dtype=np.int64)
-        vectors[rows - np.uint32(first)] = centred(raw.read(rows), side.table, groups, means.normalise)
-        bar.advance(len(rows))
-    store.write(shard, vectors)
+def passage_groups(means: Means, passages: Records, languages: Languages | None) -> NDArray[np.int64]:
+    """For each passage the row of its mean in `means.passages.table`: [n]. Global means need no languages."""
+    if languages is None:
+        return np.zeros(len(passages), dtype=np.int64)
+    return means.passages.groups(languages.codes)[languages.numbers]
+
+
+def languages_for(means: Means, passages: Records, layout: WorkLayout, reporter: Reporter) -> Languages | None:
+    """The languages of passages where the means are those of languages."""
+    return corpus_languages(passages, layout, reporter) if means.centre == "language" else None
 
 
 def query_vectors(
@@ -188,14 +189,16 @@ def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None)
     """Query vectors that were made elsewhere, centred where there are means.
 
     Arguments:
-        vectors: [m, d] float32, as the query tower makes them.
+        vectors: [m, d] float32, as the query encoder makes them.
         langs: m language codes.
         means: from `means_for`.
 
     Returns:
         [m, d] float32.
     """
-    return vectors if means is None else means.apply("query", vectors, langs)
+    if means is None:
+        return vectors
+    return centred(vectors, means.queries.table, means.queries.groups(langs), means.normalise)
 
 
 def _say_unseen(means: SideMeans, counts: Mapping[str, int], what: str, reporter: Reporter) -> None:

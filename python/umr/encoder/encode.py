@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from umr.config import MineConfig, Precision
 from umr.data.embeddings import Embeddings
-from umr.encoder.encoder import DualEncoder, Encoder, Side, tokenizer_file
+from umr.encoder.encoder import DualEncoder, Encoder, Side
 from umr.errors import ScoreError
 from umr.layout import WorkLayout
 from umr.manifest import digest
@@ -35,7 +39,7 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
         layout: where the store is kept.
         reporter: shows the tokenising.
     """
-    from umr._rust import TokenStore
+    from umr._rust import TokenStore, fingerprint
 
     s = encoder.settings
     options: dict[str, Any] = {
@@ -45,20 +49,15 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
         "special": True,
         "strip_question_mark": s.strip_question_mark and side == "query",
     }
-    temporary, path = tokenizer_file(encoder)
-    with temporary:
-        identity = digest({"records": records.fingerprint, "tokenizer": _text(path), **options})
-        folder = layout.tokens(identity)
-        if (folder / "manifest.json").exists():
-            return TokenStore.open(str(folder))
+    tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
+    folder = layout.tokens(digest({"records": records.fingerprint, "tokenizer": fingerprint(tokenizer), **options}))
+    if (folder / "manifest.json").exists():
+        return TokenStore.open(str(folder))
+    with tempfile.TemporaryDirectory(prefix="umr-") as temporary:
+        path = Path(temporary) / "tokenizer.json"
+        path.write_text(tokenizer, encoding="utf-8")
         with follow(reporter, f"tokenising {side} texts", len(records), "texts") as counter:
-            return TokenStore.build(records, path, str(folder), counter=counter, **options)
-
-
-def _text(path: str) -> str:
-    from umr._rust import fingerprint_files
-
-    return fingerprint_files([path])
+            return TokenStore.build(records, str(path), str(folder), counter=counter, **options)
 
 
 def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter) -> Embeddings:
@@ -66,8 +65,8 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
 
     Arguments:
         records: passages or queries.
-        encoder: the pair of towers.
-        side: which tower.
+        encoder: of both sides.
+        side: which of the two encodes.
         layout: where tokens and embeddings are kept.
         config: precision, dtype on disk, shard size, tokens a forward pass.
         reporter: shows the progress.
@@ -78,56 +77,37 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
     Raises:
         ScoreError: a vector is not finite; the message names the id.
     """
-    tower = encoder.tower(side)
-    tokens = token_store(records, tower, side, layout, reporter)
-    precision = settle_precision(config.precision, tower.device, reporter)
+    own = encoder.side(side)
+    tokens = token_store(records, own, side, layout, reporter)
+    precision = settle_precision(config.precision, own.device, reporter)
     made_from = {
-        "weights": tower.fingerprint, "tokens": tokens.fingerprint,
-        "pooling": tower.settings.pooling, "similarity": tower.settings.similarity,
+        "weights": own.fingerprint, "tokens": tokens.fingerprint,
+        "pooling": own.settings.pooling, "similarity": own.settings.similarity,
         "precision": precision, "dtype": config.store, "shard_rows": config.shard_rows,
     }  # fmt: skip
     folder = layout.embeddings / digest(made_from)[:16]
-    store = Embeddings(folder, made_from, len(records), tower.dimensions, config.store, config.shard_rows)
+    store = Embeddings(folder, made_from, len(records), own.dimensions, config.store, config.shard_rows)
     if store.complete:
         reporter.say(f"{side} embeddings are there already")
         return store
-    folder.mkdir(parents=True, exist_ok=True)
     with reporter.bar(f"encoding {side} texts", len(records), "texts") as bar:
-        for shard in range(store.shards):
-            _encode_shard(store, shard, records, tokens, tower, config, precision, bar)
-    store.finish()
+
+        def finite(rows: NDArray[np.uint32]) -> NDArray[np.float32]:
+            vectors = encode_rows(own, tokens, rows, config.batch_tokens, precision, bar)
+            bad = rows[~np.isfinite(vectors).all(axis=1)]
+            if len(bad):
+                name, shard = records.ids(bad[:1])[0], rows[0] // store.shard_rows
+                what = f"the vector of {name!r} (row {bad[0]}) is not finite, {len(bad)} such rows in shard {shard}"
+                raise ScoreError(what, "try --precision fp32")
+            return vectors
+
+        store.fill(finite, bar)
     return store
-
-
-def _encode_shard(
-    store: Embeddings,
-    shard: int,
-    records: Records,
-    tokens: TokenStore,
-    tower: Encoder,
-    config: MineConfig,
-    precision: Precision,
-    bar: Bar,
-) -> None:
-    first, end = store.span(shard)
-    if store.finished(shard):
-        bar.advance(end - first)
-        return
-    rows = np.arange(first, end, dtype=np.uint32)
-    vectors = encode_rows(tower, tokens, rows, config.batch_tokens, precision, bar)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        name = records.ids(rows[bad[:1]])[0]
-        raise ScoreError(
-            f"the vector of {name!r} (row {rows[bad[0]]}) is not finite, {len(bad)} such rows in shard {shard}",
-            "try --precision fp32",
-        )
-    store.write(shard, vectors)
 
 
 @torch.inference_mode()
 def encode_rows(
-    tower: Encoder,
+    encoder: Encoder,
     tokens: TokenStore,
     rows: NDArray[np.uint32],
     budget: int,
@@ -137,7 +117,7 @@ def encode_rows(
     """Encode some rows in length-bucketed batches.
 
     Arguments:
-        tower: the encoder, in evaluation mode.
+        encoder: of one side, in evaluation mode.
         tokens: the token store of its tokenizer.
         rows: [m] uint32.
         budget: padded tokens in one forward pass.
@@ -147,19 +127,37 @@ def encode_rows(
     Returns:
         [m, d] float32, in the order of `rows`.
     """
-    from umr._rust import plan_batches
-
-    order, bounds = plan_batches(tokens.lengths(rows), budget, MAX_ROWS)
-    vectors = np.empty((len(rows), tower.dimensions), dtype=np.float32)
-    for start, end in pairwise(bounds):
-        places = order[start:end]
-        ids, mask = tokens.gather(rows[places], tower.pad)
-        with autocast(precision, tower.device):
-            out = tower(torch.from_numpy(ids).to(tower.device), torch.from_numpy(mask).to(tower.device))  # [b, d]
+    vectors = np.empty((len(rows), encoder.dimensions), dtype=np.float32)
+    for places, ids, mask in token_batches(encoder, tokens, rows, budget):
+        with autocast(precision, encoder.device):
+            out = encoder(ids, mask)  # [b, d]
         vectors[places] = out.float().cpu().numpy()
         if bar:
             bar.advance(len(places))
     return vectors
+
+
+def token_batches(
+    encoder: Encoder, tokens: TokenStore, rows: NDArray[np.uint32], budget: int
+) -> Iterator[tuple[NDArray[np.uint32], Tensor, Tensor]]:
+    """Length-bucketed batches of some texts, on the encoder's device.
+
+    Arguments:
+        encoder: of one side.
+        tokens: the token store of its tokenizer.
+        rows: [m] uint32.
+        budget: padded tokens in one batch.
+
+    Yields:
+        places [b] in `rows`, token ids [b, L] int64, mask [b, L].
+    """
+    from umr._rust import plan_batches
+
+    order, bounds = plan_batches(tokens.lengths(rows), budget, MAX_ROWS)
+    for start, end in pairwise(bounds):
+        places = order[start:end]
+        ids, mask = tokens.gather(rows[places], encoder.pad)
+        yield places, torch.from_numpy(ids).to(encoder.device), torch.from_numpy(mask).to(encoder.device)
 
 
 def encoder_identity(encoder: DualEncoder) -> dict[str, object]:

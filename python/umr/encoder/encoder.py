@@ -1,10 +1,9 @@
-"""The dual encoder: two towers, the same one twice when they are tied (paper, section 3.1; reference `BiEncoder`)."""
+"""The dual encoder: one encoder a side, the same one twice when they are tied (paper, section 3.1; reference `BiEncoder`)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from umr.config import EncoderConfig
-from umr.data.means import Means, read_means
-from umr.encoder.pooling import pool
+from umr.config import EncoderConfig, Pooling
+from umr.encoder.means import Means, read_means
 from umr.encoder.settings import FILE, EncoderSettings, resolve_settings
 from umr.errors import MismatchError, ModelError
 from umr.models import resolve
@@ -29,7 +27,7 @@ UNRELATED = ("architectures", "dtype", "torch_dtype", "transformers_version", "t
 
 
 class Encoder(nn.Module):
-    """One tower: token ids in, vectors out.
+    """The encoder of one side: token ids in, vectors out.
 
     Arguments:
         model: a transformers encoder whose output has `last_hidden_state`.
@@ -73,22 +71,35 @@ class Encoder(nn.Module):
         value = self.tokenizer.pad_token_id
         return int(value) if value is not None else 0
 
-    def tokenizer_json(self, folder: Path) -> Path:
-        """Write the tokenizer as one tokenizer.json into `folder` and return its path."""
-        path = folder / "tokenizer.json"
-        path.write_text(self.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-        return path
+
+def pool(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """Pool token vectors.
+
+    Arguments:
+        hidden: [b, L, d] token vectors, right-padded.
+        mask: [b, L] 1 for a token, 0 for padding.
+        pooling: `mean` over tokens, `cls` (the first) or `last` (the last token that is not padding).
+
+    Returns:
+        [b, d], same dtype.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)  # [b, L, 1]
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
 @dataclass(frozen=True)
 class DualEncoder:
-    """The pair of towers; `query is passage` when they are tied.
+    """The encoders of both sides; `query is passage` when they are tied.
 
     Arguments:
         query: encodes queries.
         passage: encodes passages.
         source: where the settings come from, in words.
-        means: those that it was trained with and brings along; the towers' own vectors are not centred.
+        means: those that it was trained with; the vectors of `query` and `passage` are not centred.
     """
 
     query: Encoder
@@ -98,11 +109,11 @@ class DualEncoder:
 
     @property
     def tied(self) -> bool:
-        """Whether both towers are the same weights."""
+        """Whether both sides are the same weights."""
         return self.query is self.passage
 
-    def tower(self, side: Side) -> Encoder:
-        """The tower of one side."""
+    def side(self, side: Side) -> Encoder:
+        """The encoder of one side."""
         return self.query if side == "query" else self.passage
 
 
@@ -117,17 +128,17 @@ def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", repo
 
     Raises:
         ModelError: a model cannot be loaded.
-        MismatchError: the two towers have different dimensions, similarities or means.
+        MismatchError: the two sides have different dimensions, similarities or means.
         InputError: the settings are not known.
     """
     reporter = reporter or Silent()
     name, other = config.model, config.passage_model
     if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
         name, other = str(Path(name) / "query"), str(Path(name) / "passage")
-    query, source, means = _load_tower(config, name, device, reporter)
+    query, source, means = _load_side(config, name, device, reporter)
     if other is None or (config.passage_model is None and _says_tied(Path(name))):
         return DualEncoder(query, query, source, means)
-    passage, _, others = _load_tower(config, other, device, reporter)
+    passage, _, others = _load_side(config, other, device, reporter)
     for what, a, b in (
         ("dimensions", query.dimensions, passage.dimensions),
         ("similarity", query.settings.similarity, passage.settings.similarity),
@@ -145,7 +156,7 @@ def _says_tied(folder: Path) -> bool:
     return (folder / FILE).is_file() and read_json(folder / FILE).get(TIED) is True
 
 
-def _load_tower(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
+def _load_side(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
     from transformers import AutoTokenizer
 
     folder = local_folder(resolve(name, reporter))
@@ -178,7 +189,7 @@ def _own_means(folder: Path, settings: EncoderSettings) -> Means | None:
 def weights_fingerprint(model: Any) -> str:
     """A fingerprint of a model's tensors and of the configuration that decides what they compute.
 
-    It is the same before and after saving, whatever the files look like: a frozen tower keeps its embeddings.
+    It is the same before and after saving, whatever the files look like: a frozen encoder keeps its embeddings.
 
     Arguments:
         model: a transformers model in float32, on the CPU.
@@ -227,9 +238,3 @@ def _bert_of_dpr(whole: Any) -> Any:
         model: Any = BertModel(BertConfig(**config))
     model.float().load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
     return model
-
-
-def tokenizer_file(encoder: Encoder) -> tuple[tempfile.TemporaryDirectory[str], str]:
-    """The encoder's tokenizer as a temporary tokenizer.json: the folder to keep alive, and the path."""
-    folder = tempfile.TemporaryDirectory(prefix="umr-")
-    return folder, str(encoder.tokenizer_json(Path(folder.name)))

@@ -1,20 +1,21 @@
 """Trained encoders as folders that sentence-transformers and transformers load as they are.
 
 The layout is that of sentence-transformers up to 5.3, which every version to 6.x, text-embeddings-inference and vLLM read.
-An encoder that is centred with one mean a side becomes two folders, each with a Dense layer whose bias is the mean turned round.
+An encoder that is centred with one mean a side becomes two folders, each with a Dense layer whose bias is the mean, negated.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.data.means import write_means
 from umr.encoder.encoder import MEANS, TIED, DualEncoder, Encoder
+from umr.encoder.means import write_means
 from umr.encoder.settings import FILE
 from umr.models.loading import quietly
 from umr.storage import beside
@@ -39,15 +40,15 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
     with beside(folder) as temporary:
         if encoder.tied and not one_mean:
             settings = encoder.query.settings
-            _save_tower(encoder, encoder.query, temporary, max(settings.query_length, settings.passage_length))
+            _save_side(encoder, encoder.query, temporary, max(settings.query_length, settings.passage_length))
             return
         lengths = {"query": encoder.query.settings.query_length, "passage": encoder.passage.settings.passage_length}
         for side in ("query", "passage"):
             mean = encoder.means.side(side).table[0] if encoder.means and one_mean else None
-            _save_tower(encoder, encoder.tower(side), temporary / side, lengths[side], mean)
+            _save_side(encoder, encoder.side(side), temporary / side, lengths[side], mean)
 
 
-def _save_tower(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None) -> None:
+def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None) -> None:
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
@@ -55,8 +56,8 @@ def _save_tower(whole: DualEncoder, encoder: Encoder, folder: Path, length: int,
     for name, value in _sentence_transformers_files(encoder, length, mean is not None).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    said = encoder.settings.to_json() | ({TIED: True} if whole.tied and mean is not None else {})
-    (folder / FILE).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = asdict(encoder.settings) | ({TIED: True} if whole.tied and mean is not None else {})
+    (folder / FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if mean is not None:
         _save_dense(next(folder.glob("*_Dense")), mean)
     if whole.means is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,8 @@ from umr.errors import InputError
 from umr.storage import read_json
 
 FILE = "umr_encoder.json"
-RUN = ("Transformer", "Pooling", "Normalize")  # sentence-transformers modules whose work umr does itself
+MODULES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, whose work umr does itself
 LIMIT = 512  # tokens: longer passages only on request
-FIELDS = (
-    "pooling",
-    "similarity",
-    "query_prefix",
-    "passage_prefix",
-    "title",
-    "query_length",
-    "passage_length",
-    "strip_question_mark",
-)
 
 
 @dataclass(frozen=True)
@@ -52,9 +42,8 @@ class EncoderSettings:
             f"title as {self.title}, at most {self.query_length} / {self.passage_length} tokens"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON object."""
-        return asdict(self)
+
+FIELDS = tuple(field.name for field in fields(EncoderSettings))
 
 
 def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[EncoderSettings, str]:
@@ -102,10 +91,7 @@ def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
         value = read_json(folder / FILE)
         return {key: value[key] for key in FIELDS if key in value}, f"read from {FILE}"
     if (folder / "modules.json").is_file():
-        return {
-            **_family(name, folder)[0],
-            **_sentence_transformers(folder),
-        }, "read from its sentence-transformers files"
+        return _family(name, folder)[0] | _sentence_transformers(folder), "read from its sentence-transformers files"
     return _family(name, folder)
 
 
@@ -127,24 +113,14 @@ def _positions(folder: Path) -> int | None:
 
 
 def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
-    architectures = _json(folder / "config.json").get("architectures") or [""]
-    if architectures[0] == "Contriever":
+    architecture = (_json(folder / "config.json").get("architectures") or [""])[0]
+    if architecture == "Contriever":
         return {"pooling": "mean", "similarity": "dot", "title": "text"}, "the Contriever family"
-    if architectures[0].startswith("DPR"):
-        return {
-            "pooling": "cls",
-            "similarity": "dot",
-            "title": "pair",
-            "query_length": 256,
-            "passage_length": 256,
-        }, "the DPR family"
+    if architecture.startswith("DPR"):
+        return {"pooling": "cls", "similarity": "dot", "title": "pair", "query_length": 256, "passage_length": 256}, "the DPR family"
     if re.search(r"(^|[-_/:])e5-(small|base|large)(-v2)?$", name.rstrip("/")):
-        return {
-            "pooling": "mean",
-            "similarity": "cosine",
-            "query_prefix": "query: ",
-            "passage_prefix": "passage: ",
-        }, "the E5 family"
+        prefixes = {"query_prefix": "query: ", "passage_prefix": "passage: "}
+        return {"pooling": "mean", "similarity": "cosine", **prefixes}, "the E5 family"
     return {}, ""
 
 
@@ -157,9 +133,10 @@ def _sentence_transformers(folder: Path) -> dict[str, Any]:
             found |= _pooling(_json(folder / module["path"] / "config.json"))
         if kind == "Normalize":
             found["similarity"] = "cosine"
-        if kind not in RUN:
+        if kind not in MODULES:
             raise InputError(
-                f"{folder} has a module {kind!r} after its pooling, which umr does not run", f"give an encoder of {', '.join(RUN)} alone"
+                f"{folder} has a module {kind!r} after its pooling, which umr does not run",
+                f"give an encoder of {', '.join(MODULES)} alone",
             )
     settings = _json(folder / "config_sentence_transformers.json")
     if "similarity" not in found and settings.get("similarity_fn_name") in ("dot", "cosine"):

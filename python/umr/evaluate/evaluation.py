@@ -1,19 +1,17 @@
 """`Evaluation`: what measuring one run gave, question by question, and the means that are read from it.
 
 The per-question values are the record; every mean is derived from them, so that two evaluations can be compared later
-(`significance.py`) and no table can disagree with its data. As JSON it is one object of format `umr-evaluation` 1.
+(`significance.py`) and no table can disagree with its data.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-
-from umr.errors import FormatError
+from typing import Any
 
 FORMAT = {"format": "umr-evaluation", "version": 1}
 
@@ -27,14 +25,14 @@ class Evaluation:
         languages: question id -> language code, the same questions.
         missing: judged questions that the run does not hold; they count as 0 in every mean.
         unjudged: questions of the run without judgments; they are in no mean.
-        hopeless: judged questions without any relevant passage; they count as 0, as in trec_eval.
+        without_relevant: judged questions without any relevant passage; they count as 0, as in trec_eval.
     """
 
     per_query: Mapping[str, Mapping[str, float]]
     languages: Mapping[str, str]
     missing: int = 0
     unjudged: int = 0
-    hopeless: int = 0
+    without_relevant: int = 0
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -65,28 +63,12 @@ class Evaluation:
         """Question id -> value of one metric for the questions of one language."""
         return {query: value for query, value in self.per_query[metric].items() if self.languages[query] == language}
 
-    def to_json(self) -> str:
-        """Writes JSON text: the record and, for readers without umr, the means."""
-        means = {"counts": self.counts, "per_language": self.per_language, "macro": self.macro, "micro": self.micro}
-        asides = {"missing": self.missing, "unjudged": self.unjudged, "hopeless": self.hopeless}
-        record = {"languages": dict(self.languages), "per_query": {k: dict(v) for k, v in self.per_query.items()}}
-        return json.dumps(FORMAT | asides | means | record, ensure_ascii=False, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Evaluation:
-        """Reads what `to_json` wrote; the means are computed again from the record.
-
-        Raises:
-            FormatError: the text is not such an evaluation.
-        """
-        try:
-            data = json.loads(text)
-            if {key: data[key] for key in FORMAT} != FORMAT:
-                raise ValueError(f"format {data['format']!r} version {data['version']!r}")
-            fields = {key: data[key] for key in ("per_query", "languages", "missing", "unjudged", "hopeless")}
-            if any(values.keys() != fields["languages"].keys() for values in fields["per_query"].values()):
-                raise ValueError("its metrics are not all of the same questions")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = "give a file that `umr eval` wrote"
-            raise FormatError(f"not an evaluation of format umr-evaluation 1: {error}", hint) from None
-        return cls(**fields)
+    def data(self) -> dict[str, Any]:
+        """As JSON has it: the record and, for readers without umr, the means."""
+        return {
+            **FORMAT,
+            **{name: getattr(self, name) for name in ("missing", "unjudged", "without_relevant")},
+            **{name: getattr(self, name) for name in ("counts", "per_language", "macro", "micro")},
+            "languages": dict(self.languages),
+            "per_query": {metric: dict(values) for metric, values in self.per_query.items()},
+        }

@@ -61,7 +61,7 @@ def evaluate_run(
         languages={query: languages[query] for query in qrels.grades},
         missing=sum(query not in run for query in qrels.grades),
         unjudged=sum(query not in qrels.grades for query in run),
-        hopeless=sum(not qrels.relevant(query) for query in qrels.grades),
+        without_relevant=sum(not qrels.relevant(query) for query in qrels.grades),
     )
 
 
@@ -83,9 +83,9 @@ def _check(qrels: Qrels, languages: Mapping[str, str], measures: Mapping[str, ob
         raise UsageError("no metric was asked for", f"for example {', '.join(DEFAULT_METRICS)}")
     if not qrels.grades:
         raise InputError("no judgment to measure against", "give the judgments of these questions")
-    strangers = [query for query in qrels.grades if query not in languages]
-    if strangers:
-        what = f"{len(strangers)} of {len(qrels)} judged questions are not among the questions, the first {strangers[0]!r}"
+    unknown = [query for query in qrels.grades if query not in languages]
+    if unknown:
+        what = f"{len(unknown)} of {len(qrels)} judged questions are not among the questions, the first {unknown[0]!r}"
         raise InputError(what, "give the judgments that belong to these questions; leaving some out would hide them")
 
 

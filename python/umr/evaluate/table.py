@@ -26,7 +26,7 @@ def evaluation_table(evaluation: Evaluation, title: str | None = None) -> Table:
         title: printed above; none when absent.
 
     Returns:
-        A table; its caption tells of questions missing from the run, unjudged, or without a relevant passage.
+        A table; its caption counts the questions that are missing from the run, unjudged, or without a relevant passage.
     """
     table = _table(title, _notes(evaluation), "language", "questions", *evaluation.metrics)
     for language, values in evaluation.per_language.items():
@@ -56,7 +56,9 @@ def comparison_table(comparisons: Sequence[Comparison], title: str | None = None
     note = "* the interval leaves out 0 (paired bootstrap over questions, within each language)"
     table = _table(title, note, "language", "questions", "metric", "before", "after", "change", interval)
     for comparison in comparisons:
-        _add_section(table, comparison)
+        for language, row in comparison.per_language.items():
+            table.add_row(language, *_cells(comparison.metric, row))
+        table.add_row(MACRO, *_cells(comparison.metric, comparison.macro), style="bold", end_section=True)
     return table
 
 
@@ -69,20 +71,13 @@ def _table(title: str | None, caption: str | None, *columns: str) -> Table:
 
 
 def _notes(evaluation: Evaluation) -> str:
-    """What the means hide, in words; empty when they hide nothing."""
+    """Questions that the means count as 0 or leave out; empty when there are none."""
     notes = (
         (evaluation.missing, "judged questions missing from the run, counted as 0"),
         (evaluation.unjudged, "questions of the run without judgments, left out"),
-        (evaluation.hopeless, "judged questions without a relevant passage, counted as 0"),
+        (evaluation.without_relevant, "judged questions without a relevant passage, counted as 0"),
     )
     return "\n".join(f"{what}: {count:,}" for count, what in notes if count)
-
-
-def _add_section(table: Table, comparison: Comparison) -> None:
-    """The rows of one metric."""
-    for language, row in comparison.per_language.items():
-        table.add_row(language, *_cells(comparison.metric, row))
-    table.add_row(MACRO, *_cells(comparison.metric, comparison.macro), style="bold", end_section=True)
 
 
 def _cells(metric: str, row: Difference) -> tuple[str, ...]:

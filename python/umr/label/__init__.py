@@ -144,7 +144,7 @@ def _label(
     stores = [open_scores(stores_of(workspace, config), identity) for *_, identity in models]
     scores, counts = pairs.lookup(stores)
     candidates = pairs.candidates
-    langs = passage_languages(workspace.passages, candidates.rows, reporter) if config.correct == "average" else None
+    langs = passage_languages(workspace.passages, candidates.rows, reporter)[1] if config.correct == "average" else None
     labels = make_labels(candidates, scores, config, langs)
     clear_from(place, "label")  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)

@@ -157,7 +157,7 @@ def encoder_source(
 
     Arguments:
         name: of the source.
-        encoder: the pair of towers.
+        encoder: of both sides.
         workspace: passages and queries, which are encoded, or read where that was done before.
         config: how; its precision is settled.
         reporter: shows the work.

@@ -11,7 +11,7 @@ They stand in `umr.encoder.centre`, which training uses too.
 
 from __future__ import annotations
 
-from umr.data.means import Means
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors, query_vectors
+from umr.encoder.means import Means
 
 __all__ = ["Means", "centred_queries", "means_for", "means_record", "passage_vectors", "query_vectors"]

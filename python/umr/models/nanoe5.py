@@ -132,11 +132,11 @@ def _weights(reader: _Reader) -> dict[str, Array]:
 
 
 def _tokenizer(reader: _Reader) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     bos, eos, pad, unk = reader.special
     tokenizer = Tokenizer(models.Unigram(reader.pieces, unk_id=unk, byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(_regex(" {2,}"), " ")])
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     names = [reader.pieces[i][0] for i in (bos, eos)]
@@ -147,12 +147,6 @@ def _tokenizer(reader: _Reader) -> Any:
     )
     tokenizer.add_special_tokens([reader.pieces[i][0] for i in (bos, pad, eos, unk)])
     return tokenizer
-
-
-def _regex(pattern: str) -> Any:
-    from tokenizers import Regex
-
-    return Regex(pattern)
 
 
 def _write(reader: _Reader, folder: Path) -> None:

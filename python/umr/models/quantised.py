@@ -3,7 +3,7 @@
 Only the weights of linear layers are rounded; embeddings, norms and the vocabulary head stay as they are, and so does the
 arithmetic. int8 is absmax by output channel; int4 is NF4 in blocks of 64 (Dettmers et al., QLoRA, 2023). bitsandbytes' own
 8-bit layer is not used: it rounds activations too, and picks outlier columns by what else is in the batch, so that a score
-would depend on the rest of its batch.
+would depend on the other pairs of its batch.
 """
 
 from __future__ import annotations

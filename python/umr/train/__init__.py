@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from umr.train.checkpoint import History
 
 
 def train(
@@ -45,69 +44,45 @@ def train(
     reporter = reporter or Silent()
     place = round_for(workspace.layout, "train", number)
     require_mined_with(workspace, place)
+    mined = read_manifest(place.mined, "mine")
     made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
-    made_from["labels"] = fingerprint_files([str(place.labels)])
-    made_from |= _centred_with(place)
+    made_from |= {"labels": fingerprint_files([str(place.labels)]), **({"means": mined["means"]} if mined.get("means") else {})}
     if place.trained.exists() and not force:
         found = read_manifest(place.trained, "train")["made_from"]
-        require_same(
-            place.trained,
-            f"round {place.number} was trained",
-            found,
-            made_from,
-            "leave the options as they were, or redo it with --force",
-        )
+        hint = "leave the options as they were, or redo it with --force"
+        require_same(place.trained, f"round {place.number} was trained", found, made_from, hint)
         reporter.say(f"round {place.number} is trained already: {place.encoder}")
         return place.encoder
-    _train(workspace, place, config, made_from, reporter, force)
+    if force:
+        shutil.rmtree(place.training, ignore_errors=True)
+    _train(workspace, place, config, mined, made_from, reporter)
     return place.encoder
 
 
 def _train(
-    workspace: Workspace,
-    place: RoundLayout,
-    config: TrainConfig,
-    made_from: dict[str, Any],
-    reporter: Reporter,
-    force: bool,
+    workspace: Workspace, place: RoundLayout, config: TrainConfig, mined: dict[str, Any], made_from: dict[str, Any], reporter: Reporter
 ) -> None:
-    import shutil
-
     from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
     from umr.encoder.encoder import load_encoder
     from umr.encoder.export import save_encoder
     from umr.models.device import pick_device
+    from umr.train.encoders import prepare
     from umr.train.loop import run
-    from umr.train.towers import prepare
 
+    what, hint = f"round {place.number} was mined", "mine the round again with --force"
     encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
-    found = read_manifest(place.mined, "mine")
-    require_same(place.mined, f"round {place.number} was mined", found, encoder_identity(encoder), "mine the round again with --force")
-    if force:
-        shutil.rmtree(place.training, ignore_errors=True)
-    towers = prepare(workspace, place, encoder, config, _mined_with(place), reporter)
-    require_same(
-        place.mined, f"round {place.number} was mined", found, means_record(towers.encoder.means), "mine the round again with --force"
-    )
-    history = run(towers, labels_of(place), config, made_from, place.training, reporter)
+    require_same(place.mined, what, mined, encoder_identity(encoder), hint)
+    reporter.say(f"training in {place.folder.name}")
+    encoders = prepare(workspace, encoder, config, MineConfig(**mined["config"]), reporter)
+    means = encoders.dual.means
+    require_same(place.mined, what, mined, means_record(means), hint)
+    history = run(encoders, labels_of(place), config, made_from, place.training, reporter)
     place.trained.unlink(missing_ok=True)
-    save_encoder(towers.encoder, place.encoder)
-    if towers.encoder.means and towers.encoder.means.centre == "language":
+    save_encoder(encoders.dual, place.encoder)
+    if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
-    write_manifest(place.trained, "train", made_from, _contents(history, config))
-    shutil.rmtree(place.training, ignore_errors=True)
-
-
-def _centred_with(place: RoundLayout) -> dict[str, Any]:
-    found = read_manifest(place.mined, "mine")
-    return {"means": found["means"]} if found.get("means") else {}
-
-
-def _mined_with(place: RoundLayout) -> MineConfig:
-    return MineConfig(**read_manifest(place.mined, "mine")["config"])
-
-
-def _contents(history: History, config: TrainConfig) -> dict[str, Any]:
     best = config.keep == "best" and history.best_step >= 0
-    return {"steps": history.steps, "kept_step": history.best_step if best else history.steps, "validation": history.validation}
+    kept = history.best_step if best else history.steps
+    write_manifest(place.trained, "train", made_from, {"steps": history.steps, "kept_step": kept, "validation": history.validation})
+    shutil.rmtree(place.training, ignore_errors=True)

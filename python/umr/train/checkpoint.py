@@ -32,28 +32,28 @@ class History:
     validation: list[tuple[int, float]] = field(default_factory=list)
 
 
-def _weights(towers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value.detach().cpu() for name, tower in towers.items() for key, value in tower.named_parameters()}
+def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value.detach().cpu() for name, encoder in encoders.items() for key, value in encoder.named_parameters()}
 
 
-def save_weights(towers: Mapping[str, nn.Module], path: Path) -> None:
-    """Write the weights of the trained towers as one safetensors file."""
+def save_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
+    """Write the weights of the trained encoders as one safetensors file."""
     with beside(path) as temporary:
-        save_file(_weights(towers), temporary)
+        save_file(_weights(encoders), temporary)
 
 
 @torch.no_grad()
-def load_weights(towers: Mapping[str, nn.Module], path: Path) -> None:
-    """Put saved weights back into the towers."""
+def load_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
+    """Put saved weights back into the encoders."""
     saved = load_file(path)
-    for name, tower in towers.items():
-        for key, parameter in tower.named_parameters():
+    for name, encoder in encoders.items():
+        for key, parameter in encoder.named_parameters():
             parameter.copy_(saved[f"{name}.{key}"])
 
 
 def save_state(
     folder: Path,
-    towers: Mapping[str, nn.Module],
+    encoders: Mapping[str, nn.Module],
     optimiser: torch.optim.AdamW,
     history: History,
     made_from: Mapping[str, Any],
@@ -62,7 +62,7 @@ def save_state(
 
     Arguments:
         folder: of the unfinished training.
-        towers: the trained towers by name.
+        encoders: the trained encoders by name.
         optimiser: AdamW over their weights, in order.
         history: the position.
         made_from: the configuration, compared when it is read.
@@ -70,7 +70,7 @@ def save_state(
     state = folder / f"state-{history.steps}"
     with beside(state) as temporary:
         temporary.mkdir()
-        save_file(_weights(towers), temporary / "weights.safetensors")
+        save_file(_weights(encoders), temporary / "weights.safetensors")
         moments = optimiser.state_dict()["state"]
         tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
         save_file(tensors, temporary / "optimiser.safetensors")
@@ -91,7 +91,7 @@ def _remove_others(folder: Path, keep: str) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path, towers: Mapping[str, nn.Module], optimiser: torch.optim.AdamW, made_from: Mapping[str, Any]) -> History:
+def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch.optim.AdamW, made_from: Mapping[str, Any]) -> History:
     """Go on where an unfinished training stopped; a fresh history where there is none.
 
     Raises:
@@ -109,7 +109,7 @@ def load_state(folder: Path, towers: Mapping[str, nn.Module], optimiser: torch.o
         "leave the options as they were, or begin again with --force",
     )
     state = folder / value["state"]
-    load_weights(towers, state / "weights.safetensors")
+    load_weights(encoders, state / "weights.safetensors")
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))
     best = float("inf") if value["best_loss"] is None else value["best_loss"]
     return History(value["steps"], value["best_step"], best, [(int(s), float(v)) for s, v in value["validation"]])

@@ -35,51 +35,51 @@ class Chunk:
     seed: int
 
 
-def encode_chunk(tower: Encoder, chunk: Chunk, precision: Precision) -> Tensor:
+def encode_chunk(encoder: Encoder, chunk: Chunk, precision: Precision) -> Tensor:
     """Encode a chunk with its own dropout: [b, d] float32."""
     torch.manual_seed(chunk.seed)
-    with autocast(precision, tower.device):
-        vectors = tower(chunk.ids, chunk.mask)
+    with autocast(precision, encoder.device):
+        vectors = encoder(chunk.ids, chunk.mask)
     return vectors.float()  # type: ignore[no-any-return]
 
 
 def cached_backward(
-    towers: Sequence[Encoder],
+    encoders: Sequence[Encoder],
     chunks: Sequence[Sequence[Chunk]],
     sizes: Sequence[int],
     loss: Callable[[list[Tensor]], Tensor],
     precision: Precision,
 ) -> Tensor:
-    """Add the gradients of the loss to the towers' weights, chunk by chunk.
+    """Add the gradients of the loss to the encoders' weights, chunk by chunk.
 
     Arguments:
-        towers: one for each list of chunks; may be the same one twice.
-        chunks: the texts of each tower; an empty list leaves the tower out.
-        sizes: vectors of each tower in the batch.
-        loss: from the towers' vectors, [size, d] each, to a scalar.
+        encoders: one for each list of chunks; may be the same one twice.
+        chunks: the texts of each encoder; an empty list leaves it out.
+        sizes: vectors of each encoder in the batch.
+        loss: from the encoders' vectors, [size, d] each, to a scalar.
         precision: fp32 or bf16 autocast.
 
     Returns:
         the loss, detached.
     """
     cached = [
-        encode_all(tower, parts, size, precision).requires_grad_(bool(parts))
-        for tower, parts, size in zip(towers, chunks, sizes, strict=True)
+        encode_all(encoder, parts, size, precision).requires_grad_(bool(parts))
+        for encoder, parts, size in zip(encoders, chunks, sizes, strict=True)
     ]
     value = loss(cached)
     value.backward()  # type: ignore[no-untyped-call]
-    for tower, parts, vectors in zip(towers, chunks, cached, strict=True):
+    for encoder, parts, vectors in zip(encoders, chunks, cached, strict=True):
         if vectors.grad is None:
             continue
         for chunk in parts:
-            encode_chunk(tower, chunk, precision).backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
+            encode_chunk(encoder, chunk, precision).backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
     return value.detach()
 
 
 @torch.no_grad()
-def encode_all(tower: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
+def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
     """Encode chunks without a graph: [size, d] float32, in the batch's order."""
-    vectors = torch.zeros(size, tower.dimensions, device=tower.device)
+    vectors = torch.zeros(size, encoder.dimensions, device=encoder.device)
     for chunk in chunks:
-        vectors[chunk.places] = encode_chunk(tower, chunk, precision)
+        vectors[chunk.places] = encode_chunk(encoder, chunk, precision)
     return vectors

@@ -14,24 +14,26 @@ import torch
 from numpy.typing import NDArray
 
 from umr.config import TrainConfig
-from umr.data.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.data.labels import Labels
 from umr.errors import InputError, ScoreError
 from umr.models.device import keep_precision
 from umr.progress import Bar, Reporter
+from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
+from umr.train.distillation import Objective
+from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import deferred_interrupt
-from umr.train.step import Objective, accumulate, student_temperature, validation_loss
-from umr.train.towers import Towers
 
 CHECKPOINT_SECONDS = 300.0
 
 
-def run(towers: Towers, labels: Labels, config: TrainConfig, made_from: Mapping[str, Any], folder: Path, reporter: Reporter) -> History:
-    """Train the towers in place and leave the kept weights in them.
+def run(
+    encoders: TrainingEncoders, labels: Labels, config: TrainConfig, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
+) -> History:
+    """Train the encoders in place and leave the kept weights in them.
 
     Arguments:
-        towers: both sides.
+        encoders: both sides.
         labels: of all queries.
         config: everything about the training.
         made_from: the configuration as manifests record it.
@@ -45,77 +47,65 @@ def run(towers: Towers, labels: Labels, config: TrainConfig, made_from: Mapping[
     usable: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(labels.labels), axis=1)
     if not usable.all():
         reporter.say(f"{int((~usable).sum()):,} of {len(usable):,} queries have no candidate: left out of the training")
-    split = split_queries(len(usable), config.held_out, config.seed, usable)
+    split = split_queries(usable, config.held_out, config.seed)
     if not len(split.training):
         raise InputError("there are no queries to train on", "mine and label at least two queries")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        return _Training(towers, labels, config, split, made_from, folder, reporter).run()
+        precision = keep_precision(folder / "plan.json", config.precision, encoders.query.encoder.device, reporter)
+        return _Training(Objective(encoders, config, precision), labels, split, made_from, folder, reporter).run()
 
 
 class _Training:
     def __init__(
-        self,
-        towers: Towers,
-        labels: Labels,
-        config: TrainConfig,
-        split: Split,
-        made_from: Mapping[str, Any],
-        folder: Path,
-        reporter: Reporter,
+        self, objective: Objective, labels: Labels, split: Split, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
     ) -> None:
-        self.towers, self.labels, self.config, self.split = towers, labels, config, split
+        self.objective, self.labels, self.split, self.config = objective, labels, split, objective.config
         self.made_from, self.folder, self.reporter = made_from, folder, reporter
-        self.steps = steps_an_epoch(len(split.training), config.batch_size)
-        self.total = config.epochs * self.steps
-        similarity = towers.query.tower.settings.similarity
-        precision = keep_precision(folder / "plan.json", config.precision, towers.query.tower.device, reporter)
-        self.objective = Objective(config, student_temperature(config, similarity), precision)
-        self.optimiser = _optimiser(towers, config)
+        self.trained = objective.encoders.trained()
+        self.steps = steps_an_epoch(len(split.training), self.config.batch_size)
+        self.total = self.config.epochs * self.steps
+        self.optimiser = _optimiser([p for encoder in self.trained.values() for p in encoder.parameters() if p.requires_grad], self.config)
+        self.history = load_state(folder, self.trained, self.optimiser, made_from)
         self.saved = time.monotonic()
 
     def run(self) -> History:
-        trained = self.towers.trained()
-        history = load_state(self.folder, trained, self.optimiser, self.made_from)
-        self._announce(history)
-        for tower in trained.values():
-            tower.train(self.config.dropout)
+        self._announce()
+        for encoder in self.trained.values():
+            encoder.train(self.config.dropout)
         with self.reporter.bar("training", self.total, "steps") as bar:
-            bar.advance(history.steps)
+            bar.advance(self.history.steps)
             with deferred_interrupt(self.reporter) as stop:
-                self._steps(history, bar, stop)
-        if self.config.keep == "best" and history.best_step >= 0:
-            load_weights(trained, self.folder / "best.safetensors")
-        for tower in trained.values():
-            tower.eval()
-        self._warn_unless_better(history)
-        return history
-
-    def _warn_unless_better(self, history: History) -> None:
-        if history.best_step >= 0 and history.best_loss >= history.validation[0][1]:
+                self._steps(bar, stop)
+        if self.config.keep == "best" and self.history.best_step >= 0:
+            load_weights(self.trained, self.folder / "best.safetensors")
+        for encoder in self.trained.values():
+            encoder.eval()
+        if self.history.best_step >= 0 and self.history.best_loss >= self.history.validation[0][1]:
             self.reporter.warn(
                 "the validation loss never fell below the untrained encoder's: a smaller --learning-rate, or more queries, may help"
             )
+        return self.history
 
-    def _announce(self, history: History) -> None:
+    def _announce(self) -> None:
         held = f", {len(self.split.held_out):,} held out" if len(self.split.held_out) else ""
         self.reporter.say(
             f"{len(self.split.training):,} queries{held}; {self.total:,} steps; similarities divided by {self.objective.temperature:g}"
         )
-        if history.steps:
-            self.reporter.say(f"going on from step {history.steps:,}")
+        if self.history.steps:
+            self.reporter.say(f"going on from step {self.history.steps:,}")
         elif len(self.split.held_out):
-            history.validation.append((0, self._validate()))
+            self.history.validation.append((0, self.objective.validation_loss(self.labels, self.split.held_out)))
 
-    def _steps(self, history: History, bar: Bar, stop: Event) -> None:
-        while history.steps < self.total:
-            self._step(history.steps)
-            history.steps += 1
+    def _steps(self, bar: Bar, stop: Event) -> None:
+        while self.history.steps < self.total:
+            self._step(self.history.steps)
+            self.history.steps += 1
             bar.advance(1)
-            if self._is_evaluation(history.steps):
-                self._evaluate(history)
-            due = time.monotonic() - self.saved > CHECKPOINT_SECONDS and history.steps < self.total
-            if due or stop.is_set():
-                save_state(self.folder, self.towers.trained(), self.optimiser, history, self.made_from)
+            last = self.history.steps == self.total
+            if len(self.split.held_out) and (last or self.history.steps % max(1, self.steps // self.config.evaluations) == 0):
+                self._validate()
+            if stop.is_set() or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
+                save_state(self.folder, self.trained, self.optimiser, self.history, self.made_from)
                 self.saved = time.monotonic()
             if stop.is_set():
                 raise KeyboardInterrupt
@@ -124,7 +114,7 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.total, self.config)
         batch = batch_at(self.labels, self.split.training, self.config, step)
-        loss = accumulate(self.towers, batch, self.objective, step)
+        loss = self.objective.backward(batch, step)
         self._require_finite(loss, f"the loss of step {step}", batch.queries)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip).item()
@@ -137,22 +127,15 @@ class _Training:
             names = ", ".join(self.labels.candidates.query_ids[q] for q in queries[:4])
             raise ScoreError(f"{what} is {value} (queries {names}, ...)", "lower --learning-rate, or use --precision fp32")
 
-    def _is_evaluation(self, step: int) -> bool:
-        if not len(self.split.held_out):
-            return False
-        return step == self.total or step % max(1, self.steps // self.config.evaluations) == 0
-
-    def _validate(self) -> float:
-        return validation_loss(self.towers, self.labels, self.split.held_out, self.objective)
-
-    def _evaluate(self, history: History) -> None:
-        loss = self._validate()
+    def _validate(self) -> None:
+        history = self.history
+        loss = self.objective.validation_loss(self.labels, self.split.held_out)
         self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
         history.validation.append((history.steps, loss))
         if loss < history.best_loss:
             history.best_step, history.best_loss = history.steps, loss
             if self.config.keep == "best":
-                save_weights(self.towers.trained(), self.folder / "best.safetensors")
+                save_weights(self.trained, self.folder / "best.safetensors")
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}" + (" (best)" if history.best_step == history.steps else ""))
 
 
@@ -170,8 +153,7 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     return config.learning_rate * (total - step) / max(1, total - warmup)
 
 
-def _optimiser(towers: Towers, config: TrainConfig) -> torch.optim.AdamW:
-    parameters = [p for tower in towers.trained().values() for p in tower.parameters() if p.requires_grad]
+def _optimiser(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},

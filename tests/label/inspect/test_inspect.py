@@ -183,7 +183,7 @@ def test_a_round_is_inspected_without_a_language_model(tmp_path: Path) -> None:
     found = inspect_labels(work, reporter=talk)
     assert list(found.per_language) == ["ar", "de", "en", "ru", "zh"]
     assert (found.number, found.lm, found.macro.questions, found.combined) == (0, "some/lm", 10, False)
-    assert "identifying the language" in talk.said[0]
+    assert "state no language: identified from their text" in talk.said[0]
     data = found.data()
     assert data["macro"]["questions"] == 10
     assert set(data["per_language"]["en"]) == {*COUNTS, *MEANS}

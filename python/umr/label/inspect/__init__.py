@@ -10,19 +10,16 @@ import numpy as np
 
 from umr.data.candidates import PADDING
 from umr.data.labels import Labels, labels_of
+from umr.data.passage_langs import passage_languages
 from umr.data.workspace import Workspace, round_for
 from umr.label.inspect.examples import Example, FirstPlaces, examples, first_places
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings
-from umr.languages import identify
 from umr.manifest import read_manifest
 from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from umr._rust import Records
     from umr.layout import RoundLayout
-
-LETTERS = 1000
-"""So much of a passage tells its language well enough."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +94,12 @@ def _labelled(workspace: Workspace, number: int | None) -> RoundLayout:
 
 
 def _passage_langs(passages: Records, labels: Labels, firsts: FirstPlaces, reporter: Reporter) -> dict[int, str]:
-    """Row -> language code of every passage in a first place: the corpus's own, else identified."""
+    """Row -> language code of every passage in a first place: stated, else identified."""
     questions = np.arange(len(labels.labels))
     rows = np.unique(labels.candidates.rows[questions[:, None], np.stack([firsts.retriever, firsts.label], axis=1)])
     rows = rows[rows != PADDING]
-    langs = passages.langs(rows)
-    unknown = [i for i, lang in enumerate(langs) if not lang]
-    if unknown:
-        reporter.say(f"identifying the language of {len(unknown):,} passages in first places")
-        found = identify([text[:LETTERS] or title for title, text in passages.texts(rows[unknown])])
-        for i, lang in zip(unknown, found, strict=True):
-            langs[i] = lang
-    return dict(zip(rows.tolist(), langs, strict=True))
+    codes, numbers = passage_languages(passages, rows, reporter)
+    return {int(row): codes[number] for row, number in zip(rows, numbers, strict=True)}
 
 
 def _plain(row: Statistics) -> dict[str, Any]:

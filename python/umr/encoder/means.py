@@ -72,20 +72,6 @@ class Means:
         """The means of the queries or of the passages."""
         return self.queries if side == "query" else self.passages
 
-    def apply(self, side: Literal["query", "passage"], vectors: Vectors, langs: Sequence[str]) -> Vectors:
-        """Centre some vectors.
-
-        Arguments:
-            side: whose means.
-            vectors: [m, d] float32 as the encoder makes them.
-            langs: m language codes.
-
-        Returns:
-            [m, d] float32.
-        """
-        means = self.side(side)
-        return centred(vectors, means.table, means.groups(langs), self.normalise)
-
 
 def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:
     """Vectors less their mean, of length 1 again where asked; in float64, rounded once.
@@ -136,13 +122,13 @@ def write_means(path: Path, means: Means) -> None:
     """Write means as one safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
 
-    said = {
+    record = {
         "centre": means.centre, "normalise": means.normalise, "made_from": dict(means.made_from),
         "passage_langs": means.passages.langs, "query_langs": means.queries.langs,
     }  # fmt: skip
     with beside(path) as temporary:
         tensors = {"passage": means.passages.table, "query": means.queries.table}
-        save_file(tensors, temporary, {"umr_means": json.dumps(said, ensure_ascii=False)})
+        save_file(tensors, temporary, {"umr_means": json.dumps(record, ensure_ascii=False)})
 
 
 def read_means(path: Path) -> Means:
@@ -155,14 +141,12 @@ def read_means(path: Path) -> Means:
 
     try:
         with safe_open(path, "np") as file:
-            said = json.loads((file.metadata() or {})["umr_means"])
+            record = json.loads((file.metadata() or {})["umr_means"])
             passages, queries = (file.get_tensor(side).astype(np.float32) for side in ("passage", "query"))
-        sides = (SideMeans(passages, tuple(said["passage_langs"])), SideMeans(queries, tuple(said["query_langs"])))
-        if any(side.table.ndim != 2 or len(side.table) != 1 + len(side.langs) for side in sides) or said["centre"] not in (
-            "global",
-            "language",
-        ):
+        sides = (SideMeans(passages, tuple(record["passage_langs"])), SideMeans(queries, tuple(record["query_langs"])))
+        agree = all(side.table.ndim == 2 and len(side.table) == 1 + len(side.langs) for side in sides)
+        if not agree or record["centre"] not in ("global", "language"):
             raise ValueError("tables and languages do not agree")
-        return Means(said["centre"], bool(said["normalise"]), *sides, said["made_from"])
+        return Means(record["centre"], bool(record["normalise"]), *sides, record["made_from"])
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise FormatError(f"{path}: not a file of means ({error})", "remove it and run the stage again") from error

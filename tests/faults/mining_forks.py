@@ -1,7 +1,7 @@
-"""Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_nursery.py JOBS`.
+"""Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_forks.py JOBS`.
 
-JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each shard of
-embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
+JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each look at a shard
+of embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from umr.config import EncoderConfig, MineConfig
+from umr.data.embeddings import Embeddings
 from umr.data.workspace import open_workspace
-from umr.encoder import encode
 from umr.mine import search
 
 torch.set_num_threads(1)
@@ -46,13 +46,13 @@ def warm(work: Path) -> None:
 def child(job: Job) -> None:
     """Mine in this process; never returns."""
     search.EVERY = 0.0
-    write, code = encode._encode_shard, 1
+    finished, code = Embeddings.finished, 1
 
-    def slowly(*arguments: Any) -> None:
+    def slowly(store: Embeddings, shard: int) -> bool:
         time.sleep(job["pause"])
-        write(*arguments)
+        return finished(store, shard)
 
-    encode._encode_shard = slowly
+    Embeddings.finished = slowly  # type: ignore[method-assign]
     try:
         stage.mine(open_workspace(Path(job["work"])), MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1))
         code = 0
@@ -62,7 +62,7 @@ def child(job: Job) -> None:
         os._exit(code)
 
 
-def born(job: Job) -> int:
+def fork(job: Job) -> int:
     """Begin a fork; its process id."""
     pid = os.fork()
     if not pid:
@@ -74,11 +74,11 @@ def done(job: Job, whole: float) -> list[int]:
     """Do a job; exit codes, a signal as its negative number. `whole`: seconds that an unbroken mining takes."""
     draw, ended = random.Random(1), []
     for _ in range(job["kills"]):
-        pid = born(job)
+        pid = fork(job)
         time.sleep(draw.uniform(0.03, 0.35) * whole)
         os.kill(pid, signal.SIGKILL)
         ended.append(os.waitpid(pid, 0)[1])
-    ended.append(os.waitpid(born(job), 0)[1])
+    ended.append(os.waitpid(fork(job), 0)[1])
     return [os.waitstatus_to_exitcode(status) for status in ended]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,26 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import MineConfig, TrainConfig
-from umr.data.corpus_langs import corpus_languages
 from umr.data.embeddings import Embeddings
-from umr.data.means import Means
 from umr.data.workspace import Workspace
-from umr.encoder.centre import means_for
-from umr.encoder.encode import MAX_ROWS, encode, token_store
+from umr.encoder.centre import languages_for, means_for, passage_groups
+from umr.encoder.encode import encode, token_batches, token_store
 from umr.encoder.encoder import DualEncoder, Encoder, Side
-from umr.layout import RoundLayout
+from umr.encoder.means import Means
 from umr.progress import Reporter
+from umr.train.batches import Rows
 from umr.train.grad_cache import Chunk
 
 if TYPE_CHECKING:
     from umr._rust import TokenStore
 
-Rows = NDArray[np.uint32]
-
 
 @dataclass(frozen=True)
 class FixedMeans:
-    """What the round was centred with; it stays as it is while the towers learn.
+    """What the round was centred with; it stays as it is while the encoders learn.
 
     Arguments:
         table: [G, d] means.
@@ -55,16 +51,16 @@ class TrainingSide:
     """One side of the dual encoder in training.
 
     Arguments:
-        tower: its encoder.
+        encoder: of this side.
         tokens: token ids of its texts.
         frozen: its embeddings where it is not trained, else None.
-        centre: what is subtracted from its vectors, else None.
+        means: what is subtracted from its vectors, else None.
     """
 
-    tower: Encoder
+    encoder: Encoder
     tokens: TokenStore
     frozen: Embeddings | None
-    centre: FixedMeans | None = None
+    means: FixedMeans | None = None
 
     def chunks(self, rows: Rows, budget: int, seed: int) -> list[Chunk]:
         """Length-bucketed chunks of some texts; none for a frozen side.
@@ -74,64 +70,47 @@ class TrainingSide:
             budget: padded tokens a chunk.
             seed: base of the chunks' dropout seeds.
         """
-        from umr._rust import plan_batches
-
         if self.frozen is not None:
             return []
-        order, bounds = plan_batches(self.tokens.lengths(rows), budget, MAX_ROWS)
-        return [self._chunk(rows, order[a:b], seed + i) for i, (a, b) in enumerate(pairwise(bounds))]
-
-    def _chunk(self, rows: Rows, places: Rows, seed: int) -> Chunk:
-        ids, mask = self.tokens.gather(rows[places], self.tower.pad)
-        device = self.tower.device
-        return Chunk(
-            torch.from_numpy(ids).to(device),
-            torch.from_numpy(mask).to(device),
-            torch.from_numpy(places.astype(np.int64)).to(device),
-            seed,
-        )
+        batches = token_batches(self.encoder, self.tokens, rows, budget)
+        return [
+            Chunk(ids, mask, torch.from_numpy(places.astype(np.int64)).to(ids.device), seed + number)
+            for number, (places, ids, mask) in enumerate(batches)
+        ]
 
     def compared(self, vectors: Tensor, rows: Rows) -> Tensor:
-        """What the similarities are made of: a frozen side's stored vectors, else those of the tower; centred as the round was.
+        """What the similarities are made of: a frozen side's stored vectors, else the encoder's; centred as the round was.
 
         Arguments:
-            vectors: [m, d] of the tower; not looked at where the side is frozen.
+            vectors: [m, d] of the encoder; not looked at where the side is frozen.
             rows: [m] rows of the texts.
         """
         if self.frozen is not None:
-            vectors = torch.from_numpy(self.frozen.read(rows)).to(self.tower.device)
-        return vectors if self.centre is None else self.centre.apply(vectors, rows)
+            vectors = torch.from_numpy(self.frozen.read(rows)).to(self.encoder.device)
+        return vectors if self.means is None else self.means.apply(vectors, rows)
 
 
 @dataclass(frozen=True)
-class Towers:
-    """Both sides, and the encoder that they will be saved as, its means included."""
+class TrainingEncoders:
+    """Both sides in training, and the dual encoder that they are saved as, its means included."""
 
-    encoder: DualEncoder
+    dual: DualEncoder
     query: TrainingSide
     passage: TrainingSide
 
     def trained(self) -> dict[str, Encoder]:
-        """The towers with gradients, by name; a tied one once."""
-        if self.encoder.tied:
-            return {"encoder": self.encoder.query}
+        """The encoders with gradients, by name; a tied one once."""
+        if self.dual.tied:
+            return {"encoder": self.dual.query}
         sides = {"query": self.query, "passage": self.passage}
-        return {name: side.tower for name, side in sides.items() if side.frozen is None}
+        return {name: side.encoder for name, side in sides.items() if side.frozen is None}
 
 
-def prepare(
-    workspace: Workspace,
-    place: RoundLayout,
-    encoder: DualEncoder,
-    config: TrainConfig,
-    mined: MineConfig,
-    reporter: Reporter,
-) -> Towers:
-    """Both sides ready for training, in the space that the round was mined in.
+def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, mined: MineConfig, reporter: Reporter) -> TrainingEncoders:
+    """Both sides ready for training, centred as the round was mined.
 
     Arguments:
         workspace: the texts.
-        place: the round.
         encoder: the round's encoder.
         config: what is frozen, whether to untie.
         mined: how the round was mined, which names the stored embeddings and the centring.
@@ -145,23 +124,20 @@ def prepare(
         encoder = replace(encoder, query=copy.deepcopy(encoder.query))
 
     def side(name: Side) -> TrainingSide:
-        tower = encoder.tower(name)
-        tokens = token_store(records[name], tower, name, layout, reporter)
+        own = encoder.side(name)
+        tokens = token_store(records[name], own, name, layout, reporter)
         frozen = encode(records[name], encoder, name, layout, mined, reporter) if name == frozen_side else None
-        centre = _fixed(workspace, name, means, reporter, tower.device) if means else None
-        return TrainingSide(tower, tokens, frozen, centre)
+        return TrainingSide(own, tokens, frozen, _fixed(workspace, name, means, own.device, reporter) if means else None)
 
     what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
-    reporter.say(f"training {what} of {place.folder.name}" + (f", centred ({means.centre})" if means else ""))
-    return Towers(replace(encoder, means=means), side("query"), side("passage"))
+    reporter.say(f"training {what}" + (f", centred ({means.centre})" if means else ""))
+    return TrainingEncoders(replace(encoder, means=means), side("query"), side("passage"))
 
 
-def _fixed(workspace: Workspace, name: Side, means: Means, reporter: Reporter, device: torch.device) -> FixedMeans:
-    rows = len(workspace.queries) if name == "query" else len(workspace.passages)
-    groups = np.zeros(rows, dtype=np.int64)
-    if means.centre == "language" and name == "query":
+def _fixed(workspace: Workspace, name: Side, means: Means, device: torch.device, reporter: Reporter) -> FixedMeans:
+    if name == "query":
         groups = means.queries.groups(workspace.queries.langs)
-    elif means.centre == "language":
-        languages = corpus_languages(workspace.passages, workspace.layout, reporter)
-        groups = means.passages.groups(languages.codes)[languages.numbers]
+    else:
+        languages = languages_for(means, workspace.passages, workspace.layout, reporter)
+        groups = passage_groups(means, workspace.passages, languages)
     return FixedMeans(torch.from_numpy(means.side(name).table).to(device), groups, means.normalise)

@@ -1,4 +1,4 @@
-"""The language that a file's name says, believed only where its passages bear it out."""
+"""The language of a passage: its record's, its file's where the passages agree with the name, else identified."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from train.rig import Notes
 from umr._rust import Records
-from umr.data import file_langs
+from umr.data import passage_langs
+from umr.data.candidates import PADDING
 from umr.data.corpus_langs import corpus_languages
-from umr.data.file_langs import believed, file_language, files_of
+from umr.data.passage_langs import file_language, files_of, passage_languages, verified_files
 from umr.layout import WorkLayout
 
 ENGLISH = "The old bridge was built by the king of the north and is made of stone"
@@ -34,9 +36,9 @@ def opened(folder: Path, files: dict[str, list[str]], langs: dict[str, str] | No
     return Records.open([str(folder / name) for name in files], "passages", str(folder / "cache"))
 
 
-def names_believed(folder: Path, files: dict[str, list[str]], notes: Notes | None = None) -> list[str]:
+def names_used(folder: Path, files: dict[str, list[str]], notes: Notes | None = None) -> list[str]:
     passages = opened(folder, files)
-    return [Path(file.path).name for file in believed(passages, files_of(passages), notes or Notes())]
+    return [Path(file.path).name for file in verified_files(passages, files_of(passages), notes or Notes())]
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,11 @@ def test_a_collection_that_was_split_stays_in_its_languages(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["docs_to", "data-no.jsonl", "wiki-is.jsonl", "part-ab", "part-af"])
 def test_a_word_or_a_count_is_no_language(tmp_path: Path, name: str) -> None:
     notes = Notes()
-    assert names_believed(tmp_path, {name: [ENGLISH] * 7}, notes) == []
+    assert names_used(tmp_path, {name: [ENGLISH] * 7}, notes) == []
     assert name in notes.warned[0]
 
 
-def test_names_that_their_passages_bear_out_are_believed(tmp_path: Path) -> None:
+def test_names_that_their_passages_agree_with_are_used(tmp_path: Path) -> None:
     files = {
         "a.ja.jsonl": [JAPANESE, JAPANESE, ENGLISH],
         "b.de.jsonl": [GERMAN] * 200,
@@ -87,17 +89,17 @@ def test_names_that_their_passages_bear_out_are_believed(tmp_path: Path) -> None
         "d.en.jsonl": ["", " "],
     }
     notes = Notes()
-    assert names_believed(tmp_path, files, notes) == list(files)
+    assert names_used(tmp_path, files, notes) == list(files)
     assert not notes.warned
 
 
-def test_what_the_identifier_does_not_know_is_believed_where_it_is_at_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_identifier_does_not_know_counts_where_its_guesses_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guesses = ["br", "vo", "vi", "en"]
-    monkeypatch.setattr(file_langs, "identify", lambda texts: [guesses[i % 4] for i in range(len(texts))])
-    assert names_believed(tmp_path, {"passages.wo.jsonl": ["Pom bu yàgg"] * 40}) == ["passages.wo.jsonl"]
-    assert names_believed(tmp_path, {"part-aa.jsonl": ["x"] * 40, "part-ak.jsonl": ["y"] * 40}) == []
-    monkeypatch.setattr(file_langs, "identify", lambda texts: ["en"] * len(texts))
-    assert names_believed(tmp_path, {"passages.wo.jsonl": ["Pom bu yàgg"] * 40}) == []
+    monkeypatch.setattr(passage_langs, "identify", lambda texts: [guesses[i % 4] for i in range(len(texts))])
+    assert names_used(tmp_path, {"passages.wo.jsonl": ["Pom bu yàgg"] * 40}) == ["passages.wo.jsonl"]
+    assert names_used(tmp_path, {"part-aa.jsonl": ["x"] * 40, "part-ak.jsonl": ["y"] * 40}) == []
+    monkeypatch.setattr(passage_langs, "identify", lambda texts: ["en"] * len(texts))
+    assert names_used(tmp_path, {"passages.wo.jsonl": ["Pom bu yàgg"] * 40}) == []
 
 
 def test_few_passages_of_a_file_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +109,48 @@ def test_few_passages_of_a_file_are_looked_at(tmp_path: Path, monkeypatch: pytes
         looked.update(texts)
         return ["de"] * len(texts)
 
-    monkeypatch.setattr(file_langs, "identify", identify)
-    assert names_believed(tmp_path, {"a.de.jsonl": [f"{i}" for i in range(1000)]}) == ["a.de.jsonl"]
-    assert looked.total() == len(looked) == file_langs.CHECKED
+    monkeypatch.setattr(passage_langs, "identify", identify)
+    assert names_used(tmp_path, {"a.de.jsonl": [f"{i}" for i in range(1000)]}) == ["a.de.jsonl"]
+    assert looked.total() == len(looked) == passage_langs.SAMPLE
     assert {"0", "999"} <= set(looked)
 
 
 def test_languages_of_records_count_for_a_file_too(tmp_path: Path) -> None:
     passages = opened(tmp_path, {"a.sw.jsonl": [ENGLISH, ENGLISH, GERMAN]}, {ENGLISH: "sw"})
-    assert [file.lang for file in believed(passages, files_of(passages), Notes())] == ["sw"]
+    assert [file.lang for file in verified_files(passages, files_of(passages), Notes())] == ["sw"]
+
+
+def test_some_passages_have_the_languages_that_the_whole_collection_has(tmp_path: Path) -> None:
+    """One definition: labelling asks for some rows, mining and centring for all."""
+    files = {"a.ja.jsonl": [JAPANESE, JAPANESE, ENGLISH], "b.jsonl": [GERMAN, FRENCH], "c-de.jsonl": [ENGLISH] * 2}
+    passages, notes = opened(tmp_path, files, {FRENCH: "br"}), Notes()
+    whole = corpus_languages(passages, WorkLayout(tmp_path / "work"), Notes())
+    rows = np.array([[6, 2, 0], [3, 4, 2]], dtype=np.uint32)
+    codes, numbers = passage_languages(passages, rows, notes)
+    assert numbers.dtype == np.int32
+    assert (
+        [[codes[number] for number in row] for row in numbers]
+        == [whole.of(row) for row in rows]
+        == [["en", "ja", "ja"], ["de", "br", "ja"]]
+    )
+    assert "2 of 5 passages state no language: identified from their text" in notes.text
+
+
+def test_stated_languages_are_not_identified_and_a_blank_text_is_read_by_its_title(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "passages.jsonl"
+    lines = [{"_id": "a", "text": " ", "title": GERMAN}, {"_id": "b", "text": "x", "lang": " fi "}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    passages = Records.open([str(path)], "passages", str(tmp_path))
+    assert passage_languages(passages, np.arange(2, dtype=np.uint32), Notes())[0] == ["de", "fi"]
+    monkeypatch.setattr(passage_langs, "identify", lambda texts: pytest.fail("identified") if texts else [])
+    notes = Notes()
+    codes, numbers = passage_languages(passages, np.array([1], dtype=np.uint32), notes)
+    assert (codes, numbers.tolist(), notes.said) == (["fi"], [0], [])
+
+
+def test_padded_places_are_not_looked_at(tmp_path: Path) -> None:
+    passages = opened(tmp_path, {"a.jsonl": [GERMAN, ENGLISH]})
+    rows = np.array([[1, PADDING], [0, 1]], dtype=np.uint32)
+    codes, numbers = passage_languages(passages, rows, Notes())
+    assert (codes, numbers[rows != PADDING].tolist()) == (["de", "en"], [1, 0, 1])
+    assert passage_languages(passages, np.full((2, 3), PADDING, dtype=np.uint32), Notes())[1].tolist() == [[0] * 3] * 2

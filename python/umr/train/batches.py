@@ -39,18 +39,17 @@ class Split:
     held_out: Rows
 
 
-def split_queries(count: int, share: float, seed: int, usable: NDArray[np.bool_] | None = None) -> Split:
+def split_queries(usable: NDArray[np.bool_], share: float, seed: int) -> Split:
     """Hold out a share of the queries.
 
     Arguments:
-        count: Q.
-        share: of the queries held out; at least one when positive and Q allows it.
+        usable: [Q] which of them may be trained on or held out.
+        share: of these that are held out; at least one when positive and there are two.
         seed: decides which.
-        usable: [Q] which of them may be trained on or held out; None for all.
     """
     from umr._rust import permutation
 
-    rows = np.arange(count, dtype=np.uint32) if usable is None else np.flatnonzero(usable).astype(np.uint32)
+    rows = np.flatnonzero(usable).astype(np.uint32)
     order = rows[permutation(seed, 2**32 - 1, len(rows))]
     held = max(0, min(len(rows) - 1, max(1, round(share * len(rows))))) if share > 0 else 0
     return Split(np.sort(order[held:]), np.sort(order[:held]))
