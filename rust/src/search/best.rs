@@ -5,6 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::topk::TopK;
 
+/// Lists of (score, row), best first, a query each.
+pub(crate) type Lists = Vec<Vec<(f32, u32)>>;
+
 /// One bounded heap a query, and beside it the score that a newcomer must reach.
 pub(crate) struct Best {
     heaps: Vec<Mutex<TopK>>,
@@ -59,7 +62,7 @@ impl Best {
     }
 
     /// The sorted lists.
-    pub(crate) fn into_lists(self) -> Vec<Vec<(f32, u32)>> {
+    pub(crate) fn into_lists(self) -> Lists {
         let inner = |heap: Mutex<TopK>| heap.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.heaps
             .into_iter()
