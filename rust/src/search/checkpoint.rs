@@ -16,11 +16,11 @@ const VERSION: usize = 2;
 
 /// Keeps the state of a search, or does nothing where no path is given.
 pub(crate) struct Checkpoint {
-    place: Option<Place>,
-    found: Option<Found>,
+    file: Option<StateFile>,
+    saved: Option<Saved>,
 }
 
-struct Place {
+struct StateFile {
     path: PathBuf,
     key: [u8; 32],
     interval: Duration,
@@ -28,7 +28,7 @@ struct Place {
 }
 
 /// What an earlier run left.
-struct Found {
+struct Saved {
     /// Kept entries of every query.
     kept: Vec<Vec<u64>>,
     finished: usize,
@@ -38,15 +38,15 @@ struct Found {
 impl Checkpoint {
     /// Reads what an earlier run of the same search left; anything else is not used.
     pub(crate) fn begin(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> Self {
-        let place = options.checkpoint.map(|path| Place {
+        let file = options.checkpoint.map(|path| StateFile {
             path: path.to_path_buf(),
             key: key(queries, shards, options),
             interval: Duration::try_from_secs_f64(options.checkpoint_seconds)
                 .unwrap_or(Duration::MAX),
             last: Instant::now(),
         });
-        let found = place.as_ref().and_then(Place::read);
-        Self { place, found }
+        let saved = file.as_ref().and_then(StateFile::read);
+        Self { file, saved }
     }
 
     /// The heaps of the group of `count` queries behind `before` others, and the rows that they have met.
@@ -56,41 +56,41 @@ impl Checkpoint {
         count: usize,
         k: usize,
     ) -> (Option<Vec<TopK>>, usize) {
-        let Some(found) = &mut self.found else {
+        let Some(saved) = &mut self.saved else {
             return (None, 0);
         };
-        let finished = before + count <= found.finished;
+        let finished = before + count <= saved.finished;
         // Groups are cut by the memory that is given: with another cut only finished queries are of use.
-        let open = before == found.finished && before + count == found.kept.len();
+        let open = before == saved.finished && before + count == saved.kept.len();
         if !finished && !open {
             return (None, 0);
         }
-        let kept = found.kept[before..before + count].iter_mut();
+        let kept = saved.kept[before..before + count].iter_mut();
         let heaps = kept.map(|entries| TopK::from_entries(k, std::mem::take(entries)));
-        let rows = if finished { usize::MAX } else { found.rows };
+        let rows = if finished { usize::MAX } else { saved.rows };
         (Some(heaps.collect()), rows)
     }
 
     /// Keeps the lists of finished queries and the open group's heaps, which have met the first `rows` passages. Where the
     /// state cannot be written the search goes on without.
     pub(crate) fn save(&mut self, before: &Lists, best: &Best, rows: usize) {
-        let Some(place) = &mut self.place else {
+        let Some(file) = &mut self.file else {
             return;
         };
-        if place.last.elapsed() < place.interval {
+        if file.last.elapsed() < file.interval {
             return;
         }
-        match place.write(before, best, rows) {
-            Ok(()) => place.last = Instant::now(),
-            Err(_) => self.place = None,
+        match file.write(before, best, rows) {
+            Ok(()) => file.last = Instant::now(),
+            Err(_) => self.file = None,
         }
     }
 
     /// The search is over.
     pub(crate) fn end(self) {
-        if let Some(place) = self.place {
+        if let Some(file) = self.file {
             // Left behind, it would only be taken by the same search.
-            let _ = std::fs::remove_file(place.path);
+            let _ = std::fs::remove_file(file.path);
         }
     }
 }
@@ -113,7 +113,7 @@ fn key(queries: Queries<'_>, shards: &Shards, options: &Options<'_>) -> [u8; 32]
     *hasher.finalize().as_bytes()
 }
 
-impl Place {
+impl StateFile {
     fn write(&self, before: &Lists, best: &Best, rows: usize) -> Result<()> {
         let mut staged = Staged::create(&self.path)?;
         let mut crc = crc32fast::Hasher::new();
@@ -141,7 +141,7 @@ impl Place {
     }
 
     /// The state in the file, or `None` where it is damaged or of another search.
-    fn read(&self) -> Option<Found> {
+    fn read(&self) -> Option<Saved> {
         let bytes = std::fs::read(&self.path).ok()?;
         let (content, crc) = bytes.split_last_chunk::<4>()?;
         let numbers = content.strip_prefix(MAGIC)?.strip_prefix(&self.key)?;
@@ -156,7 +156,7 @@ impl Place {
             let count = numbers.next()?;
             kept.push(numbers.by_ref().take(count as usize).collect());
         }
-        Some(Found {
+        Some(Saved {
             kept,
             finished: finished as usize,
             rows: rows as usize,

@@ -129,7 +129,7 @@ impl<'a> Group<'a> {
 fn segment(task: &Task<'_>, rows: Range<usize>, meter: &Meter<'_>) -> Result<()> {
     let next = AtomicUsize::new(rows.start);
     let work = |_| {
-        let mut worker = Worker::new(task);
+        let mut worker = Worker::new(task, meter.progress);
         loop {
             let from = next.fetch_add(BATCH, Ordering::Relaxed);
             if from >= rows.end {
@@ -139,7 +139,7 @@ fn segment(task: &Task<'_>, rows: Range<usize>, meter: &Meter<'_>) -> Result<()>
             let pairs = batch.len() * task.queries.len();
             // After an error the others need not finish the segment.
             let stop = |_: &Error| next.store(rows.end, Ordering::Relaxed);
-            worker.run(batch, meter.progress).inspect_err(stop)?;
+            worker.run(batch).inspect_err(stop)?;
             meter.add(pairs);
         }
     };

@@ -130,20 +130,20 @@ impl ErrorBound {
         }
     }
 
-    /// The least sum, in units of the query, that a passage scoring at least `floor` can have.
+    /// The least sum, in units of the query, that a passage scoring at least `threshold` can have.
     ///
     /// # Arguments
-    /// * `floor`: the score that is to be reached.
+    /// * `threshold`: the score that is to be reached.
     /// * `mean`: the inner product of the query with the mean that was subtracted from the passages.
     /// * `largest_norm`: at least the norm of every passage that is tested plus that of the mean.
-    pub(crate) fn limit(&self, floor: f32, mean: f64, largest_norm: f64) -> f32 {
-        let (floor, reach) = (f64::from(floor), self.norm * largest_norm);
+    pub(crate) fn limit(&self, threshold: f32, mean: f64, largest_norm: f64) -> f32 {
+        let (threshold, reach) = (f64::from(threshold), self.norm * largest_norm);
         // Past the range of f32 an exact score may overflow, which only computing it can tell.
         let fits = reach < f64::from(f32::MAX) / 4.0;
-        if self.unit == 0.0 || floor == f64::NEG_INFINITY || !fits {
+        if self.unit == 0.0 || threshold == f64::NEG_INFINITY || !fits {
             return f32::NEG_INFINITY;
         }
-        let least = floor - floor.abs() * SCORE_LOSS - mean - F64_LOSS * reach;
+        let least = threshold - threshold.abs() * SCORE_LOSS - mean - F64_LOSS * reach;
         ((least / self.unit) as f32).next_down() - TINY
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Screen<'a> {
     /// Whole panels.
     pub panels: &'a [u32],
     /// For each panel, a bit for each column that is searched.
-    pub open: &'a [u32],
+    pub searched: &'a [u32],
 }
 
 impl Screen<'_> {
@@ -42,8 +42,8 @@ by_isa! {
 fn screen_body<const FMA: bool>(job: &Screen<'_>, survivors: &mut Vec<Pair>) {
     let mut sums = [[0; PANEL]; TILE];
     let panels = job.panels.chunks_exact(panel_words(job.queries.dimensions));
-    for (number, (panel, open)) in panels.zip(job.open).enumerate() {
-        if *open == 0 {
+    for (number, (panel, searched)) in panels.zip(job.searched).enumerate() {
+        if *searched == 0 {
             continue;
         }
         let panel = Panel::of(panel);
@@ -53,7 +53,7 @@ fn screen_body<const FMA: bool>(job: &Screen<'_>, survivors: &mut Vec<Pair>) {
             for (query, sums) in (first..).zip(sums) {
                 let limit = job.limits[query - job.range.start];
                 let mut passing =
-                    open & passing::<FMA>(&panel, sums, job.queries.bound(query), limit);
+                    searched & passing::<FMA>(&panel, sums, job.queries.bound(query), limit);
                 while passing != 0 {
                     let column = number as u32 * PANEL as u32 + passing.trailing_zeros();
                     survivors.push((query as u32, column));

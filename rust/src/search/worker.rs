@@ -71,17 +71,17 @@ impl Task<'_> {
         self.screening.as_ref()?.int8_shard.as_ref()
     }
 
-    /// For each panel of some rows, a bit for each row that is searched.
-    fn open(&self, rows: &Range<usize>) -> [u32; BATCH / PANEL] {
+    fn batch(&self, rows: Range<usize>) -> Batch {
         let base = self.shards.parts()[self.part].base;
-        std::array::from_fn(|panel| {
-            let is_open = |column: &usize| {
+        let searched = std::array::from_fn(|panel| {
+            let is_searched = |column: &usize| {
                 let row = rows.start + panel * PANEL + column;
                 row < rows.end && (self.only.is_empty() || self.only[base + row] != 0)
             };
-            let columns = (0..PANEL).filter(is_open);
+            let columns = (0..PANEL).filter(is_searched);
             columns.fold(0, |bits, column| bits | 1 << column)
-        })
+        });
+        Batch { rows, searched }
     }
 
     /// Offers a score of row `at` of the shard.
@@ -106,9 +106,17 @@ fn panels(rows: &Range<usize>) -> Range<usize> {
     rows.start / PANEL..rows.end.div_ceil(PANEL)
 }
 
+/// At most [`BATCH`] rows of a shard, the first of which begins a panel.
+struct Batch {
+    rows: Range<usize>,
+    /// For each panel, a bit for each row that is searched.
+    searched: [u32; BATCH / PANEL],
+}
+
 /// One worker and its memory.
 pub(crate) struct Worker<'a> {
     task: &'a Task<'a>,
+    progress: &'a Progress,
     limits: Vec<f32>,
     survivors: Vec<Pair>,
     packer: Packer<'a>,
@@ -118,9 +126,10 @@ pub(crate) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     /// A worker on a shard.
-    pub(crate) fn new(task: &'a Task<'a>) -> Self {
+    pub(crate) fn new(task: &'a Task<'a>, progress: &'a Progress) -> Self {
         Self {
             task,
+            progress,
             limits: Vec::new(),
             survivors: Vec::new(),
             packer: Packer::new(task.isa, task.shards),
@@ -130,49 +139,42 @@ impl<'a> Worker<'a> {
     }
 
     /// All queries against at most [`BATCH`] rows of the shard, from one that begins a panel.
-    pub(crate) fn run(&mut self, rows: Range<usize>, progress: &Progress) -> Result<()> {
-        let open = self.task.open(&rows);
-        if open == [0; BATCH / PANEL] {
+    pub(crate) fn run(&mut self, rows: Range<usize>) -> Result<()> {
+        let batch = self.task.batch(rows);
+        if batch.searched == [0; BATCH / PANEL] {
             return Ok(());
         }
-        self.rows.begin(rows.start, rows.len());
+        self.rows.begin(batch.rows.start, batch.rows.len());
         let Some(screening) = &self.task.screening else {
-            return self.score_all(rows, open, progress);
+            return self.score_all(&batch);
         };
-        let panels = panels(&rows);
+        let panels = panels(&batch.rows);
         if let Some(int8_shard) = &screening.int8_shard {
-            return self.screen(screening, &rows, int8_shard.panels(panels), &open, progress);
+            return self.screen(&batch, screening, int8_shard.panels(panels));
         }
         let mut packed = std::mem::take(&mut self.packed);
         packed.resize(panels.len() * panel_words(screening.mean.len()), 0);
-        let (part, mean) = (self.task.part, &screening.mean);
-        self.packer.pack(part, rows.clone(), mean, &mut packed)?;
-        let outcome = self.screen(screening, &rows, &packed, &open, progress);
+        let (part, rows) = (self.task.part, batch.rows.clone());
+        self.packer.pack(part, rows, &screening.mean, &mut packed)?;
+        let outcome = self.screen(&batch, screening, &packed);
         self.packed = packed;
         outcome
     }
 
-    fn screen(
-        &mut self,
-        screening: &Screening,
-        rows: &Range<usize>,
-        panels: &[u32],
-        open: &[u32],
-        progress: &Progress,
-    ) -> Result<()> {
+    /// Screens the packed rows against all queries, and scores what survives.
+    fn screen(&mut self, batch: &Batch, screening: &Screening, panels: &[u32]) -> Result<()> {
         let Task { queries, best, .. } = self.task;
-        let dimensions = queries.dimensions;
-        let norms = panels.chunks_exact(panel_words(dimensions));
+        let norms = panels.chunks_exact(panel_words(queries.dimensions));
         let norms = norms.map(|panel| Panel::of(panel).largest_norm());
         let largest_norm = norms.fold(0.0, f64::max) + screening.mean_norm;
         let step = (BLOCK_BYTES / (4 * queries.codes(0).stride) / TILE).max(3) * TILE;
         for start in (0..queries.len()).step_by(step) {
-            progress.poll()?;
+            self.progress.poll()?;
             let range = start..queries.len().min(start + step);
             self.limits.clear();
             self.limits.extend(range.clone().map(|query| {
-                let (floor, mean) = (best.floor(query), screening.query_means[query]);
-                queries.bound(query).limit(floor, mean, largest_norm)
+                let (threshold, mean) = (best.threshold(query), screening.query_means[query]);
+                queries.bound(query).limit(threshold, mean, largest_norm)
             }));
             let screen = Screen {
                 isa: self.task.isa,
@@ -180,33 +182,29 @@ impl<'a> Worker<'a> {
                 range,
                 limits: &self.limits,
                 panels,
-                open,
+                searched: &batch.searched,
             };
             screen.run(&mut self.survivors);
-            self.score(rows.start, progress)?;
+            self.score(batch)?;
         }
         Ok(())
     }
 
-    /// Scores every open row without screening.
-    fn score_all(
-        &mut self,
-        rows: Range<usize>,
-        open: [u32; BATCH / PANEL],
-        progress: &Progress,
-    ) -> Result<()> {
-        let is_open = |column: &u32| open[*column as usize / PANEL] >> (column % 32) & 1 == 1;
-        for column in (0..rows.len() as u32).filter(is_open) {
-            let queries = 0..self.task.queries.len() as u32;
-            self.survivors.extend(queries.map(|query| (query, column)));
+    /// Scores every searched row without screening.
+    fn score_all(&mut self, batch: &Batch) -> Result<()> {
+        for column in 0..batch.rows.len() as u32 {
+            if batch.searched[column as usize / PANEL] >> (column as usize % PANEL) & 1 == 1 {
+                let queries = 0..self.task.queries.len() as u32;
+                self.survivors.extend(queries.map(|query| (query, column)));
+            }
         }
-        self.score(rows.start, progress)
+        self.score(batch)
     }
 
-    /// Scores the survivors among the rows from one on, and offers them.
-    fn score(&mut self, from: usize, progress: &Progress) -> Result<()> {
+    /// Scores the survivors exactly and offers them.
+    fn score(&mut self, batch: &Batch) -> Result<()> {
         for some in self.survivors.chunks(PAIRS) {
-            progress.poll()?; // a row that is not in memory yet may take milliseconds
+            self.progress.poll()?; // a row that is not in memory yet may take milliseconds
             for (_, column) in some {
                 self.rows.load(*column as usize)?;
             }
@@ -218,7 +216,7 @@ impl<'a> Worker<'a> {
             let found = scores(self.task.isa, &std::array::from_fn(pair));
             for ((query, column), score) in some.iter().zip(found) {
                 self.task
-                    .offer(*query as usize, from + *column as usize, score)?;
+                    .offer(*query as usize, batch.rows.start + *column as usize, score)?;
             }
         }
         self.survivors.clear();
