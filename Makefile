@@ -39,7 +39,7 @@ bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes;
 
 sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the nightly toolchain)
 	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize cargo +nightly test --locked --lib \
-	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- search:: gemm:: decoder:: shards:: topk::
+	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- search:: shards:: topk::
 
 constraints: ## Renew constraints.txt after an edit of pyproject.toml (UPGRADE=1: newest versions)
 	@sh scripts/setup.sh constraints

@@ -7,7 +7,7 @@ A benchmark is a function that fills a `Report`; `bench` runs it and decides the
     2  nothing was decided: a rival, a data file or a model is missing, the extension is a debug build, --check was
        given sizes other than the stated ones, or something failed
 
-Not a benchmark itself: running this file does nothing. Machine facts (peaks, memory, flags) are in parts/machine.py.
+Not a benchmark itself: running this file does nothing. Machine facts are in hardware.py and parts/machine.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from benches.hardware import hardware
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -162,8 +164,6 @@ def set_threads(threads: int) -> None:
 def _run(args: argparse.Namespace, report: Report, body: Callable[[argparse.Namespace, Report], None]) -> int:
     try:
         require_release()
-        from benches.parts.machine import hardware
-
         report.fact("hardware", hardware(args.threads))
         body(args, report)
     except UnavailableError as error:

@@ -1,7 +1,7 @@
 """The paper's scale on one small machine: 18.2 million passages, 15,250 questions, the exact top 100 of each.
 
 Vectors are generated (random unit vectors of 384 dimensions, stored in f16 in shards of 262,144), which is not counted.
-Counted are the copy in 8 bits, made once a round, and the search, in a process of its own whose whole resident memory is
+Counted are the int8 shards, written once a round, and the search, in a process of its own whose whole resident memory is
 watched, mapped files included. The answers to some questions are compared with a brute-force pass in f64 over all vectors:
 same rows, same bits of the scores.
 
@@ -33,9 +33,10 @@ from benches.parts.growth import random_rows
 from benches.parts.machine import Finished, Peaks, child
 from benches.parts.scaled import Scaled, write_shards
 
-MEMORY, SHARE = 8e9, 0.6
+MAX_RESIDENT = 8e9  # bytes
+MIN_PEAK_SHARE = 0.6  # of the int8 matrix peak
 CHECKED = 20  # questions that are compared with brute force
-SPARE = 2e9  # bytes of disk that are left alone
+FREE_DISK = 2e9  # bytes of disk that are left alone
 
 
 def options() -> argparse.ArgumentParser:
@@ -69,7 +70,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
 def fitting(args: argparse.Namespace, folder: Path, report: Report) -> int:
     """The passages that the disk has room for, at most those asked for."""
     each = 2 * args.dimensions + args.dimensions + 24
-    room = int((shutil.disk_usage(folder).free - SPARE) / each)
+    room = int((shutil.disk_usage(folder).free - FREE_DISK) / each)
     if room < args.k:
         raise UnavailableError(f"{folder} has no room for {args.k} vectors")
     if room < args.passages:
@@ -85,7 +86,7 @@ def require_exact(task: Scaled) -> None:
     """
     with np.load(task.out) as lists:
         rows, scores = lists["rows"], lists["scores"]
-    chosen = np.linspace(0, task.asked - 1, min(CHECKED, task.asked)).astype(int)
+    chosen = np.linspace(0, task.query_count - 1, min(CHECKED, task.query_count)).astype(int)
     expected = brute_force(task, chosen)
     for number, (want_rows, want_scores) in zip(chosen, expected, strict=True):
         same = np.array_equal(rows[number], want_rows) and np.array_equal(scores[number].view(np.uint32), want_scores.view(np.uint32))
@@ -99,12 +100,12 @@ def judge(args: argparse.Namespace, report: Report, count: int, finished: Finish
     work = 2 * count * args.dimensions * args.queries
     rate = work / value["search"] / 1e9
     report.row(**{
-        "passages": f"{count:,} x {args.dimensions}", "queries": args.queries, "k": args.k, "copies, s": value["copies"],
+        "passages": f"{count:,} x {args.dimensions}", "queries": args.queries, "k": args.k, "int8 shards, s": value["quantise"],
         "search, s": value["search"], "Gop/s": rate, "of int8 peak": rate / peaks.int8,
         "resident GB": value["resident"] / 1e9, "anonymous MiB": finished.anonymous, "exact": f"{CHECKED} of {CHECKED}",
     })  # fmt: skip
-    report.target("resident GB", value["resident"] / 1e9, MEMORY / 1e9, at_least=False)
-    report.target("share of the int8 matrix peak", rate / peaks.int8, SHARE)
+    report.target("resident GB", value["resident"] / 1e9, MAX_RESIDENT / 1e9, at_least=False)
+    report.target("share of the int8 matrix peak", rate / peaks.int8, MIN_PEAK_SHARE)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Task:
         passages, queries: raw little-endian files.
         dtype: of the passages, f32 or f16; queries are f32.
         count, dimensions: of the passages.
-        asked: the first so many queries.
+        query_count: the first so many queries.
         k, threads, repeats: of the search and its timing.
         out: the .npz that takes the lists.
     """
@@ -44,7 +44,7 @@ class Task:
     dtype: str
     count: int
     dimensions: int
-    asked: int
+    query_count: int
     k: int
     threads: int
     repeats: int
@@ -56,13 +56,13 @@ class Task:
 
 
 def _umr(task: Task) -> Search:
-    from umr._rust import copy_shards, search
+    from umr._rust import search, write_int8_shards
 
     shards = [(task.passages, 0, task.count)]
-    copies = [f"{task.passages}-{task.count}.int8"]
+    int8_shards = [f"{task.passages}-{task.count}.int8"]
     dtype: Any = task.dtype
-    copy_shards(shards, dtype, task.dimensions, copies, threads=task.threads)
-    return lambda queries: search(queries, shards, dtype, task.k, threads=task.threads, copies=copies)
+    write_int8_shards(shards, dtype, task.dimensions, int8_shards, threads=task.threads)
+    return lambda queries: search(queries, shards, dtype, task.k, threads=task.threads, int8_shards=int8_shards)
 
 
 def _faiss(task: Task) -> Search:
@@ -87,10 +87,10 @@ def _torch(task: Task, half: bool) -> Search:
     passages = torch.from_numpy(task.vectors()).to(dtype)
 
     def run(queries: NDArray[np.float32]) -> Lists:
-        asked = torch.from_numpy(queries).to(dtype)
+        wanted = torch.from_numpy(queries).to(dtype)
         scores, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)
         for start in range(0, task.count, CHUNK):
-            block = (asked @ passages[start : start + CHUNK].T).float()
+            block = (wanted @ passages[start : start + CHUNK].T).float()
             best, at = block.topk(min(task.k, block.shape[1]), 1)
             scores, rows = torch.cat([scores, best], 1), torch.cat([rows, at + start], 1)
             scores, order = scores.topk(min(task.k, scores.shape[1]), 1)
@@ -132,7 +132,7 @@ def main() -> None:
     """Search, time, write."""
     warnings.simplefilter("ignore")
     task = Task(**json.loads(sys.argv[1]))
-    queries = np.fromfile(task.queries, dtype=np.float32).reshape(-1, task.dimensions)[: task.asked]
+    queries = np.fromfile(task.queries, dtype=np.float32).reshape(-1, task.dimensions)[: task.query_count]
     built: list[float] = []
     with stopwatch(built):
         search = ENGINES[task.engine](task)

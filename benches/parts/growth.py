@@ -33,21 +33,21 @@ def growth(report: Report, folder: Path, threads: int, repeats: int) -> None:
 
     Arguments:
         report: takes the rows and the fits.
-        folder: takes 3 GiB of vectors and 0.8 GiB of copies.
+        folder: takes 3 GiB of vectors and 0.8 GiB of int8 shards.
         threads, repeats: of every cell.
     """
-    from umr._rust import copy_shards
+    from umr._rust import write_int8_shards
 
     say(f"growth: writing {PASSAGES[-1]:,} x {DIMENSIONS} vectors")
     shards = [_shard(folder, part) for part in range(PASSAGES[-1] // PART)]
-    copies = [f"{path}.int8" for path, _, _ in shards]
-    copy_shards(shards, "f32", DIMENSIONS, copies, threads=threads)
+    int8_shards = [f"{path}.int8" for path, _, _ in shards]
+    write_int8_shards(shards, "f32", DIMENSIONS, int8_shards, threads=threads)
     queries = random_rows(10_000, QUERIES[-1], DIMENSIONS)
     for name, grid in (
         ("passages", [(n, FIXED) for n in PASSAGES]),
         ("queries", [(FIXED_PASSAGES, q) for q in QUERIES]),
     ):
-        seconds = [_seconds(shards[: n // PART], copies[: n // PART], queries[:q], threads, repeats) for n, q in grid]
+        seconds = [_seconds(shards[: n // PART], int8_shards[: n // PART], queries[:q], threads, repeats) for n, q in grid]
         for (n, q), took in zip(grid, seconds, strict=True):
             gops = 2 * n * q * DIMENSIONS / took / 1e9
             report.row(**{"data": f"{n:,} x {DIMENSIONS}, {q} queries", "engine": "umr f32", "seconds": took, "GFLOP/s": gops})
@@ -60,13 +60,13 @@ def _shard(folder: Path, part: int) -> tuple[str, int, int]:
     return str(path), 0, PART
 
 
-def _seconds(shards: list[tuple[str, int, int]], copies: list[str], queries: Floats, threads: int, repeats: int) -> float:
+def _seconds(shards: list[tuple[str, int, int]], int8_shards: list[str], queries: Floats, threads: int, repeats: int) -> float:
     from umr._rust import search
 
     times = []
     for _ in range(repeats + 1):  # the first warms up
         start = time.perf_counter()
-        search(queries, shards, "f32", K, threads=threads, copies=copies)
+        search(queries, shards, "f32", K, threads=threads, int8_shards=int8_shards)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 

@@ -1,6 +1,6 @@
 """Very many vectors in shards, and the search over them in a process of its own.
 
-`python -m benches.parts.scaled '{"folder": ..., ...}'` copies, searches, writes its lists and prints what it took.
+`python -m benches.parts.scaled '{"folder": ..., ...}'` writes the int8 shards, searches, writes its lists and prints what it took.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Scaled:
     Arguments:
         folder: of everything.
         count, dimensions: of the passages.
-        asked: queries.
+        query_count: queries.
         k, threads: of the search.
     """
 
     folder: str
     count: int
     dimensions: int
-    asked: int
+    query_count: int
     k: int
     threads: int
 
@@ -63,21 +63,21 @@ def write_shards(task: Scaled) -> None:
 
 
 def main() -> None:
-    """Copy, search, write."""
-    from umr._rust import copy_shards, search
+    """Write the int8 shards, search, write the lists."""
+    from umr._rust import search, write_int8_shards
 
     task = Scaled(**json.loads(sys.argv[1]))
     queries = np.fromfile(task.queries, dtype=np.float32).reshape(-1, task.dimensions)
     shards = task.shards()
-    copies = [f"{path}.int8" for path, _, _ in shards]
+    int8_shards = [f"{path}.int8" for path, _, _ in shards]
     times = [time.perf_counter()]
-    copy_shards(shards, "f16", task.dimensions, copies, threads=task.threads)
+    write_int8_shards(shards, "f16", task.dimensions, int8_shards, threads=task.threads)
     times.append(time.perf_counter())
     state = str(Path(task.folder) / "search.state")
-    rows, scores = search(queries, shards, "f16", task.k, threads=task.threads, copies=copies, checkpoint=state)
+    rows, scores = search(queries, shards, "f16", task.k, threads=task.threads, int8_shards=int8_shards, checkpoint=state)
     times.append(time.perf_counter())
     np.savez(task.out, rows=rows, scores=scores)
-    print(json.dumps({"copies": times[1] - times[0], "search": times[2] - times[1], "resident": _resident()}))
+    print(json.dumps({"quantise": times[1] - times[0], "search": times[2] - times[1], "resident": _resident()}))
 
 
 def _resident() -> int:

@@ -27,7 +27,7 @@ class Vectors:
     Arguments:
         kind: random or real.
         stored: what umr searches, of `dtype`.
-        wide: the same values in f32, for the rivals.
+        as_f32: the same values in f32, for the rivals.
         queries: f32.
         count, dimensions: of the passages.
         dtype: f32 or f16.
@@ -35,29 +35,29 @@ class Vectors:
 
     kind: str
     stored: Path
-    wide: Path
+    as_f32: Path
     queries: Path
     count: int
     dimensions: int
     dtype: str
 
-    def asked(self) -> Floats:
+    def query_vectors(self) -> Floats:
         """The queries [Q, d]."""
         return np.fromfile(self.queries, dtype=np.float32).reshape(-1, self.dimensions)
 
     def as_f16(self) -> Vectors:
         """The same vectors stored in f16, with what that makes of them in f32 for the rivals."""
-        stored, wide = self.stored.with_suffix(".f16"), self.wide.with_suffix(".of-f16")
-        with wide.open("wb") as full, stored.open("wb") as half:
+        stored, as_f32 = self.stored.with_suffix(".f16"), self.as_f32.with_suffix(".of-f16")
+        with as_f32.open("wb") as full, stored.open("wb") as half:
             for start in range(0, self.count, BLOCK):
                 short = self.passages()[start : start + BLOCK].astype(np.float16)
                 short.tofile(half)
                 short.astype(np.float32).tofile(full)
-        return replace(self, stored=stored, wide=wide, dtype="f16")
+        return replace(self, stored=stored, as_f32=as_f32, dtype="f16")
 
     def passages(self) -> Floats:
         """The passages [n, d], mapped."""
-        return np.memmap(self.wide, dtype=np.float32, mode="r", shape=(self.count, self.dimensions))
+        return np.memmap(self.as_f32, dtype=np.float32, mode="r", shape=(self.count, self.dimensions))
 
 
 def _unit(values: Floats) -> Floats:
@@ -65,19 +65,19 @@ def _unit(values: Floats) -> Floats:
     return values / lengths
 
 
-def make_random(folder: Path, count: int, dimensions: int, asked: int, dtype: str) -> Vectors:
+def make_random(folder: Path, count: int, dimensions: int, query_count: int, dtype: str) -> Vectors:
     """Random unit vectors: the hard case for screening, scores are close together."""
     rng = np.random.default_rng(0)
 
     def block(start: int, end: int) -> Floats:
         return _unit(rng.standard_normal((end - start, dimensions), dtype=np.float32))
 
-    return _write(folder, "random", block, block(0, asked), count, dtype)
+    return _write(folder, "random", block, block(0, query_count), count, dtype)
 
 
-def make_real(folder: Path, count: int, asked: int, dtype: str) -> Vectors:
-    """Embeddings of real passages and questions (e5-small, 384 dimensions); further copies carry a little noise."""
-    base, questions = embeddings(min(BASE, count), asked)
+def make_real(folder: Path, count: int, query_count: int, dtype: str) -> Vectors:
+    """Embeddings of real passages and questions (e5-small, 384 dimensions); rows beyond BASE repeat them with a little noise."""
+    base, questions = embeddings(min(BASE, count), query_count)
     rng = np.random.default_rng(1)
 
     def block(start: int, end: int) -> Floats:
@@ -88,10 +88,10 @@ def make_real(folder: Path, count: int, asked: int, dtype: str) -> Vectors:
     return _write(folder, "real", block, questions, count, dtype)
 
 
-def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], asked: Floats, count: int, dtype: str) -> Vectors:
-    wide, stored, queries_file = folder / f"{kind}.f32", folder / f"{kind}.{dtype}", folder / f"{kind}.queries"
-    asked.astype(np.float32).tofile(queries_file)
-    with wide.open("wb") as full, (folder / f"{kind}.f16").open("wb") as half:
+def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], queries: Floats, count: int, dtype: str) -> Vectors:
+    as_f32, stored, queries_file = folder / f"{kind}.f32", folder / f"{kind}.{dtype}", folder / f"{kind}.queries"
+    queries.astype(np.float32).tofile(queries_file)
+    with as_f32.open("wb") as full, (folder / f"{kind}.f16").open("wb") as half:
         for start in range(0, count, BLOCK):
             values = block(start, min(count, start + BLOCK))
             if dtype == "f16":
@@ -99,20 +99,20 @@ def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], asked: 
                 short.tofile(half)
                 values = short.astype(np.float32)
             values.tofile(full)
-    return Vectors(kind, stored, wide, queries_file, count, asked.shape[1], dtype)
+    return Vectors(kind, stored, as_f32, queries_file, count, queries.shape[1], dtype)
 
 
-def embeddings(count: int, asked: int) -> tuple[Floats, Floats]:
-    """Vectors of `count` passages and `asked` questions of train-mix, encoded once by umr and kept."""
+def embeddings(count: int, query_count: int) -> tuple[Floats, Floats]:
+    """Vectors of `count` passages and `query_count` questions of train-mix, encoded once by umr and kept."""
     from benches.harness import require_file, require_model
     from umr._rust import fingerprint_files
 
     made_from = [require_file("data", "train-mix", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
     made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
     key = fingerprint_files([str(p) for p in made_from])[:12]
-    path = cache_folder() / f"e5-{key}-{count}-{asked}-{TOKENS}.npz"
+    path = cache_folder() / f"e5-{key}-{count}-{query_count}-{TOKENS}.npz"
     if not path.exists():
-        found = _encode(count, asked)
+        found = _encode(count, query_count)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
             np.savez(handle, passages=found[0], queries=found[1])
         Path(handle.name).rename(path)
@@ -120,7 +120,7 @@ def embeddings(count: int, asked: int) -> tuple[Floats, Floats]:
         return kept["passages"], kept["queries"]
 
 
-def _encode(count: int, asked: int) -> tuple[Floats, Floats]:
+def _encode(count: int, query_count: int) -> tuple[Floats, Floats]:
     from umr._rust import Records
     from umr.cli.reporter import RichReporter
     from umr.config import EncoderConfig
@@ -137,7 +137,7 @@ def _encode(count: int, asked: int) -> tuple[Floats, Floats]:
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         layout = WorkLayout(Path(name))
         texts = [{"id": p["id"], "title": p["title"], "text": p["text"]} for p in sample(passages("train-mix"), count)]
-        chosen = {"passage": texts, "query": sample(list(queries("train-mix")), asked)}
+        chosen = {"passage": texts, "query": sample(list(queries("train-mix")), query_count)}
         for side, rows in chosen.items():
             path = write_jsonl(Path(name) / f"{side}.jsonl", rows)
             records = Records.open([str(path)], "passages" if side == "passage" else "queries", str(layout.corpus))

@@ -8,9 +8,8 @@ Letters of shapes: n passages, Q queries, k candidates, B batch, C or c passages
 m and b anything.
 """
 
-from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ __all__ = [
     "plan_batches",
     "sample_candidates",
     "search",
+    "write_int8_shards",
 ]
 
 @final
@@ -222,10 +222,10 @@ def search(
     threads: int = 0,
     counter: Counter | None = None,
     only: NDArray[np.uint8] | None = None,
-    copies: list[str] = [],
+    int8_shards: list[str] = [],
     memory: int = 0,
     checkpoint: str | None = None,
-    every: float = 30.0,
+    checkpoint_seconds: float = 30.0,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """The exact best passages of every query by inner product.
 
@@ -241,12 +241,12 @@ def search(
         threads: 0 for all.
         counter: counts queries.
         only: [n] which passages are searched: those that are not 0; None for all.
-        copies: a path for each shard, as `copy_shards` wrote them; where there is none that is whole and of the shard, rows are
-            quantised again.
+        int8_shards: a path for each shard, as `write_int8_shards` wrote them; where there is none that is whole and of the shard,
+            its rows are quantised while they are searched.
         memory: bytes of working memory beside queries, results and mapped files; 0 for 1 GiB.
         checkpoint: a file that is written from time to time, that the same search goes on from, and removed in the end; where it
             cannot be written the search goes on without.
-        every: seconds between two checkpoints.
+        checkpoint_seconds: seconds between two checkpoints.
 
     Returns:
         rows and scores, both [Q, width]: the width is min(k, n), or less where `only` leaves less to every query. Shorter
@@ -257,27 +257,28 @@ def search(
         StorageError: a file is not as long as its rows of d values.
     """
 
-def copy_shards(
+def write_int8_shards(
     shards: list[tuple[str, int, int]],
     dtype: Literal["f32", "f16"],
     dimensions: int,
-    copies: list[str],
+    int8_shards: list[str],
     *,
     threads: int = 0,
     counter: Counter | None = None,
 ) -> None:
-    """Copies of shards in 8 bits, for screening; those that are there and of the same shards are kept.
+    """Write the int8 shards that exact search screens with; those that are there and of the same shards are kept.
 
     Arguments:
         shards, dtype: as for `search`.
         dimensions: d.
-        copies: a path for each shard.
+        int8_shards: a path for each shard.
         threads: 0 for all.
         counter: counts passages.
 
     Raises:
         ScoreError: a value is not finite; names the row.
         StorageError: a file cannot be written, a shard is not as long as its rows, or it changed meanwhile.
+        UsageError: not a path for each shard.
     """
 
 def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
@@ -322,115 +323,6 @@ def merge_stores(
         FormatError: a file is no score segment.
         InputError: a file is missing.
         UsageError: shapes do not fit together, or a row names no passage.
-    """
-
-@final
-class Linear:
-    """Packed weights of one product y = W R (s x) + b; R turns blocks of 128 inputs by the orthonormal Walsh-Hadamard matrix."""
-
-    def __init__(
-        self,
-        kind: str,
-        weights: Sequence[NDArray[np.float32] | NDArray[np.uint16]],
-        *,
-        group: int = 0,
-        units: NDArray[np.float32] | None = None,
-        bias: list[float] | None = None,
-        smooth: list[float] | None = None,
-        turned: bool = False,
-        paired: bool = False,
-    ) -> None:
-        """Pack.
-
-        Arguments:
-            kind: f32, bf16 or int8: what weights and inputs are multiplied as. Inputs of int8 get a unit and a zero a row.
-            weights: matrices [n, K], one below the other: float32, or the bits of bf16 as uint16.
-            group: int8: inputs that share a unit, a multiple of 4; 0 for all.
-            units: int8: [N, groups] float32 value of one unit of a code; None to take the largest weight over 127.
-            bias: b, [N].
-            smooth: s, [K].
-            turned: whether there is an R.
-            paired: two matrices of as many rows, kept in turns (a gate and what it opens).
-
-        Raises:
-            InputError: weights without rows or columns, or groups that do not fit.
-            NotFiniteError: a weight is not finite.
-            UsageError: shapes do not meet.
-        """
-
-    def target_logp(
-        self,
-        states: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        *,
-        cap: float | None = None,
-    ) -> NDArray[np.float32]:
-        """Log-probabilities of targets, these being the weights of a vocabulary; no logit but theirs is ever kept.
-
-        Arguments:
-            states: [m, K] that predict.
-            rows: [t] which of them predicts a target.
-            targets: [t] token ids.
-            cap: logits become cap tanh(logit / cap).
-
-        Returns:
-            [t] float32 nats; the same bytes at any thread count.
-        """
-
-@final
-class Decoder:
-    """A causal language model on the processor: RMS norms, rotary positions, grouped heads, gated blocks."""
-
-    def __init__(self, sizes: dict[str, Any], layers: list[dict[str, Any]], head: Linear) -> None:
-        """Put a model together.
-
-        Arguments:
-            sizes: width, heads, shared (heads of keys and values), size (of a head), eps, scale (of attention scores),
-                activation (silu or gelu_tanh), cap (of logits, or None), kind (of the products of attention: f32, else
-                bf16 where the processor multiplies it), ropes (frequencies [size / 2] and a factor each), norm (the last).
-            layers: before_attention, qkv, query_norm, key_norm, rope (which), window, out, after_attention, before_mlp,
-                gate_up (paired), down, after_mlp, prefix (keys and values of the first tokens): norms are lists of
-                numbers, products are `Linear`; what a model lacks is None.
-            head: the vocabulary.
-
-        Raises:
-            UsageError: the parts do not fit together.
-        """
-
-    def logp(
-        self,
-        states: NDArray[np.float32],
-        parent: NDArray[np.int64],
-        trees: NDArray[np.int64],
-        known: NDArray[np.int32],
-        predict: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        targets: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """Log-probabilities of target tokens of a forest (`umr.label.pack`).
-
-        Arguments:
-            states: [T, H] embeddings.
-            parent: [T] place of the token before, -1 for the first of a tree.
-            trees: [n, 3] where each tree begins, where its trunk ends, and where it ends.
-            known: [T] which token of the prefix a token is, or -1.
-            predict: [m] places that predict, ascending.
-            rows: [t] index into `predict`.
-            targets: [t] token ids.
-
-        Returns:
-            [t] float32 nats; the same bytes in any company and at any thread count.
-
-        Raises:
-            UsageError: shapes do not meet, or this is no forest.
-        """
-
-def instructions(kind: str) -> str:
-    """What f32, bf16 or int8 is multiplied with on this processor: avx512, avx2 or portable.
-
-    Raises:
-        InputError: no such kind.
     """
 
 def sample_candidates(seed: int, step: int, queries: NDArray[np.uint32], counts: NDArray[np.uint32], c: int) -> NDArray[np.uint32]:

@@ -23,7 +23,7 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
 }
 
 /// An inner product in f64, for bounds: in no defined order.
-pub fn wide(left: &[f32], right: &[f32]) -> f64 {
+pub fn dot_f64(left: &[f32], right: &[f32]) -> f64 {
     let products = left
         .iter()
         .zip(right)

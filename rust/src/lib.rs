@@ -7,6 +7,7 @@ pub mod error;
 pub mod files;
 pub mod fingerprint;
 pub mod progress;
+pub mod threads;
 
 // Passages and queries, their tokens, batches of them.
 pub mod plan;
@@ -16,14 +17,9 @@ pub mod tokens;
 
 // Exact search.
 pub mod dot;
-#[macro_use]
-pub mod gemm;
 pub mod search;
 pub mod shards;
 pub mod topk;
-
-// Language models.
-pub mod decoder;
 
 // Scores of (query, passage) pairs.
 pub mod merge;
@@ -51,18 +47,14 @@ mod _rust {
         batches::sample_candidates,
         // handles
         counter::Counter,
-        decoder::Decoder,
-        decoder::Linear,
-        // language models
-        decoder::instructions,
         records::Records,
         scores::ScoreLog,
         // scores
         scores::merge_stores,
         // search
-        search::copy_shards,
         search::merge_topk,
         search::search,
+        search::write_int8_shards,
         tokens::TokenStore,
     };
 }

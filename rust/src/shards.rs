@@ -1,6 +1,7 @@
 //! Embeddings on disk: raw rows of f32 or f16 in memory-mapped files.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::PathBuf;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -49,36 +50,26 @@ pub struct ShardSpec {
     pub rows: usize,
 }
 
+/// A shard that is mapped.
+pub struct Part {
+    /// The file.
+    pub path: PathBuf,
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of the first row among all shards.
+    pub base: usize,
+    /// Size and time of the file when it was mapped.
+    pub stamp: Stamp,
+    bytes: Bytes,
+    offset: usize,
+}
+
 /// All shards of a collection; rows count on from shard to shard.
 pub struct Shards {
     dtype: Dtype,
     dimensions: usize,
     parts: Vec<Part>,
     rows: usize,
-}
-
-struct Part {
-    path: PathBuf,
-    bytes: Bytes,
-    offset: usize,
-    rows: usize,
-    /// Number of the first row among all shards.
-    base: usize,
-    /// Of what is mapped.
-    stamp: Stamp,
-}
-
-/// A run of rows inside one shard.
-#[derive(Clone, Copy, Debug)]
-pub struct Panel {
-    /// The shard.
-    pub part: usize,
-    /// The first row, in the shard.
-    pub from: usize,
-    /// Number of the first row among all shards.
-    pub row: usize,
-    /// Number of rows.
-    pub rows: usize,
 }
 
 impl Shards {
@@ -89,22 +80,19 @@ impl Shards {
         for spec in specs {
             let (bytes, stamp) = files::map_stamped(&spec.path)?;
             check_size(spec, bytes.len(), dtype, dimensions)?;
-            let (path, offset, rows) = (spec.path.clone(), spec.offset, spec.rows);
             parts.push(Part {
-                path,
-                bytes,
-                offset,
-                rows,
+                path: spec.path.clone(),
+                rows: spec.rows,
                 base,
                 stamp,
+                bytes,
+                offset: spec.offset,
             });
-            base += rows;
+            base += spec.rows;
         }
         if base >= u32::MAX as usize {
-            return Err(Error::shape(format!(
-                "{base} rows, expected fewer than {}",
-                u32::MAX
-            )));
+            let message = format!("{base} rows, expected fewer than {}", u32::MAX);
+            return Err(Error::shape(message));
         }
         Ok(Self {
             dtype,
@@ -119,23 +107,6 @@ impl Shards {
         self.rows
     }
 
-    /// All rows in runs of at most `size`.
-    pub fn panels(&self, size: usize) -> Vec<Panel> {
-        let cut = |(part, shard): (usize, &Part)| {
-            let (rows, base) = (shard.rows, shard.base);
-            (0..rows)
-                .step_by(size)
-                .map(move |from| Panel {
-                    part,
-                    from,
-                    row: base + from,
-                    rows: size.min(rows - from),
-                })
-                .collect::<Vec<_>>()
-        };
-        self.parts.iter().enumerate().flat_map(cut).collect()
-    }
-
     /// How the values are stored.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -146,19 +117,9 @@ impl Shards {
         self.dimensions
     }
 
-    /// Number of shards.
-    pub fn count(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// Path and rows of a shard.
-    pub fn shard(&self, part: usize) -> (&Path, usize) {
-        (&self.parts[part].path, self.parts[part].rows)
-    }
-
-    /// Size and time of a shard's file when it was mapped.
-    pub fn stamp(&self, part: usize) -> Stamp {
-        self.parts[part].stamp
+    /// The shards in order.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// The stored bytes of row `at` of a shard.
@@ -184,23 +145,22 @@ impl Shards {
     }
 
     /// Gives back the memory of rows that are not needed soon.
-    pub fn release(&self, part: usize, from: usize, rows: usize) {
+    pub fn release(&self, part: usize, rows: Range<usize>) {
         let stride = self.dimensions * self.dtype.size();
         let part = &self.parts[part];
         if let Bytes::Mapped(map) = &part.bytes {
-            files::release(map, part.offset + from * stride, rows * stride);
+            let start = part.offset + rows.start * stride;
+            files::release(map, start, rows.len() * stride);
         }
     }
 
     /// The error that row `at` of a shard is not finite.
-    pub fn not_finite(&self, part: usize, at: usize) -> Error {
+    fn not_finite(&self, part: usize, at: usize) -> Error {
         let part = &self.parts[part];
-        not_finite(&part.path, part.base + at)
-    }
-
-    /// Number of a shard's first row among all.
-    pub fn base(&self, part: usize) -> usize {
-        self.parts[part].base
+        let (path, row) = (part.path.display(), part.base + at);
+        let message = format!("{path}: passage row {row} holds a value that is not finite");
+        let hint = "encode the passages again, in bf16 or fp32 rather than fp16";
+        Error::not_finite(message, hint)
     }
 }
 
@@ -227,17 +187,6 @@ fn all_finite(values: &[f32]) -> bool {
         .iter()
         .fold(0, |most, value| most.max(value.to_bits() & 0x7fff_ffff));
     most < 0x7f80_0000
-}
-
-fn not_finite(path: &Path, row: usize) -> Error {
-    let message = format!(
-        "{}: passage row {row} holds a value that is not finite",
-        path.display()
-    );
-    Error::not_finite(
-        message,
-        "encode the passages again, in bf16 or fp32 rather than fp16",
-    )
 }
 
 fn check_size(spec: &ShardSpec, size: usize, dtype: Dtype, dimensions: usize) -> Result<()> {

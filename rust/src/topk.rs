@@ -35,8 +35,6 @@ pub(crate) fn unfold(goodness: u64) -> (f32, u32) {
 #[derive(Clone, Debug)]
 pub struct TopK {
     k: usize,
-    /// What a newcomer must exceed once the heap is full.
-    floor: u64,
     heap: BinaryHeap<Reverse<u64>>,
 }
 
@@ -45,49 +43,27 @@ impl TopK {
     pub fn new(k: usize) -> Self {
         Self {
             k,
-            floor: 0,
             heap: BinaryHeap::with_capacity(k),
         }
     }
 
     /// Offers one row.
-    #[inline]
     pub fn push(&mut self, score: f32, row: u32) {
         let candidate = goodness(score, row);
-        if candidate > self.floor {
-            self.insert(candidate);
-        }
-    }
-
-    /// Offers everything that another heap kept.
-    pub fn absorb(&mut self, other: Self) {
-        for Reverse(candidate) in other.heap {
-            if candidate > self.floor {
-                self.insert(candidate);
-            }
-        }
-    }
-
-    fn insert(&mut self, candidate: u64) {
-        if self.heap.len() == self.k {
-            if let Some(mut worst) = self.heap.peek_mut() {
-                *worst = Reverse(candidate);
-            }
-        } else {
+        if self.heap.len() < self.k {
             self.heap.push(Reverse(candidate));
-        }
-        if self.heap.len() == self.k {
-            self.floor = self.heap.peek().map_or(0, |worst| worst.0);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && candidate > worst.0
+        {
+            *worst = Reverse(candidate);
         }
     }
 
     /// The k-th best score, which a newcomer must reach; minus infinity until there are k.
-    #[inline]
     pub fn worst(&self) -> f32 {
-        if self.heap.len() < self.k {
-            f32::NEG_INFINITY
-        } else {
-            unfold(self.floor).0
+        match self.heap.peek() {
+            Some(worst) if self.heap.len() == self.k => unfold(worst.0).0,
+            _ => f32::NEG_INFINITY,
         }
     }
 
@@ -97,10 +73,9 @@ impl TopK {
     }
 
     /// A heap of folded entries, at most `k` of them.
-    pub(crate) fn from_entries(k: usize, entries: impl Iterator<Item = u64>) -> Self {
-        let mut heap = Self::new(k);
-        entries.for_each(|entry| heap.insert(entry));
-        heap
+    pub(crate) fn from_entries(k: usize, entries: Vec<u64>) -> Self {
+        let heap = entries.into_iter().map(Reverse).collect();
+        Self { k, heap }
     }
 
     /// The kept rows with their scores, best first.
@@ -154,12 +129,9 @@ pub fn merge_topk(rows: &[u32], scores: &[f32], shape: [usize; 3], k: usize) -> 
         return Err(Error::shape("k: expected at least 1, got 0"));
     }
     let cells = parts * queries * width;
-    if rows.len() != cells || scores.len() != cells {
-        let message = format!(
-            "{} rows and {} scores for {shape:?}",
-            rows.len(),
-            scores.len()
-        );
+    let given = (rows.len(), scores.len());
+    if given != (cells, cells) {
+        let message = format!("(rows, scores): {given:?} values for {shape:?}");
         return Err(Error::shape(message));
     }
     let one = |query: usize| {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from umr._rust import Counter, copy_shards, merge_topk, search
+from umr._rust import Counter, merge_topk, search, write_int8_shards
 from umr.errors import InputError, ScoreError, StorageError, UsageError
 
 Floats = NDArray[np.float32]
@@ -125,21 +125,21 @@ def rows_of(n: int, d: int, seed: int = 5) -> Floats:
     return np.random.default_rng(seed).standard_normal((n, d), dtype=np.float32) + np.float32(0.7)
 
 
-def test_copies_masks_memory_and_threads_change_no_byte(tmp_path: Path) -> None:
+def test_int8_shards_masks_memory_and_threads_change_no_byte(tmp_path: Path) -> None:
     passages, queries = rows_of(900, 40), rows_of(70, 40, 6)
     shards = [shard(tmp_path, "a", passages[:333]), shard(tmp_path, "b", passages[333:])]
-    copies = [str(tmp_path / "a.int8"), str(tmp_path / "b.int8")]
+    int8_shards = [str(tmp_path / "a.int8"), str(tmp_path / "b.int8")]
     counter = Counter()
-    copy_shards(shards, "f32", 40, copies, counter=counter)
+    write_int8_shards(shards, "f32", 40, int8_shards, counter=counter)
     assert counter.value == 900
     plain = search(queries, shards, "f32", 9)
-    for options in ({"threads": 1}, {"threads": 3}, {"memory": 1}, {"every": 0.0, "checkpoint": str(tmp_path / "state")}):
-        found = search(queries, shards, "f32", 9, copies=copies, **options)  # type: ignore[arg-type]
+    for options in ({"threads": 1}, {"threads": 3}, {"memory": 1}, {"checkpoint_seconds": 0.0, "checkpoint": str(tmp_path / "state")}):
+        found = search(queries, shards, "f32", 9, int8_shards=int8_shards, **options)  # type: ignore[arg-type]
         assert found[0].tobytes() == plain[0].tobytes()
         assert found[1].tobytes() == plain[1].tobytes()
     assert not (tmp_path / "state").exists()
     only = np.arange(900) % 4 == 1
-    some = search(queries, shards, "f32", 9, copies=copies, only=only.view(np.uint8))
+    some = search(queries, shards, "f32", 9, int8_shards=int8_shards, only=only.view(np.uint8))
     kept = search(queries, [shard(tmp_path, "kept", passages[only])], "f32", 9)
     assert np.array_equal(some[0], np.flatnonzero(only)[kept[0]])
     assert some[1].tobytes() == kept[1].tobytes()
@@ -157,21 +157,21 @@ def test_a_mask_that_leaves_less_than_k_gives_shorter_lists(tmp_path: Path) -> N
         search(rows_of(3, 8, 9), made, "f32", 5, only=np.ones(3, dtype=np.uint8))
 
 
-def test_copies_are_refused_where_they_cannot_be(tmp_path: Path) -> None:
+def test_int8_shards_are_refused_where_they_cannot_be(tmp_path: Path) -> None:
     made = [shard(tmp_path, "a", rows_of(50, 8))]
     with pytest.raises(UsageError, match="2 paths for 1 shards"):
-        copy_shards(made, "f32", 8, ["x", "y"])
+        write_int8_shards(made, "f32", 8, ["x", "y"])
     with pytest.raises(UsageError, match="2 paths for 1 shards"):
-        search(rows_of(3, 8), made, "f32", 5, copies=["x", "y"])
+        search(rows_of(3, 8), made, "f32", 5, int8_shards=["x", "y"])
     spoiled = rows_of(50, 8)
     spoiled[31, 2] = np.inf
     with pytest.raises(ScoreError, match="passage row 31"):
-        copy_shards([shard(tmp_path, "b", spoiled)], "f32", 8, [str(tmp_path / "b.int8")])
+        write_int8_shards([shard(tmp_path, "b", spoiled)], "f32", 8, [str(tmp_path / "b.int8")])
     assert not list(tmp_path.glob("b.int8*"))
-    copy_shards(made, "f32", 8, [str(tmp_path / "a.int8")])
+    write_int8_shards(made, "f32", 8, [str(tmp_path / "a.int8")])
     whole = (tmp_path / "a.int8").read_bytes()
     (tmp_path / "a.int8").write_bytes(whole[:-8])
     exact = search(rows_of(30, 8), made, "f32", 5)
-    assert search(rows_of(30, 8), made, "f32", 5, copies=[str(tmp_path / "a.int8")])[1].tobytes() == exact[1].tobytes()
-    copy_shards(made, "f32", 8, [str(tmp_path / "a.int8")])
+    assert search(rows_of(30, 8), made, "f32", 5, int8_shards=[str(tmp_path / "a.int8")])[1].tobytes() == exact[1].tobytes()
+    write_int8_shards(made, "f32", 8, [str(tmp_path / "a.int8")])
     assert (tmp_path / "a.int8").read_bytes() == whole

@@ -65,14 +65,14 @@ def top_k(
         found = search(
             queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter,
             only=None if only is None else np.ascontiguousarray(only).view(np.uint8),
-            copies=copies, memory=room, checkpoint=None if checkpoint is None else str(checkpoint), every=EVERY,
+            int8_shards=copies, memory=room, checkpoint=None if checkpoint is None else str(checkpoint), checkpoint_seconds=EVERY,
         )  # fmt: skip
     return _as_wide(*found, k)
 
 
 def _copies(queries: NDArray[np.float32], passages: Embeddings, threads: int, reporter: Reporter) -> list[str]:
     """Where the copies in 8 bits stand, made where they are missing; a shard without one is quantised while it is searched."""
-    from umr._rust import copy_shards
+    from umr._rust import write_int8_shards
 
     places = [passages.copy(shard) for shard in range(passages.shards)]
     paths = [str(place) for place in places]
@@ -88,7 +88,7 @@ def _copies(queries: NDArray[np.float32], passages: Embeddings, threads: int, re
     try:
         shown = reporter if missing else Silent()  # what is there is only looked at
         with follow(shown, "quantising passages", passages.rows, "passages") as counter:
-            copy_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
+            write_int8_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
     except StorageError as error:
         reporter.warn(f"not all copies in 8 bits are kept, so that every search quantises again: {error.message}")
     return paths

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::counter::Counter;
 use super::enter::enter;
 use crate::fingerprint as core;
-use crate::gemm::{Kind, isa};
+use crate::search::Isa;
 
 /// BLAKE3-256 of a text.
 #[pyfunction]
@@ -44,7 +44,7 @@ pub fn build_info() -> BTreeMap<&'static str, String> {
             format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         ),
         ("features", features().join(" ")),
-        ("kernel", isa(Kind::Int8).name().to_owned()),
+        ("kernel", Isa::best().name().to_owned()),
         ("threads", rayon::current_num_threads().to_string()),
     ])
 }

@@ -4,7 +4,6 @@ pub mod about;
 mod arrays;
 pub mod batches;
 pub mod counter;
-pub mod decoder;
 mod enter;
 mod errors;
 pub mod records;

@@ -19,7 +19,7 @@ type Lists<'py> = (Bound<'py, PyArray2<u32>>, Bound<'py, PyArray2<f32>>);
 
 /// Exact top-k over memory-mapped shards.
 #[pyfunction]
-#[pyo3(signature = (queries, shards, dtype, k, *, threads=0, counter=None, only=None, copies=vec![], memory=0, checkpoint=None, every=30.0))]
+#[pyo3(signature = (queries, shards, dtype, k, *, threads=0, counter=None, only=None, int8_shards=vec![], memory=0, checkpoint=None, checkpoint_seconds=30.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
 pub fn search<'py>(
     py: Python<'py>,
@@ -30,10 +30,10 @@ pub fn search<'py>(
     threads: usize,
     counter: Option<&Counter>,
     only: Option<&Bound<'py, PyAny>>,
-    copies: Vec<PathBuf>,
+    int8_shards: Vec<PathBuf>,
     memory: usize,
     checkpoint: Option<PathBuf>,
-    every: f64,
+    checkpoint_seconds: f64,
 ) -> PyResult<Lists<'py>> {
     let dtype = Dtype::parse(dtype).map_err(|error| to_python(py, &error))?;
     let queries = borrow::<f32, Ix2>(queries, "queries", "[Q, d]")?;
@@ -49,10 +49,10 @@ pub fn search<'py>(
         k,
         threads,
         only: only.as_ref().map_or(Ok(&[][..]), |only| slice(only))?,
-        copies: &copies,
+        int8_shards: &int8_shards,
         memory,
         checkpoint: checkpoint.as_deref(),
-        every,
+        checkpoint_seconds,
         isa: None,
     };
     let specs = specs(shards);
@@ -63,15 +63,15 @@ pub fn search<'py>(
     lists(py, ranked, rows)
 }
 
-/// The copies of shards in 8 bits that exact search screens with.
+/// Writes the int8 shards that exact search screens with.
 #[pyfunction]
-#[pyo3(signature = (shards, dtype, dimensions, copies, *, threads=0, counter=None))]
-pub fn copy_shards(
+#[pyo3(signature = (shards, dtype, dimensions, int8_shards, *, threads=0, counter=None))]
+pub fn write_int8_shards(
     py: Python<'_>,
     shards: Vec<Spec>,
     dtype: &str,
     dimensions: usize,
-    copies: Vec<PathBuf>,
+    int8_shards: Vec<PathBuf>,
     threads: usize,
     counter: Option<&Counter>,
 ) -> PyResult<()> {
@@ -79,7 +79,7 @@ pub fn copy_shards(
     let specs = specs(shards);
     enter(py, counter, |progress| {
         let shards = Shards::open(&specs, dtype, dimensions)?;
-        core::copy(&shards, &copies, threads, progress)
+        core::write_int8_shards(&shards, &int8_shards, threads, progress)
     })
 }
 

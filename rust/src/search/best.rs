@@ -5,11 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::topk::TopK;
 
+/// Lists of (score, row), best first, a query each.
+pub(crate) type Lists = Vec<Vec<(f32, u32)>>;
+
 /// One bounded heap a query, and beside it the score that a newcomer must reach.
 pub(crate) struct Best {
     heaps: Vec<Mutex<TopK>>,
     /// Bits of the k-th best score; minus infinity until there are k.
-    floors: Vec<AtomicU32>,
+    thresholds: Vec<AtomicU32>,
 }
 
 impl Best {
@@ -20,9 +23,9 @@ impl Best {
 
     /// Heaps that hold something already.
     pub(crate) fn from_heaps(heaps: Vec<TopK>) -> Self {
-        let floor = |heap: &TopK| AtomicU32::new(heap.worst().to_bits());
+        let threshold = |heap: &TopK| AtomicU32::new(heap.worst().to_bits());
         Self {
-            floors: heaps.iter().map(floor).collect(),
+            thresholds: heaps.iter().map(threshold).collect(),
             heaps: heaps.into_iter().map(Mutex::new).collect(),
         }
     }
@@ -39,18 +42,18 @@ impl Best {
 
     /// A lower bound of the k-th best score of a query; it only grows.
     #[inline(always)]
-    pub(crate) fn floor(&self, query: usize) -> f32 {
-        f32::from_bits(self.floors[query].load(Ordering::Relaxed))
+    pub(crate) fn threshold(&self, query: usize) -> f32 {
+        f32::from_bits(self.thresholds[query].load(Ordering::Relaxed))
     }
 
     /// Offers a passage.
     pub(crate) fn push(&self, query: usize, score: f32, row: u32) {
-        if score < self.floor(query) {
+        if score < self.threshold(query) {
             return;
         }
         let mut heap = lock(&self.heaps[query]);
         heap.push(score, row);
-        self.floors[query].store(heap.worst().to_bits(), Ordering::Relaxed);
+        self.thresholds[query].store(heap.worst().to_bits(), Ordering::Relaxed);
     }
 
     /// What every heap keeps.
@@ -59,7 +62,7 @@ impl Best {
     }
 
     /// The sorted lists.
-    pub(crate) fn into_lists(self) -> Vec<Vec<(f32, u32)>> {
+    pub(crate) fn into_lists(self) -> Lists {
         let inner = |heap: Mutex<TopK>| heap.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.heaps
             .into_iter()

@@ -1,83 +1,93 @@
-//! Thirty-two passages as the kernels read them: words of four codes, interleaved, and behind them what bounds the error.
+//! Thirty-two passages as the kernels read them: interleaved codes, and behind them what bounds the error.
 
 use std::ops::Range;
 
-use super::codes::{Side, quantise};
+use super::kernels::isa::Isa;
+use super::kernels::layout::{PANEL, PanelCodes, words};
+use super::quantise::{Quantised, quantise};
 use crate::error::Result;
-use crate::gemm::PANEL;
+use crate::progress::Progress;
 use crate::shards::Shards;
 
-/// Numbers that stand behind the codes of every passage: unit, start, norm, residual.
-const SIDES: usize = 4;
-
-/// Words of the codes of one vector.
-pub(crate) fn words(dimensions: usize) -> usize {
-    dimensions.div_ceil(4)
-}
+/// Numbers of a passage behind its codes: unit, correction, norm, residual.
+const NUMBERS: usize = 4;
+/// Runs of neighbouring rows that the mean is made of, evenly over the shard: far rows would each be a read of the disk.
+const MEAN_RUNS: usize = 64;
+/// Rows of such a run.
+const MEAN_RUN_ROWS: usize = 64;
+/// Rows with larger values are not screened, and would leave f32 when a mean of their size is subtracted.
+const MAX_MEAN: f32 = 1e18;
 
 /// Words of a panel.
-pub(crate) fn size(dimensions: usize) -> usize {
-    (words(dimensions) + SIDES) * PANEL
+pub(crate) fn panel_words(dimensions: usize) -> usize {
+    (words(dimensions) + NUMBERS) * PANEL
 }
 
-/// A panel that was packed.
+/// A packed panel.
 #[derive(Clone, Copy)]
 pub(crate) struct Panel<'a> {
-    /// [words, 32] four codes in a word.
-    pub codes: &'a [u32],
-    sides: &'a [[u32; PANEL]],
+    /// The codes.
+    pub codes: PanelCodes<'a>,
+    numbers: &'a [[u32; PANEL]],
 }
 
 impl<'a> Panel<'a> {
-    /// Reads the panel in `from`, which holds [`size`] words.
+    /// Reads a panel in its [`panel_words`] words.
     #[inline(always)]
-    pub(crate) fn of(from: &'a [u32]) -> Self {
-        let (codes, sides) = from.split_at(from.len() - SIDES * PANEL);
-        Self {
-            codes,
-            sides: sides.as_chunks::<PANEL>().0,
-        }
+    pub(crate) fn of(panel: &'a [u32]) -> Self {
+        let lines = panel.as_chunks().0;
+        let (codes, numbers) = lines.split_at(lines.len() - NUMBERS);
+        Self { codes, numbers }
     }
 
-    /// What one code stands for.
+    /// The value of one unit of a code.
     #[inline(always)]
-    pub(crate) fn units(&self) -> [f32; PANEL] {
-        self.sides[0].map(f32::from_bits)
+    pub(crate) fn unit(&self, column: usize) -> f32 {
+        f32::from_bits(self.numbers[0][column])
     }
 
-    /// What has to be added to a sum of (query code + 128) times passage code.
+    /// What is added to a sum of (query code + 128) times passage code.
     #[inline(always)]
-    pub(crate) fn starts(&self) -> [i32; PANEL] {
-        self.sides[1].map(u32::cast_signed)
+    pub(crate) fn correction(&self, column: usize) -> i32 {
+        self.numbers[1][column].cast_signed()
     }
 
-    /// At least the norms of the approximations.
+    /// At least the norm of the approximation.
     #[inline(always)]
-    pub(crate) fn norms(&self) -> [f32; PANEL] {
-        self.sides[2].map(f32::from_bits)
+    pub(crate) fn norm(&self, column: usize) -> f32 {
+        f32::from_bits(self.numbers[2][column])
     }
 
-    /// At least the norms of what the approximations lack.
+    /// At least the norm of what the approximation lacks.
     #[inline(always)]
-    pub(crate) fn residuals(&self) -> [f32; PANEL] {
-        self.sides[3].map(f32::from_bits)
+    pub(crate) fn residual(&self, column: usize) -> f32 {
+        f32::from_bits(self.numbers[3][column])
+    }
+
+    /// At least the norm of every passage, its mean subtracted. A passage of unknown residual passes every test and does not count.
+    pub(crate) fn largest_norm(&self) -> f64 {
+        let norms = (0..PANEL).map(|at| f64::from(self.norm(at)) + f64::from(self.residual(at)));
+        let largest = norms.filter(|norm| norm.is_finite()).fold(0.0, f64::max);
+        largest * (1.0 + 1e-12)
     }
 }
 
-/// Room for packing rows of a shard.
+/// Packs rows of shards into panels.
 pub(crate) struct Packer<'a> {
+    isa: Isa,
     shards: &'a Shards,
     values: Vec<f32>,
-    bytes: Vec<u8>,
+    codes: Vec<u8>,
 }
 
 impl<'a> Packer<'a> {
-    /// Room for one row.
-    pub(crate) fn new(shards: &'a Shards) -> Self {
+    /// Takes room for one row.
+    pub(crate) fn new(isa: Isa, shards: &'a Shards) -> Self {
         Self {
+            isa,
             shards,
             values: vec![0.0; shards.dimensions()],
-            bytes: vec![0; 4 * words(shards.dimensions())],
+            codes: vec![0; 4 * words(shards.dimensions())],
         }
     }
 
@@ -94,7 +104,7 @@ impl<'a> Packer<'a> {
         mean: &[f32],
         out: &mut [u32],
     ) -> Result<()> {
-        let panels = out.chunks_mut(size(mean.len()));
+        let panels = out.chunks_mut(panel_words(mean.len()));
         for (panel, from) in panels.zip(rows.clone().step_by(PANEL)) {
             let count = PANEL.min(rows.end - from);
             if count < PANEL {
@@ -102,40 +112,55 @@ impl<'a> Packer<'a> {
             }
             for column in 0..count {
                 self.shards.read(part, from + column, &mut self.values)?;
-                subtract(&mut self.values, mean);
-                let side = quantise(&self.values, &mut self.bytes);
-                place(panel, column, &self.bytes, side);
+                for (value, mean) in self.values.iter_mut().zip(mean) {
+                    *value -= mean;
+                }
+                let quantised = quantise(self.isa, &self.values, &mut self.codes);
+                place(panel, column, &self.codes, quantised);
             }
         }
         Ok(())
     }
 }
 
-fn subtract(values: &mut [f32], mean: &[f32]) {
-    values
-        .iter_mut()
-        .zip(mean)
-        .for_each(|(value, mean)| *value -= mean);
-}
-
-fn place(panel: &mut [u32], column: usize, bytes: &[u8], side: Side) {
-    let codes = panel.len() - SIDES * PANEL;
-    let lines = panel[..codes].as_chunks_mut::<PANEL>().0;
-    for (line, word) in lines.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        line[column] = u32::from_le_bytes(*word);
+fn place(panel: &mut [u32], column: usize, codes: &[u8], quantised: Quantised) {
+    let codes = codes.as_chunks::<4>().0;
+    let lines = panel.as_chunks_mut::<PANEL>().0;
+    let (code_lines, number_lines) = lines.split_at_mut(codes.len());
+    for (line, codes) in code_lines.iter_mut().zip(codes) {
+        line[column] = u32::from_le_bytes(*codes);
     }
-    put(&mut panel[codes..], column, side);
-}
-
-fn put(sides: &mut [u32], column: usize, side: Side) {
-    let start = side.total.wrapping_mul(-128); // queries' codes are moved up by 128
-    let values = [
-        side.unit.to_bits(),
-        start.cast_unsigned(),
-        side.norm.to_bits(),
-        side.residual.to_bits(),
+    let numbers = [
+        quantised.unit.to_bits(),
+        quantised.code_sum.wrapping_mul(-128).cast_unsigned(),
+        quantised.norm.to_bits(),
+        quantised.residual.to_bits(),
     ];
-    for (line, value) in sides.as_chunks_mut::<PANEL>().0.iter_mut().zip(values) {
-        line[column] = value;
+    for (line, number) in number_lines.iter_mut().zip(numbers) {
+        line[column] = number;
     }
+}
+
+/// The mean [d] of some rows of a shard; zero where it would not be finite. Subtracting it from the passages alone changes no
+/// order and shortens what is quantised.
+pub(crate) fn mean(shards: &Shards, part: usize, progress: &Progress) -> Result<Vec<f32>> {
+    let rows = shards.parts()[part].rows;
+    let mut sums = vec![0.0f64; shards.dimensions()];
+    let mut values = vec![0.0f32; shards.dimensions()];
+    let mut count = 0usize;
+    let step = rows.div_ceil(MEAN_RUNS).max(1);
+    for first in (0..rows).step_by(step) {
+        for at in first..rows.min(first + MEAN_RUN_ROWS.min(step)) {
+            progress.poll()?;
+            shards.read(part, at, &mut values)?;
+            for (sum, value) in sums.iter_mut().zip(&values) {
+                *sum += f64::from(*value);
+            }
+            count += 1;
+        }
+    }
+    let mean = sums.iter().map(|sum| (sum / count.max(1) as f64) as f32);
+    let mean: Vec<f32> = mean.collect();
+    let fits = mean.iter().all(|value| value.abs() < MAX_MEAN);
+    Ok(if fits { mean } else { vec![0.0; mean.len()] })
 }

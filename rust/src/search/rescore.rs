@@ -1,9 +1,74 @@
 //! Exact scores of single pairs of queries and passages: the definition of `dot.rs`, a few pairs at once.
 
+use super::kernels::isa::by_isa;
 use crate::dot::{LANES, fold};
+use crate::error::Result;
+use crate::shards::{Dtype, Shards};
 
 /// Pairs whose sums are kept in registers together.
 pub(crate) const PAIRS: usize = 4;
+
+/// Some neighbouring rows of a shard as little-endian f32: those of f32 shards where they are mapped, those of f16 shards
+/// converted when they are first loaded.
+pub(crate) struct Rows<'a> {
+    shards: &'a Shards,
+    part: usize,
+    from: usize,
+    converted: Vec<u8>,
+    loaded: Vec<bool>,
+    values: Vec<f32>,
+}
+
+impl<'a> Rows<'a> {
+    /// No rows of a shard yet.
+    pub(crate) fn new(shards: &'a Shards, part: usize) -> Self {
+        Self {
+            shards,
+            part,
+            from: 0,
+            converted: Vec::new(),
+            loaded: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Turns to the rows from `from` on, and forgets those before.
+    pub(crate) fn begin(&mut self, from: usize, count: usize) {
+        self.from = from;
+        self.loaded.clear();
+        self.loaded.resize(count, false);
+        if self.shards.dtype() == Dtype::F16 {
+            let dimensions = self.shards.dimensions();
+            self.converted.resize(count * 4 * dimensions, 0);
+            self.values.resize(dimensions, 0.0);
+        }
+    }
+
+    /// Makes a row ready; a value that is not finite is an error in an f16 shard.
+    pub(crate) fn load(&mut self, row: usize) -> Result<()> {
+        if self.shards.dtype() == Dtype::F32 || self.loaded[row] {
+            return Ok(());
+        }
+        self.shards
+            .read(self.part, self.from + row, &mut self.values)?;
+        let words = self.converted.as_chunks_mut::<4>().0;
+        let words = &mut words[row * self.values.len()..][..self.values.len()];
+        for (word, value) in words.iter_mut().zip(&self.values) {
+            *word = value.to_le_bytes();
+        }
+        self.loaded[row] = true;
+        Ok(())
+    }
+
+    /// The bytes of a row that was loaded.
+    pub(crate) fn bytes(&self, row: usize) -> &[u8] {
+        if self.shards.dtype() == Dtype::F32 {
+            return self.shards.bytes(self.part, self.from + row);
+        }
+        let stride = 4 * self.shards.dimensions();
+        &self.converted[row * stride..][..stride]
+    }
+}
 
 type Lanes = [f64; LANES];
 
@@ -12,7 +77,7 @@ pub(crate) type Pair<'a> = (&'a [f32], &'a [u8]);
 
 by_isa! {
     /// The scores of some pairs, all of the same dimensions.
-    pub(crate) fn scores(pairs: &[Pair<'_>; PAIRS]) -> [f32; PAIRS] = scores_body;
+    pub(crate) fn scores(isa: Isa, pairs: &[Pair<'_>; PAIRS]) -> [f32; PAIRS] = scores_body;
 }
 
 #[inline(always)]
@@ -63,6 +128,7 @@ fn rest(sums: &mut Lanes, query: &[f32], passage: &[u8]) {
 mod tests {
     use super::*;
     use crate::dot::dot;
+    use crate::search::Isa;
     use proptest::prelude::*;
 
     proptest! {
@@ -75,8 +141,9 @@ mod tests {
             let bytes: Vec<Vec<u8>> = rows[PAIRS..].iter()
                 .map(|row| row.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
             let pairs: [Pair; PAIRS] = std::array::from_fn(|at| (&rows[at][..], &bytes[at][..]));
-            for (at, score) in scores(&pairs).into_iter().enumerate() {
-                prop_assert_eq!(score.to_bits(), (dot(&rows[at], &rows[PAIRS + at]) + 0.0).to_bits());
+            for (isa, at) in Isa::all().flat_map(|isa| (0..PAIRS).map(move |at| (isa, at))) {
+                let twin = dot(&rows[at], &rows[PAIRS + at]) + 0.0;
+                prop_assert_eq!(scores(isa, &pairs)[at].to_bits(), twin.to_bits(), "{:?}", isa);
             }
         }
     }

@@ -1,46 +1,30 @@
 //! Vectors whose errors are as large as the bound allows: a bound that is smaller by a tenth loses their best passage.
 
 use super::*;
-use crate::gemm::{Isa, Kind};
 
 /// The best passage, searched with every instruction set.
 fn best_of_all(query: &[f32], passages: &[f32]) -> Vec<u32> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
-    let bytes: Vec<u8> = passages
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
-    std::fs::write(&path, bytes).unwrap();
-    let rows = passages.len() / query.len();
+    let bytes = passages.iter().flat_map(|value| value.to_le_bytes());
+    std::fs::write(&path, bytes.collect::<Vec<u8>>()).unwrap();
+    let (d, rows) = (query.len(), passages.len() / query.len());
     let spec = ShardSpec {
         path,
         offset: 0,
         rows,
     };
-    let opened = Shards::open(&[spec], Dtype::F32, query.len()).unwrap();
-    let queries = query.repeat(24);
-    let asked = Queries {
-        values: &queries,
-        rows: 24,
-        dimensions: query.len(),
+    let shards = Shards::open(&[spec], Dtype::F32, d).unwrap();
+    let values = query.repeat(24);
+    let best = |isa| {
+        let options = Options {
+            isa: Some(isa),
+            ..options(1, 1)
+        };
+        let ranked = search(queries(&values, d), &shards, &options, &Progress::default());
+        ranked.unwrap().rows[0]
     };
-    let known = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable]
-        .into_iter()
-        .filter(|isa| isa.runs(Kind::Int8));
-    known
-        .map(|isa| {
-            let options = Options {
-                k: 1,
-                threads: 1,
-                isa: Some(isa),
-                ..Options::default()
-            };
-            search(asked, &opened, &options, &Progress::default())
-                .unwrap()
-                .rows[0]
-        })
-        .collect()
+    Isa::all().map(best).collect()
 }
 
 /// Rows and their opposites, so that their mean is zero; the second of two rows comes 256 rows after the first.

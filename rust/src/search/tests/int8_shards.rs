@@ -1,0 +1,81 @@
+//! Int8 shards are kept, made again and refused.
+
+use super::*;
+use std::path::PathBuf;
+
+struct Made {
+    folder: tempfile::TempDir,
+    specs: Vec<ShardSpec>,
+    paths: [PathBuf; 2],
+}
+
+impl Made {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let specs = write(folder.path(), &hard(3, 100, 7, 1.0, 0), 7, Dtype::F32);
+        let paths = ["a.int8", "b.int8"].map(|name| folder.path().join(name));
+        let made = Self {
+            folder,
+            specs,
+            paths,
+        };
+        made.write(&made.open()).unwrap();
+        made
+    }
+
+    fn open(&self) -> Shards {
+        Shards::open(&self.specs, Dtype::F32, 7).unwrap()
+    }
+
+    fn write(&self, shards: &Shards) -> Result<()> {
+        write_int8_shards(shards, &self.paths, 0, &Progress::default())
+    }
+}
+
+#[test]
+fn whole_ones_are_kept_and_others_are_made_again() {
+    let made = Made::new();
+    let first = std::fs::read(&made.paths[1]).unwrap();
+    let time = || {
+        std::fs::metadata(&made.paths[1])
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = time();
+    made.write(&made.open()).unwrap();
+    assert_eq!(time(), before);
+    // The shard is written again with other values.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    write(made.folder.path(), &hard(4, 100, 7, 1.0, 0), 7, Dtype::F32);
+    made.write(&made.open()).unwrap();
+    assert_ne!(std::fs::read(&made.paths[1]).unwrap(), first);
+    let whole = std::fs::read(&made.paths[0]).unwrap();
+    let mut spoiled = whole.clone();
+    spoiled[50] ^= 1; // of the mean
+    for bytes in [&whole[..whole.len() - 4], &spoiled[..], b"", b"umr-int8"] {
+        std::fs::write(&made.paths[0], bytes).unwrap();
+        made.write(&made.open()).unwrap();
+        assert_eq!(std::fs::read(&made.paths[0]).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_shard_that_changes_meanwhile_gets_none() {
+    let made = Made::new();
+    let shards = made.open();
+    std::fs::remove_file(&made.paths[0]).unwrap();
+    let size = std::fs::metadata(&made.specs[0].path).unwrap().len();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(&made.specs[0].path, vec![0; size as usize]).unwrap();
+    assert!(matches!(made.write(&shards), Err(Error::Storage { .. })));
+    assert!(!made.paths[0].exists());
+}
+
+#[test]
+fn there_is_a_path_for_each_shard() {
+    let made = Made::new();
+    let progress = Progress::default();
+    let outcome = write_int8_shards(&made.open(), &made.paths[..1], 0, &progress);
+    assert!(matches!(outcome, Err(Error::Shape { .. })));
+}
