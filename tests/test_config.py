@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tiny
-from umr.config import LabelConfig, from_mapping
+from umr.config import LabelConfig
 from umr.errors import UsageError
-from umr.rounds import read_config
+from umr.run_file import from_mapping, read_config
 from umr.sizes import bytes_of
 
 
@@ -65,8 +65,6 @@ def test_no_bytes_at_all_are_refused(text: str) -> None:
         ({"also": "lm2"}, "also is 'lm2', expected a tuple"),
         ({"also": ("a", "")}, "expected a tuple of names"),
         ({"also": ("lm",)}, "'lm' is named twice"),
-        ({"also_template": "{text}"}, "also_template is '{text}', expected a tuple of templates"),
-        ({"also_template": ("",)}, "expected a tuple of templates"),
         ({"also": ("a", "b", "a")}, "'a' is named twice"),
         ({"temperature": 0.0}, "temperature is 0.0, expected more than 0"),
         ({"source_length": 0}, "source_length is 0, expected more than 0"),
@@ -78,7 +76,7 @@ def test_labelling_values_out_of_range_are_refused(values: dict[str, Any], messa
 
 
 def test_labelling_values_in_range_are_kept() -> None:
-    made = LabelConfig("lm", fuse=2.5, screen=1, pack_tokens=1, memory="2 GiB", also=("a", "b"), correct="average", precision="int8")
+    made = LabelConfig("lm", fuse=2.5, screen=1, pack_tokens=1, memory="2 GiB", also=("a", "b"), correct="average", precision="bf16")
     assert (made.also, made.memory, made.screen) == (("a", "b"), "2 GiB", 1)
     assert LabelConfig("lm") == LabelConfig("lm", fuse=0.0, also=(), screen=None, pack_tokens=None, memory=None)
 
@@ -100,11 +98,14 @@ def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
     ("line", "message"),
     [
         ('also = "a"', r"\[label\]: also is 'a', expected a list of strings"),
-        ('fuse = "1"', r"\[label\]: fuse is '1', expected float"),
-        ('correct = "mean"', "expected none or empty or average"),
-        ('precision = "int4"', "expected auto or fp32 or bf16 or int8"),
-        ("memory = 8", "memory is 8, expected str"),
-        ("screen = 2.5", "screen is 2.5, expected int"),
+        ('fuse = "1"', r"\[label\]: fuse is '1', expected a number"),
+        ('correct = "mean"', "expected none or average"),
+        ('correct = "empty"', "correct is 'empty', expected none or average"),
+        ('precision = "int8"', "precision is 'int8', expected auto or fp32 or bf16"),
+        ('also-template = ["{text}"]', "unknown key 'also_template'"),
+        ("memory = 8", "memory is 8, expected a string"),
+        ("screen = 2.5", "screen is 2.5, expected a whole number"),
+        ("chat = 1", "chat is 1, expected true or false"),
     ],
 )
 def test_a_run_file_is_checked(tmp_path: Path, line: str, message: str) -> None:
@@ -117,10 +118,10 @@ def test_a_run_file_is_checked(tmp_path: Path, line: str, message: str) -> None:
 def test_a_run_file_sets_every_new_value(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     lines = 'also = ["a/b", "c/d"]\nfuse = 1\ncorrect = "average"\nscreen = 16\nmemory = "4GB"\n'
-    lines += 'pack-tokens = 77\nprecision = "int8"\nchat = true\n'
+    lines += 'pack-tokens = 77\nprecision = "bf16"\nchat = true\n'
     path.write_text(f'work = "w"\npassages = ["p"]\nqueries = ["q"]\n[encoder]\nmodel = "m"\n[label]\nlm = "l"\n{lines}')
     assert read_config(path).label == LabelConfig(
-        "l", also=("a/b", "c/d"), fuse=1.0, correct="average", screen=16, memory="4GB", pack_tokens=77, precision="int8", chat=True
+        "l", also=("a/b", "c/d"), fuse=1.0, correct="average", screen=16, memory="4GB", pack_tokens=77, precision="bf16", chat=True
     )
 
 
@@ -154,30 +155,12 @@ def work(tmp_path: Path) -> Path:
 
 def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig]) -> None:
     call(work, "--lm", "l")
-    call(
-        work,
-        "--lm",
-        "l",
-        "--also",
-        "a",
-        "--also",
-        "b/c",
-        "--also-template",
-        "{text}!",
-        "--fuse",
-        "0.5",
-        "--correct",
-        "empty",
-        "--screen",
-        "9",
-        "--memory",
-        "2GB",
-    )
-    call(work, "--lm", "l", "--pack-tokens", "5", "--precision", "int8", "--weights", "int4", "--chat", "--no-share")
+    call(work, "--lm", "l", "--also", "a", "--also", "b/c", "--fuse", "0.5", "--screen", "9", "--memory", "2GB")
+    call(work, "--lm", "l", "--precision", "bf16", "--weights", "int4", "--chat")
     assert seen == [
         LabelConfig("l"),
-        LabelConfig("l", also=("a", "b/c"), also_template=("{text}!",), fuse=0.5, correct="empty", screen=9, memory="2GB"),
-        LabelConfig("l", pack_tokens=5, precision="int8", weights="int4", chat=True, share=False),
+        LabelConfig("l", also=("a", "b/c"), fuse=0.5, screen=9, memory="2GB"),
+        LabelConfig("l", precision="bf16", weights="int4", chat=True),
     ]
 
 
@@ -188,7 +171,7 @@ def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig
         (("--lm", "l", "--fuse", "-1"), "fuse is -1.0"),
         (("--lm", "l", "--also", "l"), "'l' is named twice"),
         (("--lm", "l", "--screen", "0"), "screen is 0"),
-        (("--also", "a"), "--also needs --lm"),
+        (("--also", "a"), "also needs --lm"),
         ((), "--lm is missing"),
     ],
 )

@@ -24,7 +24,8 @@ import tiny
 from umr.cli import app
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.models import PYPI_MODELS
-from umr.rounds import RunConfig, read_config, run
+from umr.rounds import run
+from umr.run_file import RunConfig, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]

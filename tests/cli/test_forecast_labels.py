@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import tiny
 import umr
 from umr.label import engines
 
@@ -72,15 +73,12 @@ def test_what_is_scored_already_is_not_counted(shell: Shell, kit: Any, mined: Pa
     assert "none" in shell(*call, "--dry-run").out
 
 
-def test_each_language_model_and_each_prompt_has_a_column(shell: Shell, kit: Any, mined: Path) -> None:
-    options = ("--also-template", "{text} =>", "--also-template", "{text}:", "--correct", "empty")
-    done = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run", "--json")
+def test_each_language_model_has_a_column(shell: Shell, kit: Any, mined: Path, tmp_path: Path) -> None:
+    call = ("label", mined, "--lm", kit.llama, "--also", tiny.llama(tmp_path / "second", seed=1), "--precision", "fp32", "--dry-run")
+    done = shell(*call, "--json")
     assert done.code == 0, done.err
-    assert [made["pairs"] for made in done.json["forecasts"]] == [40, 32, 32]
-    assert [made["template"] for made in done.json["forecasts"]][1:] == ["{text} =>", "{text}:"]
-    text = shell("label", mined, "--lm", kit.llama, "--precision", "fp32", *options, "--dry-run").out
-    assert "{text} =>" in text
-    assert "prompt" in text
+    assert [(made["lm"], made["pairs"]) for made in done.json["forecasts"]] == [(str(kit.llama), 32), (str(tmp_path / "second"), 32)]
+    assert "second" in shell(*call).out
 
 
 def test_a_dry_run_needs_a_language_model_and_a_mined_round(shell: Shell, kit: Any, mined: Path, tmp_path: Path) -> None:
@@ -110,7 +108,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell, kit: 
         return score(*arguments)
 
     monkeypatch.setattr(run, "score_within", stopped)
-    call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--pack-tokens", 150)
+    (mined / "small.toml").write_text("[label]\npack_tokens = 150\n")
+    call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--config", mined / "small.toml")
     done = shell(*call)
     assert done.code == 130
     assert "run the same command again: it goes on where it stopped" in done.talk
