@@ -120,7 +120,7 @@ def _encode_shard(
         name = records.ids(rows[bad[:1]])[0]
         raise ScoreError(
             f"the vector of {name!r} (row {rows[bad[0]]}) is not finite, {len(bad)} such rows in shard {shard}",
-            "try --precision fp32",
+            "set precision to fp32 under [mine] of a run file (--config)",
         )
     store.write(shard, vectors)
 

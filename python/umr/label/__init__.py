@@ -96,9 +96,9 @@ def _begin(workspace: Workspace, config: LabelConfig, number: int | None, report
 
 def _alone(config: LabelConfig) -> list[LabelConfig]:
     """The configuration of each language model and prompt; only the first has its prior taken out."""
-    first = replace(config, also=(), also_template=())
+    first = replace(config, also=())
     further = replace(first, correct="none")
-    return [first, *(replace(further, lm=name) for name in config.also), *(replace(further, template=t) for t in config.also_template)]
+    return [first, *(replace(further, lm=name) for name in config.also)]
 
 
 def _made_from(config: LabelConfig, models: list[Model]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _label(
     )  # fmt: skip
     clear_from(place, "label")  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
-    named = {"lm": config.lm, "also": list(config.also), "also_template": list(config.also_template)}
+    named = {"lm": config.lm, "also": list(config.also)}
     contents = {"files": checksums(place.labels), **named, "store": first.store, "pairs": first.pairs, **first.counts}
     write_manifest(place.labelled, "label", made_from, contents)
     for stale in place.plans():  # of runs with other options that were never ended

@@ -120,7 +120,7 @@ def _shrink(trees: Sequence[Tree], budget: Budget, reporter: Reporter) -> None:
     if sum(len(tree.branches) for tree in trees) == 1:
         raise UsageError(
             f"one pair of {tokens:,} tokens does not fit into memory",
-            "lower --source-length, keep the weights in int8 (--weights int8), or take a smaller model",
+            "lower source_length under [label] of a run file (--config), take --weights int8, or take a smaller model",
         )
     budget.halve(tokens)
     reporter.warn(f"out of memory in a batch of {tokens:,} tokens: going on with {budget.tokens:,} a batch")

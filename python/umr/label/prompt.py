@@ -163,7 +163,7 @@ def source_ids(prompt: Prompt, tokenizer: Any, title: str, text: str, lang: str,
         if keep < 0:
             raise UsageError(
                 f"the prompt alone has more than {limit} tokens in {language_name(lang)}",
-                "raise --source-length, or shorten the template",
+                "shorten the template, or raise source_length under [label] of a run file (--config)",
             )
         ids = _source(prompt, tokenizer, title, text[: offsets[keep - 1][1] if keep else 0], lang)
     return ids

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from umr.config import LabelPrecision, Weights
+from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
 from umr.models.edges import edges, settle_edges
@@ -37,7 +37,7 @@ class LanguageModel:
     tokenizer: Any
     encoder_decoder: bool
     fingerprint: str
-    precision: LabelPrecision
+    precision: Precision
     context: int | None
     weights: Weights = "native"
 
@@ -110,7 +110,7 @@ def _tokenizer(name: str, folder: Path) -> Any:
     return tokenizer
 
 
-def load_lm(files: LanguageModelFiles, precision: LabelPrecision, device: torch.device, weights: Weights = "native") -> LanguageModel:
+def load_lm(files: LanguageModelFiles, precision: Precision, device: torch.device, weights: Weights = "native") -> LanguageModel:
     """Load a language model.
 
     Arguments:
