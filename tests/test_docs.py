@@ -217,3 +217,15 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
     assert (first.line, first.language, second.language, second.text) == (2, "bash", "toml", "\n")
     with pytest.raises(AssertionError, match="not closed"):
         list(blocks_of(Path("x.md"), "```bash\numr\n"))
+
+
+FOREIGN = {"--check", "--alone", "--pairs", "--repeats", "--previous-output"}
+"""Options of other programs that the documents name: the benchmarks and the paper's code."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_an_option_that_the_text_names_is_one(file: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    known = {name for command in group.commands.values() for p in command.params for name in p.opts} | {"--help", "--version"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", file.read_text(encoding="utf-8")))
+    assert named - known - FOREIGN == set()
