@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tiny
-from umr.config import LabelConfig, from_mapping
+from umr.config import LabelConfig
 from umr.errors import UsageError
-from umr.rounds import read_config
+from umr.run_file import from_mapping, read_config
 from umr.sizes import bytes_of
 
 
@@ -98,11 +98,14 @@ def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
     ("line", "message"),
     [
         ('also = "a"', r"\[label\]: also is 'a', expected a list of strings"),
-        ('fuse = "1"', r"\[label\]: fuse is '1', expected float"),
+        ('fuse = "1"', r"\[label\]: fuse is '1', expected a number"),
         ('correct = "mean"', "expected none or average"),
-        ('precision = "int4"', "expected auto or fp32 or bf16"),
-        ("memory = 8", "memory is 8, expected str"),
-        ("screen = 2.5", "screen is 2.5, expected int"),
+        ('correct = "empty"', "correct is 'empty', expected none or average"),
+        ('precision = "int8"', "precision is 'int8', expected auto or fp32 or bf16"),
+        ('also-template = ["{text}"]', "unknown key 'also_template'"),
+        ("memory = 8", "memory is 8, expected a string"),
+        ("screen = 2.5", "screen is 2.5, expected a whole number"),
+        ("chat = 1", "chat is 1, expected true or false"),
     ],
 )
 def test_a_run_file_is_checked(tmp_path: Path, line: str, message: str) -> None:
@@ -152,28 +155,12 @@ def work(tmp_path: Path) -> Path:
 
 def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig]) -> None:
     call(work, "--lm", "l")
-    call(
-        work,
-        "--lm",
-        "l",
-        "--also",
-        "a",
-        "--also",
-        "b/c",
-        "--fuse",
-        "0.5",
-        "--correct",
-        "average",
-        "--screen",
-        "9",
-        "--memory",
-        "2GB",
-    )
-    call(work, "--lm", "l", "--pack-tokens", "5", "--precision", "bf16", "--weights", "int4", "--chat", "--no-share")
+    call(work, "--lm", "l", "--also", "a", "--also", "b/c", "--fuse", "0.5", "--screen", "9", "--memory", "2GB")
+    call(work, "--lm", "l", "--precision", "bf16", "--weights", "int4", "--chat")
     assert seen == [
         LabelConfig("l"),
-        LabelConfig("l", also=("a", "b/c"), fuse=0.5, correct="average", screen=9, memory="2GB"),
-        LabelConfig("l", pack_tokens=5, precision="bf16", weights="int4", chat=True, share=False),
+        LabelConfig("l", also=("a", "b/c"), fuse=0.5, screen=9, memory="2GB"),
+        LabelConfig("l", precision="bf16", weights="int4", chat=True),
     ]
 
 
@@ -184,7 +171,7 @@ def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig
         (("--lm", "l", "--fuse", "-1"), "fuse is -1.0"),
         (("--lm", "l", "--also", "l"), "'l' is named twice"),
         (("--lm", "l", "--screen", "0"), "screen is 0"),
-        (("--also", "a"), "--also needs --lm"),
+        (("--also", "a"), "also needs --lm"),
         ((), "--lm is missing"),
     ],
 )

@@ -24,7 +24,8 @@ import tiny
 from umr.cli import app
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.models import PYPI_MODELS
-from umr.rounds import RunConfig, read_config, run
+from umr.rounds import run
+from umr.run_file import RunConfig, read_config, read_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
@@ -97,6 +98,12 @@ def runs_here(block: Block) -> bool:
     return all(name in (ENCODER, LM) for name in named) and not any(call[:1] == ["demo"] for call in calls)
 
 
+def file_name(block: Block) -> str:
+    """Of a block of TOML: the one in its first line, `# near.toml`, or that of a whole run."""
+    found = re.match(r"# (\S+\.toml)\n", block.text)
+    return found[1] if found else "run.toml"
+
+
 def parse(words: list[str]) -> None:
     """Parse a command without running it; an unknown option or argument raises."""
     group: Any = typer.main.get_command(app)
@@ -160,9 +167,8 @@ def test_commands_run_or_at_least_parse(block: Block, here: Path) -> None:
         return
     if any("--passages" in call and call[0] == "mine" for call in calls):
         shutil.rmtree(here / "work")
-    beside = next((b for b in BLOCKS if b.file == block.file and b.language == "toml" and "work" in tomllib.loads(b.text)), None)
-    if beside:
-        (here / "run.toml").write_text(beside.text.replace('work = "work"', 'work = "run-work"'))
+    for beside in [b for b in BLOCKS if b.file == block.file and b.language == "toml"]:
+        (here / file_name(beside)).write_text(beside.text.replace('work = "work"', 'work = "run-work"'))
     for call in calls:
         done = CliRunner().invoke(app, call)
         assert done.exit_code == 0, f"{block}: umr {shlex.join(call)}\n{done.stderr}"
@@ -170,10 +176,10 @@ def test_commands_run_or_at_least_parse(block: Block, here: Path) -> None:
 
 @pytest.mark.parametrize("block", of("toml"))
 def test_run_files_are_read(block: Block, tmp_path: Path) -> None:
-    value = tomllib.loads(block.text)
-    if "work" in value:
-        (tmp_path / "run.toml").write_text(block.text)
-        assert read_config(tmp_path / "run.toml").rounds == value.get("rounds", 1)
+    (tmp_path / file_name(block)).write_text(block.text)
+    assert read_tables(tmp_path / file_name(block))
+    if file_name(block) == "run.toml":
+        assert read_config(tmp_path / "run.toml").rounds == tomllib.loads(block.text)["rounds"]
 
 
 ARGUMENTS: dict[str, Any] = {
@@ -211,3 +217,15 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
     assert (first.line, first.language, second.language, second.text) == (2, "bash", "toml", "\n")
     with pytest.raises(AssertionError, match="not closed"):
         list(blocks_of(Path("x.md"), "```bash\numr\n"))
+
+
+FOREIGN = {"--check", "--alone", "--pairs", "--repeats", "--previous-output"}
+"""Options of other programs that the documents name: the benchmarks and the paper's code."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_an_option_that_the_text_names_is_one(file: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    known = {name for command in group.commands.values() for p in command.params for name in p.opts} | {"--help", "--version"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", file.read_text(encoding="utf-8")))
+    assert named - known - FOREIGN == set()

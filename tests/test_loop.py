@@ -20,7 +20,8 @@ from umr.data.workspace import Workspace
 from umr.label import label
 from umr.manifest import read_manifest
 from umr.mine import mine
-from umr.rounds import RunConfig, run
+from umr.rounds import run
+from umr.run_file import RunConfig
 from umr.train import train
 
 

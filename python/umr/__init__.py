@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from umr.label.inspect import inspect_labels
     from umr.mine import mine
     from umr.retrieve import search
-    from umr.rounds import RunConfig, read_config, run
+    from umr.rounds import run
+    from umr.run_file import RunConfig, read_config
     from umr.train import train
 
 try:
@@ -37,7 +38,7 @@ except PackageNotFoundError:
 _HOMES = {
     "EncoderConfig": "config", "MineConfig": "config", "LabelConfig": "config", "TrainConfig": "config",
     "Workspace": "data.workspace", "create_workspace": "data.workspace", "open_workspace": "data.workspace",
-    "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "rounds", "read_config": "rounds",
+    "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "run_file", "read_config": "run_file",
     "forecast_labels": "label", "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
     "DualEncoder": "encoder.encoder", "load_encoder": "encoder.encoder", "UmrError": "errors",
 }  # fmt: skip

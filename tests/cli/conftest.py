@@ -41,9 +41,9 @@ class Done:
 Shell = Callable[..., Done]
 
 
-def run(*arguments: object) -> Done:
-    """Run one command."""
-    found = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+def run(*arguments: object, columns: int = 200) -> Done:
+    """Run one command in a terminal of so many columns."""
+    found = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"})
     return Done(found.exit_code, found.stdout, found.stderr)
 
 

@@ -160,13 +160,13 @@ def test_stages_out_of_order(begin: Callable[..., Any], shell: Shell, tmp_path: 
 def test_half_of_what_a_new_work_folder_needs(shell: Shell, kit: Any, tmp_path: Path) -> None:
     failed(shell("mine", tmp_path / "w"), 2, "--passages, --queries, --encoder")
     failed(shell("mine", tmp_path / "w", *kit.files), 2, "--encoder")
-    failed(shell("mine", tmp_path / "w", *kit.files, "--pooling", "cls"), 2, "--pooling needs --encoder")
+    failed(shell("mine", tmp_path / "w", *kit.files, "--pooling", "cls"), 2, "pooling needs --encoder")
     failed(shell("label", tmp_path / "w"), 2, "--lm is missing")
 
 
 def test_other_options_than_before_are_refused(shell: Shell, kit: Any, work: Path) -> None:
     failed(shell("mine", work, "--round", 0, "--top-k", 3), 1, "top_k is 4, asked for 3", "--force")
-    failed(shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--reduction", "sum"), 1, "reduction is 'mean', asked for 'sum'")
+    failed(shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--temperature", 0.2), 1, "temperature is 0.1, asked for 0.2")
     failed(shell("train", work, "--epochs", 7), 1, "epochs is 1, asked for 7")
     failed(
         shell("mine", work, *kit.files, "--encoder", kit.bert, "--pooling", "cls", "--similarity", "cosine"),
@@ -193,9 +193,7 @@ def test_a_call_that_makes_no_sense_is_two(shell: Shell, call: tuple[str, ...]) 
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(
-    "option", [("--epochs", 0), ("--clip", -1), ("--warmup", 1), ("--held-out", 1.5), ("--student-temperature", 0), ("--device", "nope")]
-)
+@pytest.mark.parametrize("option", [("--epochs", 0), ("--held-out", 1.5), ("--student-temperature", 0), ("--device", "nope")])
 def test_values_out_of_range_are_two(shell: Shell, work: Path, option: tuple[str, object]) -> None:
     done = shell("train", work, *option, "--force")
     assert done.code == 2, done.err

@@ -103,7 +103,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell, kit: 
         return score(*arguments)
 
     monkeypatch.setattr(scoring, "score_within", stopped)
-    call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--pack-tokens", 150)
+    (mined / "small.toml").write_text("[label]\npack_tokens = 150\n")
+    call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--config", mined / "small.toml")
     done = shell(*call)
     assert done.code == 130
     assert "run the same command again: it goes on where it stopped" in done.talk

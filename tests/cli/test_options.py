@@ -1,51 +1,62 @@
-"""Options are the fields of the configurations: each shown with its text and default, each reaching its stage."""
+"""Options are fields of the configurations: described and defaulted once, at most 20 a command, the others in a run file."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 import typer
 
 from umr.cli import app
-from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
+from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig, choices_of
 
 Shell = Callable[..., Any]
 CONFIGS: dict[str, tuple[type, ...]] = {"mine": (EncoderConfig, MineConfig), "label": (LabelConfig,), "train": (TrainConfig,)}
 FIELDS = [(verb, config, field) for verb, configs in CONFIGS.items() for config in configs for field in dataclasses.fields(config)]
-RENAMED = {(EncoderConfig, "model"): "--encoder", (EncoderConfig, "passage_model"): "--passage-encoder"}
+SHOWN = [(verb, config, field) for verb, config, field in FIELDS if field.metadata["panel"]]
 COMMANDS: Any = typer.main.get_command(app)
+MOST = 20
+"""Options of a command, without --help."""
 
 
 def flag(config: type, name: str) -> str:
-    return RENAMED.get((config, name), "--" + name.replace("_", "-"))
+    return "--encoder" if (config, name) == (EncoderConfig, "model") else "--" + name.replace("_", "-")
 
 
-def option(verb: str, name: str) -> Any:
-    return next(p for p in COMMANDS.commands[verb].params if name in p.opts)
+def options(verb: str) -> dict[str, Any]:
+    return {name: p for p in COMMANDS.commands[verb].params if p.param_type_name == "option" for name in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS.commands))
+def test_a_command_has_no_more_options_than_a_person_reads(verb: str) -> None:
+    found = options(verb)
+    assert len(set(found.values())) <= MOST
+    assert {"--json", "--quiet"} <= set(found)
+    assert all(p.rich_help_panel and p.help for p in found.values())
 
 
 @pytest.mark.parametrize(("verb", "config", "field"), FIELDS, ids=[f"{v}-{f.name}" for v, _, f in FIELDS])
-def test_every_field_is_an_option_with_its_text_default_and_choices(verb: str, config: type, field: Any) -> None:
-    found = option(verb, flag(config, field.name))
-    assert found.help == field.metadata["help"]
-    required = field.default is dataclasses.MISSING
-    assert found.default == (None if required else field.default)
-    if not required and field.default is not None:
-        assert found.show_default
-    elif field.default is None:
-        assert "default: " in field.metadata["help"] or field.name == "passage_model", "a default that is found must be said in words"
+def test_a_field_with_a_panel_is_an_option_with_its_text_default_and_choices(verb: str, config: type, field: Any) -> None:
+    found = options(verb).get(flag(config, field.name))
+    if not field.metadata["panel"]:
+        assert found is None or field.name == "store" or not found.help.startswith(field.metadata["help"])
+        return
+    assert found.help.startswith(field.metadata["help"].replace("[", r"\["))
+    assert found.rich_help_panel == field.metadata["panel"]
+    assert found.default is None, "so that what is left out comes from the run file"
+    if type(field.default) in (int, float, str):
+        default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        assert f"default: {default})" in found.help
+    if field.default is None:
+        assert f"default: {field.metadata['found']}" in found.help
+    assert all(choice in found.help for choice in choices_of(get_type_hints(config)[field.name]))
 
 
-CHOICES = [
-    (verb, config, field.name, values)
-    for verb, config, field in FIELDS
-    for hint in [get_type_hints(config)[field.name]]
-    for values in [get_args(h) for h in (hint, *get_args(hint)) if get_args(h) and all(isinstance(v, str) for v in get_args(h))]
-]
+CHOICES = [(v, c, f.name, values) for v, c, f in SHOWN if (values := choices_of(get_type_hints(c)[f.name]))]
 
 
 @pytest.mark.parametrize(("verb", "config", "name", "values"), CHOICES, ids=[f"{v}-{n}" for v, _, n, _ in CHOICES])
@@ -58,60 +69,126 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(
     assert all(f"'{value}'" in done.talk for value in values)
 
 
-@pytest.mark.parametrize("verb", list(CONFIGS))
-def test_help_shows_every_option_in_its_panel(shell: Shell, verb: str) -> None:
-    done = shell(verb, "--help")
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("verb", ["", *sorted(COMMANDS.commands)])
+def test_help_shows_every_option_in_its_panel(shell: Shell, monkeypatch: pytest.MonkeyPatch, verb: str, width: int) -> None:
+    done = shell(*([verb] if verb else []), "--help", columns=width)
     assert done.code == 0
     words = done.out.split()
-    for config in CONFIGS[verb]:
-        for field in dataclasses.fields(config):
-            assert any(word.startswith(flag(config, field.name)[:20]) for word in words), field.name
-    assert "--json" in words
-    if verb == "train":
-        assert "[default: 2e-05]" in " ".join(done.out.replace("│", " ").split())
-
-
-@pytest.mark.parametrize("verb", sorted(COMMANDS.commands))
-def test_every_command_has_help_json_and_quiet(shell: Shell, verb: str) -> None:
-    done = shell(verb, "--help")
-    assert done.code == 0
-    assert "--json" in done.out
-    assert "--quiet" in done.out
-    for parameter in COMMANDS.commands[verb].params:
-        assert parameter.name == "help" or parameter.param_type_name == "argument" or parameter.help, parameter.name
+    lines = done.out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    for name, found in options(verb).items() if verb else ():
+        assert name in words, f"{name} is cut"
+        assert any(line.startswith(f"╭─ {found.rich_help_panel} ─") for line in lines)
+    assert "<bool>" not in done.out
+    assert "…" not in done.out
 
 
 def test_the_front_page_names_every_command_in_its_group(shell: Shell) -> None:
     done = shell("--help")
     assert done.code == 0
-    assert all(verb in done.out for verb in ("mine", "label", "train", "run", "eval", "search", "status", "models", "demo"))
+    assert all(verb in done.out for verb in ("mine", "label", "train", "init", "run", "eval", "search", "status", "models", "demo"))
     assert "The loop" in done.out
 
 
-def test_options_reach_the_stage(shell: Shell, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every option of `train` given another value arrives in the configuration."""
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configurations that reach the stages, which stop there."""
+    import umr.label
+    import umr.mine
     import umr.train  # noqa: F401
 
-    seen: list[TrainConfig] = []
+    found: list[Any] = []
 
-    class EnoughError(Exception):
-        pass
+    def stage(workspace: Any, config: Any, *_: Any) -> None:
+        found.append(config)
+        raise KeyboardInterrupt
 
-    def stage(workspace: Any, config: TrainConfig, *_: Any) -> None:
-        seen.append(config)
-        raise EnoughError
+    for verb in CONFIGS:
+        monkeypatch.setattr(sys.modules[f"umr.{verb}"], verb, stage)
+    return found
 
-    monkeypatch.setattr(sys.modules["umr.train"], "train", stage)
-    wanted = TrainConfig(
-        epochs=3, batch_size=5, passages_per_query=6, learning_rate=0.5, weight_decay=0.25, warmup=0.0, clip=1.5, student_temperature=0.7,
-        negatives="own", duplicates="keep", freeze="queries", untie=True, dropout=False, chunk_tokens=77, precision="bf16", held_out=0.5,
-        evaluations=9, keep="last", seed=11, device="cpu",
-    )  # fmt: skip
-    arguments: list[object] = []
-    for field in dataclasses.fields(TrainConfig):
-        value = getattr(wanted, field.name)
-        assert value != field.default, field.name
-        name = flag(TrainConfig, field.name)
-        arguments += ([name] if value else ["--no-" + name[2:]]) if isinstance(value, bool) else [name, value]
-    shell("train", work, *arguments)
-    assert seen == [wanted]
+
+OTHER: dict[str, Any] = {"int": 7, "int | None": 7, "float": 0.5, "float | None": 0.5, "str | None": "3GB", "tuple[str, ...]": ("a", "b")}
+
+
+def another(config: type, field: Any) -> Any:
+    """A value that is not the default."""
+    choices = [c for c in choices_of(get_type_hints(config)[field.name]) if c != field.default]
+    return choices[0] if choices else True if field.type == "bool" else OTHER.get(field.type, "cpu")
+
+
+@pytest.mark.parametrize(("verb", "config"), [("mine", MineConfig), ("label", LabelConfig), ("train", TrainConfig)])
+def test_options_reach_the_stage(shell: Shell, work: Path, seen: list[Any], verb: str, config: Any) -> None:
+    """Every option given another value arrives in the configuration."""
+    values = {f.name: another(config, f) for v, c, f in SHOWN if c is config}
+    words: list[object] = []
+    for name, value in values.items():
+        assert value != {f.name: f.default for f in dataclasses.fields(config)}[name]
+        many = value if isinstance(value, tuple) else (value,)
+        words += [flag(config, name)] if value is True else [word for one in many for word in (flag(config, name), one)]
+    shell(verb, work, *words)
+    assert seen == [config(**values)]
+
+
+def test_a_run_file_stands_behind_the_options(shell: Shell, work: Path, seen: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        '[mine]\ntop_k = 3\nper-language = 2\nbm25 = true\ncollapse = "near"\nrun = ["a.run"]\n'
+        '[label]\nlm = "first"\npack_tokens = 5\nshare = false\nfuse = 1\n[train]\nclip = 1.5\nepochs = 3\ndropout = false\n'
+    )
+    shell("mine", work, "--config", file, "--per-language", 0)
+    shell("mine", work, "--config", file, "--run", "b.run", "--top-k", 2)
+    shell("label", work, "--config", file, "--fuse", 0, "--device", "cpu")
+    shell("label", work, "--config", file, "--lm", "second")
+    shell("train", work, "--config", file, "--epochs", 2)
+    assert seen == [
+        MineConfig(top_k=3, bm25=True, collapse="near", run=(str(tmp_path / "a.run"),)),
+        MineConfig(top_k=2, per_language=2, bm25=True, collapse="near", run=("b.run",)),
+        LabelConfig("first", pack_tokens=5, share=False, device="cpu"),
+        LabelConfig("second", pack_tokens=5, share=False, fuse=1.0),
+        TrainConfig(clip=1.5, epochs=2, dropout=False),
+    ]
+
+
+def test_a_work_folder_begins_with_a_run_file(shell: Shell, kit: Any, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'passages = ["{kit.passages}"]\nqueries = ["{kit.queries}"]\nlang = "de"\n[mine]\ntop_k = 3\n'
+        f'[encoder]\nmodel = "{kit.bert}"\npooling = "cls"\nsimilarity = "dot"\nquery_length = 9\n'
+    )
+    done = shell("mine", tmp_path / "work", "--config", file, "--pooling", "mean", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["round"], done.json["top_k"]) == (0, 3)
+    assert "mean pooling, dot" in done.talk
+    assert "at most 9 /" in done.talk
+    assert shell("status", tmp_path / "work", "--json").json["languages"] == ["de"]
+
+
+def test_what_a_run_file_says_wrongly_is_refused_with_its_place(shell: Shell, work: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    for text, message in (
+        ("[mine]\ntopk = 3\n", "run.toml [mine]: unknown key 'topk'"),
+        ("[encoder]\npooling = 'mean'\n", "pooling needs --encoder"),
+        ("[encoder]\npooling = 'mean'\n", "or model under [encoder] of the run file"),
+        ("mine = 3\n", "run.toml: mine is 3, expected a table"),
+    ):
+        file.write_text(text)
+        done = shell("mine", work, "--config", file)
+        assert done.code == 2
+        assert message in done.talk
+    assert shell("label", work, "--config", tmp_path / "none.toml").code == 1
+
+
+def test_init_writes_a_run_file_once(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = shell("init")
+    assert done.code == 0, done.err
+    assert "fill in" in done.out
+    written = (tmp_path / "run.toml").read_bytes()
+    again = shell("init", "run.toml", "--json")
+    assert again.code == 1
+    assert "run.toml is there already" in again.json["error"]["message"]
+    assert (tmp_path / "run.toml").read_bytes() == written
+    assert shell("init", "other.toml", "--json").json == {"file": "other.toml"}
+    assert shell("init", tmp_path / "none" / "run.toml").code == 1

@@ -146,14 +146,23 @@ def test_the_user_overrides_and_is_told_so(tmp_path: Path) -> None:
     assert source == f"the E5 family; set by you: {', '.join(options)}"
 
 
+def test_the_question_mark_is_the_encoders_own_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    """None, True and False of an encoder that strips it, and of one that does not."""
+    for own in (True, False):
+        file = {"umr_encoder.json": EncoderSettings("mean", "dot", "", "", "text", 30, 40, own).to_json()}
+        folder = folder_of(tmp_path / str(own), file)
+        assert [resolved(folder, strip_question_mark=said)[0].strip_question_mark for said in (None, True, False)] == [own, True, False]
+    assert not resolved(folder_of(tmp_path / "new", {}), "x/e5-small")[0].strip_question_mark
+
+
 def test_lengths_stay_within_the_models_positions(tmp_path: Path) -> None:
     small = {"config.json": BERT | {"max_position_embeddings": 100}, "sentence_bert_config.json": {"max_seq_length": 256}}
     layout = {"modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"), "1_Pooling/config.json": OLD_POOLING}
     found, _ = resolved(folder_of(tmp_path / "st", small | layout))
     assert (found.query_length, found.passage_length) == (100, 100)
-    with pytest.raises(InputError, match=r"--passage-length is 101.*positions for 100 tokens") as caught:
+    with pytest.raises(InputError, match=r"passage_length is 101.*positions for 100 tokens") as caught:
         resolved(folder_of(tmp_path / "own", small), pooling="cls", similarity="dot", passage_length=101)
-    assert caught.value.hint == "use --passage-length 100 or less"
+    assert caught.value.hint == "set passage_length to 100 or less"
     roberta = {"config.json": BERT | {"model_type": "xlm-roberta", "max_position_embeddings": 514}}
     found, _ = resolved(folder_of(tmp_path / "roberta", roberta), pooling="cls", similarity="dot")
     assert found.query_length == 512

@@ -27,7 +27,7 @@ from umr.errors import FormatError, InputError, MismatchError, UsageError
 from umr.mine import mine
 from umr.mine.options import options
 from umr.progress import Silent
-from umr.rounds import read_config
+from umr.run_file import read_config
 
 
 @pytest.fixture(scope="module")
@@ -254,12 +254,14 @@ def test_runs_and_encoders_of_a_run_file_are_found_beside_it(tmp_path: Path) -> 
 
 
 def test_the_command_tells_counts_and_writes_a_run(work: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[mine]\nexclude-source = true\n")
     call = [
         "mine",
         str(work.layout.folder),
         "--top-k",
         "6",
-        "--exclude-source",
+        "--config",
+        str(tmp_path / "mine.toml"),
         "--bm25",
         "--write-run",
         str(tmp_path / "out.run"),

@@ -336,7 +336,7 @@ def test_memory_that_does_not_hold_queries_and_results_is_refused(work: Workspac
     queries = np.ones((30, passages.dimensions), dtype=np.float32)
     with pytest.raises(UsageError, match=r"memory is 0\.0 MB") as caught:
         top_k(queries, passages, 3, memory=1000)
-    assert "--memory 17MB or more" in caught.value.hint
+    assert "memory to 17MB or more" in caught.value.hint
     rows, _ = top_k(queries, passages, 3, memory=20_000_000)
     assert np.array_equal(rows, top_k(queries, passages, 3)[0])
 

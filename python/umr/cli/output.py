@@ -1,4 +1,4 @@
-"""How a command ends: its result on stdout, errors on stderr with their hint, and the exit codes 0, 1, 2 (130 for Ctrl-C)."""
+"""How a command ends: its result on stdout, an error on stderr with its hint, and the exit codes 0, 1, 2 (130 for Ctrl-C)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -39,43 +40,28 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
     Arguments:
         work: the command, its options filled in.
         as_json: one JSON object on stdout.
-        quiet: no talk.
+        quiet: only warnings on stderr.
     """
     try:
         _show(work(RichReporter(quiet)), as_json)
-    except UmrError as error:
-        _fail(error.message, error.hint, type(error).__name__, error.exit_code, as_json)
-    except KeyboardInterrupt:
-        _fail(
-            "interrupted",
-            "run the same command again: it goes on where it stopped",
-            "Interrupted",
-            INTERRUPTED,
-            as_json,
-        )
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None
-    except OSError as error:
-        known = storage_error(error, getattr(error, "filename", None) or "a file")  # type: ignore[arg-type]
-        _fail(known.message, known.hint, type(known).__name__, known.exit_code, as_json)
-    except MemoryError:
-        _fail(
-            "out of memory",
-            "use fewer tokens at once: --batch-tokens (mine), --memory (label), --chunk-tokens (train)",
-            "MemoryError",
-            2,
-            as_json,
-        )
-    except Exception as error:
-        traceback.print_exc()
-        _fail(
-            f"{type(error).__name__}: {error}",
-            "this is a fault of umr: please report it with the lines above",
-            type(error).__name__,
-            2,
-            as_json,
-        )
+    except (Exception, KeyboardInterrupt) as error:
+        _fail(error, as_json)
+
+
+def _told(error: BaseException) -> tuple[str, str, int]:
+    """Message, hint and exit code of an error."""
+    if isinstance(error, UmrError):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "run the same command again: it goes on where it stopped", INTERRUPTED
+    if isinstance(error, MemoryError):
+        hint = "compute fewer tokens at once: batch_tokens for mine, --memory for label, chunk_tokens for train (`umr init` explains them)"
+        return "out of memory", hint, 2
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}", "this is a fault of umr: please report it with the lines above", 2
 
 
 def _show(result: Result, as_json: bool) -> None:
@@ -87,11 +73,15 @@ def _show(result: Result, as_json: bool) -> None:
         console.print(escape(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
 
 
-def _fail(message: str, hint: str, kind: str, code: int, as_json: bool) -> None:
+def _fail(error: BaseException, as_json: bool) -> None:
+    if isinstance(error, OSError):
+        error = storage_error(error, Path(error.filename or "a file"))
+    message, hint, code = _told(error)
     console = Console(stderr=True, highlight=False)
     console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
     if hint:
         console.print(f"[bold cyan]hint:[/bold cyan] {escape(hint)}", soft_wrap=True)
     if as_json:
-        sys.stdout.write(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}, ensure_ascii=False) + "\n")
+        value = {"kind": type(error).__name__, "message": message, "hint": hint}
+        sys.stdout.write(json.dumps({"error": value}, ensure_ascii=False) + "\n")
     raise typer.Exit(code)

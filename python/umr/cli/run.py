@@ -1,4 +1,4 @@
-"""`umr run`."""
+"""`umr init` and `umr run`: the whole run in one file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,34 @@ from typing import Annotated
 
 import typer
 
-from umr.cli.options import command as make_command
 from umr.cli.output import Result
+from umr.errors import InputError
 from umr.progress import Reporter
+from umr.run_file import default_file, read_config
+from umr.storage import storage_error
 
-NAME = "run"
+
+def init(reporter: Reporter, file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("run.toml")) -> Result:
+    """Write a TOML file with every setting of every stage: its default, its unit and what it does."""
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(default_file())
+    except FileExistsError as error:
+        raise InputError(f"{file} is there already, and is not written over", "give another name: umr init OTHER.toml") from error
+    except OSError as error:
+        raise storage_error(error, file) from error
+    lines = [f"{file} is written: fill in passages, queries, the encoder's model and the language model", f"next: umr run {file}"]
+    return Result({"file": str(file)}, [*lines])
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="A TOML file (docs/formats.md has an example).", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file; `umr init` writes one.", show_default=False)],
     reporter: Reporter,
 ) -> Result:
-    """Run the rounds of a TOML file in a row; run again, it goes on where it stopped."""
-    from umr.rounds import read_config
+    """Run all rounds of a TOML file. Run again, it goes on where it stopped."""
     from umr.rounds import run as loop
 
     settings = read_config(config)
     workspace = loop(settings, reporter)
     folder = workspace.encoder_of(settings.rounds).model
     return Result({"rounds": settings.rounds, "encoder": folder}, [f"{settings.rounds} rounds done: the encoder is {folder}"])
-
-
-command = make_command(run)

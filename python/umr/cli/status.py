@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 
-from umr.cli.arguments import Work
-from umr.cli.options import command as make_command
+from umr.cli.options import Work, option
 from umr.cli.output import Result
 from umr.data.workspace import Workspace, open_workspace
 from umr.errors import MismatchError
@@ -17,7 +15,6 @@ from umr.layout import near_index
 from umr.manifest import read_manifest, require_whole
 from umr.progress import Reporter
 
-NAME = "status"
 AGAIN = {
     "means": "remove its folder: the means are estimated again", "languages": "remove its folder: the languages are found again",
     "mine": "run the stage again with --force", "label": "run the stage again with --force",
@@ -30,10 +27,14 @@ def status(
     reporter: Reporter,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read every kept file of vectors, means, languages, candidates and labels, and compare checksums."),
+        option(
+            "--verify",
+            help="Read every kept file of vectors, means, languages, candidates and labels, and compare checksums.",
+            panel="Output",
+        ),
     ] = False,
 ) -> Result:
-    """Say what a work folder holds, and what comes next."""
+    """Show what a work folder holds, and which command is next."""
     workspace = open_workspace(work, reporter)
     if verify:
         _verify(workspace, reporter)
@@ -74,6 +75,3 @@ def _require_sizes(manifest: Path) -> None:
         found = path.stat().st_size if path.exists() else None
         if found != size:
             raise MismatchError(f"{path} holds {found} bytes, expected {size}", "remove its folder: the index is built again")
-
-
-command = make_command(status)

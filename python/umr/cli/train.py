@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from umr.cli.arguments import Force, Round, Work
-from umr.cli.options import command as make_command
+from umr.cli.options import Force, Round, Work
 from umr.cli.output import Result
 from umr.config import TrainConfig
 from umr.data.workspace import open_workspace, round_for
 from umr.manifest import read_manifest
 from umr.progress import Reporter
 
-NAME = "train"
-
 
 def train(work: Work, config: TrainConfig, reporter: Reporter, round: Round = None, force: Force = False) -> Result:
-    """Distil the labels into the encoder; the result loads in sentence-transformers and transformers as it is."""
+    """Distil the labels into the encoder. sentence-transformers and transformers load the result as it is."""
     from umr.train import train as stage
 
     workspace = open_workspace(work, reporter)
@@ -25,6 +22,3 @@ def train(work: Work, config: TrainConfig, reporter: Reporter, round: Round = No
     change = f", validation loss {losses[0]:.4f} -> {min(losses):.4f}" if losses else ""
     data = {"round": place.number, "encoder": str(folder), "steps": made["steps"], "validation": made["validation"]}
     return Result(data, [f"round {place.number}: trained encoder in {folder} ({made['steps']:,} steps{change})"])
-
-
-command = make_command(train)

@@ -72,7 +72,8 @@ class Embeddings:
         if not np.isfinite(stored).all():
             row = self.span(shard)[0] + int(np.argwhere(~np.isfinite(stored))[0][0])
             raise ScoreError(
-                f"row {row} has values beyond {self.dtype} (largest {np.abs(vectors).max():.3g})", "keep the embeddings as --store f32"
+                f"row {row} has values beyond {self.dtype} (largest {np.abs(vectors).max():.3g})",
+                "keep them in f32: store under [mine] of a run file (--config)",
             )
         with beside(self.path(shard)) as temporary, temporary.open("wb") as handle:
             np.save(handle, stored, allow_pickle=False)

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umr.config import EncoderConfig, from_mapping
+from umr.config import EncoderConfig
 from umr.data.corpus import expand, open_passages
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Silent
+from umr.run_file import from_mapping
 
 if TYPE_CHECKING:
     from umr._rust import Records

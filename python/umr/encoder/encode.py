@@ -98,7 +98,7 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
             if len(bad):
                 name, shard = records.ids(bad[:1])[0], rows[0] // store.shard_rows
                 what = f"the vector of {name!r} (row {bad[0]}) is not finite, {len(bad)} such rows in shard {shard}"
-                raise ScoreError(what, "try --precision fp32")
+                raise ScoreError(what, "set precision to fp32 under [mine] of a run file (--config)")
             return vectors
 
         store.fill(finite, bar)

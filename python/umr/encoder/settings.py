@@ -61,7 +61,7 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
         InputError: pooling or similarity is not known; the hint names the options that say it.
     """
     found, source = known_settings(name, folder)
-    chosen = {key: value for key in FIELDS if (value := getattr(config, key)) is not None and value is not False}
+    chosen = {key: value for key in FIELDS if (value := getattr(config, key)) is not None}
     merged = {**_defaults(folder), **found, **chosen}
     unknown = [key for key in ("pooling", "similarity") if key not in merged]
     if unknown:
@@ -80,8 +80,7 @@ def _within(name: str, folder: Path, merged: Mapping[str, Any], chosen: Mapping[
     limit = _positions(folder)
     lengths = {key: merged[key] for key in ("query_length", "passage_length") if limit and merged[key] > limit}
     for key in lengths.keys() & chosen.keys():
-        option = "--" + key.replace("_", "-")
-        raise InputError(f"{option} is {merged[key]}, but {name!r} has positions for {limit} tokens", f"use {option} {limit} or less")
+        raise InputError(f"{key} is {merged[key]}, but {name!r} has positions for {limit} tokens", f"set {key} to {limit} or less")
     return {**merged, **dict.fromkeys(lengths, limit)}
 
 

@@ -103,7 +103,7 @@ def _room(memory: int, given: int) -> int:
     if memory < given + LEAST:
         raise UsageError(
             f"memory is {memory / 1e6:,.1f} MB, but queries and results take {given / 1e6:,.1f} MB and a search some more",
-            f"use --memory {math.ceil((given + LEAST) / 1e6)}MB or more",
+            f"set memory to {math.ceil((given + LEAST) / 1e6)}MB or more under [mine] of a run file (--config)",
         )
     return memory - given
 

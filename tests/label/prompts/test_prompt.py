@@ -116,7 +116,7 @@ def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: in
 def test_a_prompt_that_does_not_fit_is_refused(tokenizer: Any) -> None:
     with pytest.raises(UsageError, match="the prompt alone has more than 8 tokens in German") as caught:
         replace(PAPER, tokenizer=tokenizer).source_ids("", "the river", "de", 8)
-    assert "--source-length" in caught.value.hint
+    assert "source_length" in caught.value.hint
 
 
 def test_special_tokens_of_source_and_target() -> None:

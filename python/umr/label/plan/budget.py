@@ -83,7 +83,7 @@ def _smaller(trees: Sequence[Tree], budget: int, reporter: Reporter) -> int:
     if sum(len(tree.branches) for tree in trees) == 1:
         raise UsageError(
             f"one pair of {tokens:,} tokens does not fit into memory",
-            "lower --source-length, keep the weights in int8 (--weights int8), or take a smaller model",
+            "lower source_length under [label] of a run file (--config), take --weights int8, or take a smaller model",
         )
     budget = max(1, min(budget, tokens) // 2)
     reporter.warn(f"out of memory in a batch of {tokens:,} tokens: going on with {budget:,} a batch")

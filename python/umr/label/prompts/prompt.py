@@ -108,7 +108,7 @@ class Prompt:
             if keep < 0:
                 raise UsageError(
                     f"the prompt alone has more than {limit} tokens in {language_name(lang)}",
-                    "raise --source-length, or shorten the template",
+                    "shorten the template, or raise source_length under [label] of a run file (--config)",
                 )
             ids = self.encode([self.fill(title, text[: offsets[keep - 1][1] if keep else 0], lang)])[0]
         return ids

@@ -1,16 +1,18 @@
-"""The TOML file of a run: what it may hold, and what each mistake says."""
+"""The TOML file of a run: what it may hold, what each mistake says, and the file that `umr init` writes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import re
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import FormatError, InputError, UsageError
-from umr.rounds import read_config
+from umr.run_file import TABLES, RunConfig, default_file, read_config, read_tables
 
 GOOD = """
 work = "w"
@@ -55,12 +57,8 @@ def test_paths_are_relative_to_the_file_and_names_stay_names(tmp_path: Path) -> 
 
 def test_further_language_models_are_found_beside_the_file_too(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
-    text = GOOD.replace(
-        'lm = "owner/name"', 'lm = "owner/name"\nalso = ["second", "owner/third"]\nalso-template = ["{text}", "second {text}"]'
-    )
-    found = read_config(config_file(tmp_path, text)).label
-    assert found.also == (str(tmp_path / "second"), "owner/third")
-    assert found.also_template == ("{text}", "second {text}")
+    text = GOOD.replace('lm = "owner/name"', 'lm = "owner/name"\nalso = ["second", "owner/third"]')
+    assert read_config(config_file(tmp_path, text)).label.also == (str(tmp_path / "second"), "owner/third")
 
 
 def test_every_field_of_every_stage_can_be_written_and_read(tmp_path: Path) -> None:
@@ -87,13 +85,13 @@ def test_every_field_of_every_stage_can_be_written_and_read(tmp_path: Path) -> N
         ('passages = ["p/*.tsv"]', 'passages = "p"', "passages is 'p', expected a list of strings"),
         ('passages = ["p/*.tsv"]', "passages = [1]", r"passages is \[1\], expected a list of strings"),
         ("top-k = 7", "topk = 7", r"\[mine\]: unknown key 'topk'"),
-        ("top-k = 7", "top-k = 7.5", r"\[mine\]: top_k is 7.5, expected int"),
+        ("top-k = 7", "top-k = 7.5", r"\[mine\]: top_k is 7.5, expected a whole number"),
         ("top-k = 7", "top-k = 0", "top_k is 0, expected more than 0"),
         ('store = "f16"', 'store = "f8"', "store is 'f8', expected f32 or f16"),
         ('lm = "owner/name"', 'lm = "owner/name"\nalso = "x"', r"\[label\]: also is 'x', expected a list of strings"),
         ('lm = "owner/name"', 'lm = "owner/name"\nalso = [1]', r"\[label\]: also is \[1\], expected a list of strings"),
         ('lm = "owner/name"', "", r"\[label\]: missing key 'lm'"),
-        ("epochs = 3", "epochs = true", "epochs is True, expected int"),
+        ("epochs = 3", "epochs = true", "epochs is True, expected a whole number"),
         ('freeze = "passages"', 'freeze = "all"', "freeze is 'all', expected none or passages or queries"),
         ('freeze = "passages"', "warmup = 1.0", "warmup is 1.0, expected a share"),
         ('lang = "de"\n[encoder]', 'lang = "de"\nmine = 3\n[encoder]', "mine is 3, expected a table"),
@@ -106,7 +104,7 @@ def test_a_mistake_names_file_and_key(tmp_path: Path, old: str, new: str, messag
         text = text.split("[mine]")[0]
     with pytest.raises(UsageError, match=message) as caught:
         read_config(config_file(tmp_path, text))
-    assert "run.toml" in caught.value.message or "expected more than 0" in message or "share" in message
+    assert "run.toml" in caught.value.message or re.search("expected more than 0|share|at least 1", message)
 
 
 def test_what_is_no_toml_or_not_there(tmp_path: Path) -> None:
@@ -129,3 +127,43 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert config.work == tmp_path / "home" / "w"
     assert config.passages == (str(tmp_path / "home" / "p.tsv"),)
     assert config.queries == (str(tmp_path / "q.tsv"),)
+
+
+def test_a_part_of_a_run_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    found = read_tables(config_file(tmp_path, 'passages = ["p.tsv"]\n[mine]\ntop-k = 3\nrun = ["a.run"]\n'))
+    assert found == {"passages": (str(tmp_path / "p.tsv"),), "mine": {"top_k": 3, "run": (str(tmp_path / "a.run"),)}}
+    assert read_tables(config_file(tmp_path, "")) == {}
+    with pytest.raises(UsageError, match=r"\[train\]: unknown key 'epoch'"):
+        read_tables(config_file(tmp_path, "[train]\nepoch = 3\n"))
+
+
+SETTINGS = [(name, field) for name, kind in {"": RunConfig, **TABLES}.items() for field in fields(kind) if field.name not in TABLES]
+
+
+@pytest.mark.parametrize(("table", "field"), SETTINGS, ids=[f"{t}.{f.name}" for t, f in SETTINGS])
+def test_the_default_file_says_what_every_setting_is(table: str, field: Field[Any]) -> None:
+    """Its meaning above it; its value, commented where it has no default; behind it the choices or the unit."""
+    text = next(part for part in re.split(r"\n(?=\[)", default_file()) if part.startswith(f"[{table}]") or not table)
+    above, behind = re.search(rf"\n\n((?:# .*\n)+)(?:# )?{field.name} = .*?(  # .*)?\n", text).groups()
+    said = " ".join(line.removeprefix("# ") for line in above.splitlines())
+    assert said.startswith(field.metadata["help"])
+    assert (field.default is None) == ("(default: " in said) == (f"\n# {field.name} = " in text)
+    assert field.type.startswith("bool") or behind, "neither choices nor a unit"
+
+
+def test_the_default_file_is_a_run_with_the_defaults(tmp_path: Path) -> None:
+    found = read_config(config_file(tmp_path, default_file()))
+    examples = {field.name: field.metadata["example"] for _, field in SETTINGS if field.default is MISSING}
+    assert set(examples) == {"work", "passages", "queries", "model", "lm"}
+    assert found == RunConfig(
+        tmp_path / "work", (str(tmp_path / "passages.tsv"),), (str(tmp_path / "queries.jsonl"),),
+        EncoderConfig(examples["model"]), MineConfig(), LabelConfig(examples["lm"]), TrainConfig(),
+    )  # fmt: skip
+
+
+def test_the_default_file_can_be_read_with_every_line_in_force(tmp_path: Path) -> None:
+    text = re.sub(r"^# (\w+ = )", r"\1", default_file(), flags=re.MULTILINE)
+    found = read_tables(config_file(tmp_path, text))
+    assert {name: set(found[name]) for name in TABLES} == {name: {f.name for f in fields(kind)} for name, kind in TABLES.items()}
+    assert set(found) == {field.name for field in fields(RunConfig)}
+    assert read_config(tmp_path / "run.toml").mine.margin == 2.0

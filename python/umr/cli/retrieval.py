@@ -1,0 +1,92 @@
+"""`umr eval` and `umr search`: what the encoder of a round finds."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from umr.cli.options import Device, Lang, Passages, Queries, Work, option
+from umr.cli.output import Result
+from umr.config import Index
+from umr.progress import Reporter
+
+if TYPE_CHECKING:
+    from umr.retrieve import Hit
+
+METRICS = "R@1,R@5,MRR,nDCG@10"
+INDEX = "How to search: exact, or hnsw, an approximate index, whose recall is said. (exact, hnsw; default: {})"
+
+
+def evaluate(
+    work: Work,
+    reporter: Reporter,
+    qrels: Annotated[Path, option(help="Judgments: TREC `qid 0 docid rel` or BEIR TSV, .gz too.", unit="file", panel="Input")],
+    queries: Queries = None,
+    passages: Passages = None,
+    lang: Lang = None,
+    round: Annotated[
+        int | None,
+        option(
+            "--round", help="Measure this encoder alone: 0 is the first one, r the one trained in round r-1.", unit="number", panel="Input"
+        ),
+    ] = None,
+    metrics: Annotated[
+        str, option(help=f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS})", unit="names", panel="Measures")
+    ] = METRICS,
+    top_k: Annotated[
+        int, option(help="Passages retrieved for every query. (default: 100)", unit="passages", min=1, panel="Measures")
+    ] = 100,
+    device: Device = "auto",
+    index: Annotated[Index, option(help=INDEX.format("exact"), unit="choice", panel="Resources")] = "exact",
+) -> Result:
+    """Measure the first and the newest encoder on judged queries, by language, with a bootstrap interval of the difference.
+
+    The queries and passages are those of the work folder unless others are named. No other command reads judgments.
+    """
+    from umr.data.workspace import open_workspace
+    from umr.evaluate import compare, comparison_table, evaluation_table
+    from umr.judge import first_and_newest, judge, read_test_set
+
+    workspace = open_workspace(work, reporter)
+    test = read_test_set(workspace, qrels, queries or (), passages or (), lang, reporter)
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    first, newest = (round, None) if round is not None else first_and_newest(workspace)
+    before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
+    if newest is None:
+        return Result({"round": first, **before.data()}, [evaluation_table(before, f"encoder of round {first}")])
+    after, _ = judge(workspace, test, newest, names, top_k, device, reporter, index)
+    found = [compare(before, after, metric=name) for name in before.metrics]
+    data = {
+        "before": before.data(), "after": after.data(),
+        "comparisons": [asdict(c) for c in found], "rounds": [0, newest],
+    }  # fmt: skip
+    return Result(data, [comparison_table(found, f"encoder of round 0 -> encoder of round {newest}")])
+
+
+def search(
+    work: Work,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The query, in quotes.", show_default=False)],
+    reporter: Reporter,
+    top_k: Annotated[int, option("--top-k", "-k", help="Passages shown. (default: 5)", unit="passages", min=1, panel="Output")] = 5,
+    lang: Lang = None,
+    round: Annotated[
+        int | None, option("--round", help="Search with the encoder of this round. (default: the newest)", unit="number", panel="Input")
+    ] = None,
+    device: Device = "auto",
+    index: Annotated[Index | None, option(help=INDEX.format("as the round was mined"), unit="choice", panel="Resources")] = None,
+) -> Result:
+    """Show the top passages of a query."""
+    from umr.data.workspace import open_workspace
+    from umr.retrieve import search as find
+
+    hits = find(open_workspace(work, reporter), query, top_k, lang, round, device, reporter, index)
+    return Result({"query": query, "hits": [asdict(h) for h in hits]}, [_shown(hit) for hit in hits])
+
+
+def _shown(hit: Hit) -> str:
+    text = textwrap.fill(textwrap.shorten(hit.text, 400, placeholder=" ..."), 96, initial_indent="   ", subsequent_indent="   ")
+    return f"{hit.rank}. {hit.title or hit.passage_id}  ({hit.passage_id}, {hit.score:.4f})\n{text}\n"

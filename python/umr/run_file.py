@@ -1,0 +1,178 @@
+"""The TOML file of a run: every setting of every stage in one place; read, checked, and written with its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from umr.config import REQUIRED, EncoderConfig, LabelConfig, MineConfig, TrainConfig, choices_of, setting
+from umr.errors import FormatError, UsageError
+from umr.storage import storage_error
+
+WIDTH = 100
+"""Columns of the comments."""
+HEAD = """\
+# A run of umr: `umr run FILE` runs all of it, `umr mine WORK --config FILE` one stage with these settings; label and train alike.
+# Paths are relative to this file. A line that is commented out is a setting whose default is found elsewhere.
+"""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: the work folder, its inputs, and the settings of every stage."""
+
+    work: Path = setting(REQUIRED, "The work folder.", unit="folder", example="work", path="file")
+    passages: tuple[str, ...] = setting(
+        REQUIRED, "Passages: TSV or JSONL, .gz too; a file or a quoted glob; may be repeated.",
+        unit="file", panel="Input", example=["passages.tsv"], path="file",
+    )  # fmt: skip
+    queries: tuple[str, ...] = setting(
+        REQUIRED, "Queries: JSONL or TSV, .gz too; a file or a quoted glob; may be repeated.",
+        unit="file", panel="Input", example=["queries.jsonl"], path="file",
+    )  # fmt: skip
+    encoder: EncoderConfig = setting(REQUIRED, "The encoder that the work begins with.")
+    mine: MineConfig = setting(REQUIRED, "Mining: find the candidates of every query.")
+    label: LabelConfig = setting(REQUIRED, "Labelling: score the candidates with a language model.")
+    train: TrainConfig = setting(REQUIRED, "Training: distil the labels into the encoder.")
+    rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds")
+    lang: str | None = setting(
+        None, "Language of every query.", found="the record's own, else identified", unit="code", panel="Input", example="de"
+    )
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise UsageError(f"rounds is {self.rounds}, expected at least 1")
+
+
+TABLES: Mapping[str, type] = {"encoder": EncoderConfig, "mine": MineConfig, "label": LabelConfig, "train": TrainConfig}
+Config = TypeVar("Config")
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a run; see `read_tables`.
+
+    Raises:
+        UsageError: also where a required key is missing.
+    """
+    return _made(RunConfig, read_tables(path), str(path))
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read what a TOML file sets, of a run or of some of its stages; relative paths are taken from its folder.
+
+    Returns:
+        values by field, a mapping for each table; what the file leaves out is not there.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is not TOML; the message names the line.
+        UsageError: an unknown key, a value of the wrong type or not among the choices.
+    """
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: not valid TOML: {error}", "`umr init` writes a file to begin with") from error
+    return _from_folder(RunConfig, _checked_table(RunConfig, value, str(path)), path.parent)
+
+
+def from_mapping(config: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """Make a configuration from a table.
+
+    Arguments:
+        config: the dataclass.
+        values: keys with `-` or `_`.
+        where: file and table, for the message.
+
+    Raises:
+        UsageError: an unknown key, a missing one, a value of the wrong type or not among the choices.
+    """
+    return _made(config, _checked_table(config, values, where), where)
+
+
+def _made(config: type[Config], values: dict[str, Any], where: str) -> Config:
+    names = [f.name for f in dataclasses.fields(config) if f.default is REQUIRED]  # type: ignore[arg-type]
+    missing = [name for name in names if name not in values and name not in TABLES]
+    if missing:
+        raise UsageError(f"{where}: missing key {missing[0]!r}", f"add {missing[0]} = ...")
+    tables: dict[str, Any] = {name: _made(TABLES[name], values.get(name, {}), f"{where} [{name}]") for name in names if name in TABLES}
+    return config(**{**values, **tables})
+
+
+def _checked_table(config: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values, each of its field's type; a required one may be missing."""
+    types = get_type_hints(config)
+    found = {key.replace("-", "_"): value for key, value in values.items()}
+    for name, value in found.items():
+        if name not in types:
+            raise UsageError(f"{where}: unknown key {name!r}", f"known keys: {', '.join(types)}")
+        found[name] = _checked(value, types[name], where, name)
+    return found
+
+
+def _checked(value: Any, kind: Any, where: str, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if isinstance(value, Mapping):
+            return _checked_table(kind, value, f"{where} [{name}]")  # type: ignore[arg-type]
+        raise UsageError(f"{where}: {name} is {value!r}, expected a table", f"write [{name}] on a line of its own, its keys below")
+    if get_origin(kind) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
+            return tuple(value)
+        raise UsageError(f"{where}: {name} is {value!r}, expected a list of strings")
+    if type(None) in get_args(kind):
+        kind = get_args(kind)[0]
+    if value in get_args(kind) or type(value) is kind:
+        return value
+    if (kind, type(value)) in ((float, int), (Path, str)):
+        return kind(value)
+    expected = " or ".join(get_args(kind)) or {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a string")
+    raise UsageError(f"{where}: {name} is {value!r}, expected {expected}")
+
+
+def _from_folder(config: type, values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values, their relative paths taken from the folder. The name of a model that is not there stays as it is."""
+    found = dict(values)
+    for field in dataclasses.fields(config):
+        value, path = values.get(field.name), field.metadata["path"]
+        if field.name in TABLES and value is not None:
+            found[field.name] = _from_folder(TABLES[field.name], value, folder)
+        elif path and isinstance(value, tuple):
+            found[field.name] = tuple(str(_placed(item, path, folder)) for item in value)
+        elif path and value is not None:
+            found[field.name] = type(value)(_placed(value, path, folder))
+    return found
+
+
+def _placed(value: str | Path, path: str, folder: Path) -> str | Path:
+    placed = folder / Path(value).expanduser()
+    return placed if path == "file" or (value and placed.exists()) else value
+
+
+def default_file() -> str:
+    """A run file with every setting and what it means. What has no default is an example: filled in, or commented out."""
+    parts = [HEAD, *_settings(RunConfig)]
+    for field in dataclasses.fields(RunConfig):
+        if field.name in TABLES:
+            parts += [f"[{field.name}]\n# {field.metadata['help']}\n", *_settings(TABLES[field.name])]
+    return "\n".join(parts)
+
+
+def _settings(config: type) -> Iterator[str]:
+    hints = get_type_hints(config)
+    for field in dataclasses.fields(config):
+        if field.name in TABLES:
+            continue
+        meta, named = field.metadata, field.default not in (REQUIRED, None)
+        said = f"{meta['help']} (default: {meta['found']})" if meta["found"] else meta["help"]
+        comment = textwrap.fill(said, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        value = json.dumps(field.default if named else meta["example"], ensure_ascii=False)
+        notes = [*choices_of(hints[field.name]), meta["unit"], "to be filled in" if field.default is REQUIRED else ""]
+        note = ", ".join(filter(None, notes))
+        yield f"{comment}\n{'# ' if field.default is None else ''}{field.name} = {value}{note and f'  # {note}'}\n"
