@@ -22,49 +22,11 @@ use tokenizers::{
 use super::encode::Encoder;
 use super::options::{TitleMode, TokenOptions};
 
-/// Parts of texts and of vocabularies: spaces, scripts, combining and invisible characters, added tokens.
-const PARTS: [&str; 40] = [
-    " ",
-    "  ",
-    "\n",
-    "\t",
-    "\u{a0}",
-    "\u{3000}",
-    "a",
-    "b",
-    "ab",
-    "aba",
-    "the",
-    "The",
-    "▁",
-    "▁the",
-    "▁a",
-    "é",
-    "e\u{301}",
-    "\u{301}",
-    "ﬁ",
-    "Ａ",
-    "ｶﾞ",
-    "½",
-    "中文",
-    "中",
-    "東京は",
-    "한",
-    "कि",
-    "ไทยนำ้",
-    "لَا",
-    "😀",
-    "👨",
-    "\u{200d}",
-    "👩",
-    "\u{200b}",
-    "\u{0}",
-    "<s>",
-    "<unk>",
-    "<mask>",
-    "NEW",
-    "!",
-];
+/// Characters of texts and of pieces: white space, scripts, combining and invisible characters.
+const LETTERS: &str = "   \n\t\u{a0}\u{3000}▁▁abababthee\u{301}éﬁＡｶﾞか\u{3099}½中文は한कि\u{e17}\u{e33}لَ😀👨\u{200d}👩\u{200b}\0!";
+
+/// Texts of added tokens, of special tokens, and of a piece.
+const WORDS: [&str; 6] = ["<s>", "<unk>", "<mask>", "NEW", "aNEW", "▁the"];
 
 /// Each tokenizer's special tokens, which are also the first three pieces of a Unigram.
 const SPECIAL: [&str; 3] = ["<s>", "</s>", "<unk>"];
@@ -113,30 +75,29 @@ fn check(library: &Tokenizer, text: &str) {
     }
 }
 
-fn text() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        8 => select(&PARTS[..]).prop_map(String::from),
-        3 => Just(" ".to_owned()),
+/// A few characters, or a word.
+fn part() -> impl Strategy<Value = String> {
+    let letters: Vec<char> = LETTERS.chars().collect();
+    prop_oneof![
+        20 => vec(select(letters), 1..4).prop_map(String::from_iter),
+        3 => select(&WORDS[..]).prop_map(String::from),
         1 => any::<char>().prop_map(String::from),
-    ];
-    vec(part, 0..30).prop_map(|parts| parts.concat())
+    ]
 }
 
-/// Pieces of a Unigram: the special ones, perhaps all bytes, and some of the parts, which may come twice or be empty.
+fn text() -> impl Strategy<Value = String> {
+    vec(part(), 0..20).prop_map(|parts| parts.concat())
+}
+
+/// Pieces of a Unigram: the special ones, perhaps all bytes, and others, which may come twice or be empty.
 fn pieces() -> impl Strategy<Value = Vec<(String, f64)>> {
+    let piece = prop_oneof![20 => part(), 1 => Just(String::new())];
     let score = (0..12i32).prop_map(|score| -0.5 * f64::from(score));
-    let piece = prop_oneof![
-        20 => (select(&PARTS[..]), score.clone()).prop_map(|(part, score)| (part.to_owned(), score)),
-        4 => ("[ab]{1,4}", score.clone()),
-        1 => ("[ab]{0,1}", score),
-    ];
     let bytes = (0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), -20.0));
     let bytes: Vec<(String, f64)> = bytes.collect();
     let special = SPECIAL.map(|token| (token.to_owned(), 0.0));
-    (vec(piece, 0..40), 0..=256usize).prop_map(move |(some, spelled)| {
-        let spelled = if spelled % 2 == 0 { 256 } else { spelled };
-        [&special[..], &some, &bytes[..spelled]].concat()
-    })
+    (vec((piece, score), 0..60), select(vec![0, 200, 256]))
+        .prop_map(move |(some, spelled)| [&special[..], &some, &bytes[..spelled]].concat())
 }
 
 fn config() -> ProptestConfig {
@@ -172,8 +133,9 @@ proptest! {
 
     #[test]
     fn other_models(text in text()) {
-        let words = SPECIAL.iter().chain(&PARTS).map(|word| word.to_string());
-        let words: Vocab = words.zip(0..).collect();
+        let letters = LETTERS.chars().map(String::from);
+        let words = SPECIAL.iter().chain(&WORDS).map(|word| word.to_string());
+        let words: Vocab = words.chain(letters).zip(0..).collect();
         let model = WordLevel::builder().vocab(words.clone()).unk_token("<unk>".to_owned());
         check(&tokenizer(model.build().unwrap(), None, Some(Whitespace.into())), &text);
         let model = WordPiece::builder().vocab(words).unk_token("<unk>".to_owned());
