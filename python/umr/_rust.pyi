@@ -118,7 +118,6 @@ class TokenStore:
         prefix: str,
         title: Literal["text", "pair", "none"],
         max_length: int,
-        special: bool,
         strip_question_mark: bool = False,
         counter: Counter | None = None,
     ) -> TokenStore:
@@ -132,7 +131,6 @@ class TokenStore:
             title: "text" puts title and a space before the text, "pair" makes a pair of both, "none" drops the title;
                 a record without a title is its text alone.
             max_length: most tokens a row, special ones included; cut on the right, the longest segment first.
-            special: whether the tokenizer adds its special tokens.
             strip_question_mark: drop one trailing ASCII question mark and the white space around it.
             counter: counts records.
 
@@ -158,18 +156,11 @@ class TokenStore:
     def fingerprint(self) -> str:
         """Hexadecimal name of records, tokenizer and options together."""
 
-    @property
-    def tokens(self) -> int:
-        """Tokens over all rows."""
-
-    def lengths(self, rows: NDArray[np.uint32] | None = None) -> NDArray[np.uint32]:
-        """Tokens of every row [n], or of `rows` [m]."""
+    def lengths(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Tokens [m] of `rows` [m], special ones included."""
 
     def gather(self, rows: NDArray[np.uint32], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and attention mask, both [b, L], of `rows` [b], padded on the right with `pad` to the longest."""
-
-    def ragged(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Token ids [T] of `rows` [b] one behind the other, and their offsets [b + 1]."""
 
 @final
 class ScoreLog:

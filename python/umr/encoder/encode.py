@@ -46,7 +46,6 @@ def token_store(records: Records, encoder: Encoder, side: Side, layout: WorkLayo
         "prefix": s.query_prefix if side == "query" else s.passage_prefix,
         "title": "none" if side == "query" else s.title,
         "max_length": s.query_length if side == "query" else s.passage_length,
-        "special": True,
         "strip_question_mark": s.strip_question_mark and side == "query",
     }
     tokenizer = encoder.tokenizer.backend_tokenizer.to_str()

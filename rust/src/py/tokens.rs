@@ -1,7 +1,6 @@
 //! `umr._rust.TokenStore`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use numpy::{Ix1, PyArray1, PyArray2};
 use pyo3::prelude::*;
@@ -14,17 +13,16 @@ use super::records::Records;
 use crate::tokens as core;
 
 type Padded<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<i64>>);
-type Ragged<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
 
 /// Ragged token ids on disk.
 #[pyclass(frozen, module = "umr._rust")]
-pub struct TokenStore(Arc<core::TokenStore>);
+pub struct TokenStore(core::TokenStore);
 
 #[pymethods]
 impl TokenStore {
     /// Tokenises records into a folder.
     #[staticmethod]
-    #[pyo3(signature = (records, tokenizer, folder, *, prefix, title, max_length, special,
+    #[pyo3(signature = (records, tokenizer, folder, *, prefix, title, max_length,
         strip_question_mark=false, counter=None))]
     // The keyword arguments are the interface; a bundle of them would only move the list to Python.
     #[allow(clippy::too_many_arguments)]
@@ -36,7 +34,6 @@ impl TokenStore {
         prefix: String,
         title: &str,
         max_length: usize,
-        special: bool,
         strip_question_mark: bool,
         counter: Option<&Counter>,
     ) -> PyResult<Self> {
@@ -45,21 +42,19 @@ impl TokenStore {
             prefix,
             title,
             max_length,
-            special,
             strip_question_mark,
         };
         let (tokenizer, folder) = (Path::new(tokenizer), Path::new(folder));
         let work = |progress: &_| {
             core::TokenStore::build(&records.0, tokenizer, folder, &options, progress)
         };
-        enter(py, counter, work).map(|store| Self(Arc::new(store)))
+        enter(py, counter, work).map(Self)
     }
 
     /// Opens a finished store.
     #[staticmethod]
     fn open(py: Python<'_>, folder: &str) -> PyResult<Self> {
-        let store = enter(py, None, |_| core::TokenStore::open(Path::new(folder)))?;
-        Ok(Self(Arc::new(store)))
+        enter(py, None, |_| core::TokenStore::open(Path::new(folder))).map(Self)
     }
 
     fn __len__(&self) -> usize {
@@ -72,25 +67,15 @@ impl TokenStore {
         self.0.fingerprint()
     }
 
-    /// Tokens over all rows.
-    #[getter]
-    fn tokens(&self) -> u64 {
-        self.0.tokens()
-    }
-
-    /// Tokens of every row, or of some.
-    #[pyo3(signature = (rows=None))]
+    /// Tokens of rows.
     fn lengths<'py>(
         &self,
         py: Python<'py>,
-        rows: Option<&Bound<'py, PyAny>>,
+        rows: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let Some(rows) = rows else {
-            return Ok(vector(py, enter(py, None, |_| Ok(self.0.lengths()))?));
-        };
         let rows = borrow::<u32, Ix1>(rows, "rows", "[m]")?;
         let rows = slice(&rows)?;
-        Ok(vector(py, enter(py, None, |_| self.0.lengths_of(rows))?))
+        Ok(vector(py, enter(py, None, |_| self.0.lengths(rows))?))
     }
 
     /// Rows padded to a rectangle, with its mask.
@@ -106,13 +91,5 @@ impl TokenStore {
         let (height, width) = (rows.len(), padded.width);
         let mask = matrix(py, padded.mask, height, width)?;
         Ok((matrix(py, padded.ids, height, width)?, mask))
-    }
-
-    /// Rows one behind the other, with their offsets.
-    fn ragged<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> PyResult<Ragged<'py>> {
-        let rows = borrow::<u32, Ix1>(rows, "rows", "[b]")?;
-        let rows = slice(&rows)?;
-        let (ids, offsets) = enter(py, None, |_| self.0.ragged(rows))?;
-        Ok((vector(py, ids), vector(py, offsets)))
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::encode::{Encoder, TokenOptions};
+use super::encode::Encoder;
+use super::options::TokenOptions;
 use super::store::{
     FORMAT, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
 };
 use crate::error::{Error, Result};
-use crate::files::Staged;
+use crate::files::{self, Staged};
 use crate::progress::Progress;
 use crate::records::Records;
 
@@ -26,19 +27,18 @@ impl TokenStore {
         options: &TokenOptions,
         progress: &Progress,
     ) -> Result<Self> {
-        let (encoder, tokenizer_digest) = Encoder::load(tokenizer, options)?;
+        let json = files::map(tokenizer)?;
+        let tokenizer_digest = blake3::hash(&json).to_hex().to_string();
         let fingerprint = fingerprint(records, &tokenizer_digest, options)?;
         if let Some(found) = read_manifest(folder)? {
             refuse_other(folder, &found.fingerprint, &fingerprint)?;
             progress.add(found.rows);
             return Self::open(folder);
         }
+        let encoder = Encoder::new(tokenizer, &json, options)?;
         let mut tokens = Staged::create(&folder.join(TOKENS))?;
         let mut offsets = Staged::create(&folder.join(OFFSETS))?;
-        let written = write_rows(records, &encoder, &mut tokens, &mut offsets, progress);
-        // Freeing a vocabulary of 250,000 words takes a quarter of a second, which whoever pressed Ctrl-C need not wait.
-        rayon::spawn(move || drop(encoder));
-        let total = written?;
+        let total = write_rows(records, &encoder, &mut tokens, &mut offsets, progress)?;
         let manifest = Manifest {
             format: FORMAT.into(),
             version: VERSION,
@@ -92,7 +92,7 @@ fn refuse_other(folder: &Path, found: &str, wanted: &str) -> Result<()> {
 /// Writes all rows in order; returns the number of tokens.
 fn write_rows(
     records: &Records,
-    encoder: &Encoder,
+    encoder: &Encoder<'_>,
     tokens: &mut Staged,
     offsets: &mut Staged,
     progress: &Progress,
@@ -114,7 +114,7 @@ fn write_rows(
 
 fn encode_rows(
     records: &Records,
-    encoder: &Encoder,
+    encoder: &Encoder<'_>,
     rows: std::ops::Range<u32>,
     progress: &Progress,
 ) -> Result<Vec<Vec<u32>>> {

@@ -1,4 +1,4 @@
-//! Batches of rows out of the store: padded rectangles, or packed without padding.
+//! Padded batches of rows out of the store.
 
 use super::store::TokenStore;
 use crate::error::Result;
@@ -30,15 +30,5 @@ impl TokenStore {
             }
         }
         Ok(Padded { ids, mask, width })
-    }
-
-    /// The rows one behind the other, and where each starts: ids [T], offsets [rows + 1].
-    pub fn ragged(&self, rows: &[u32]) -> Result<(Vec<u32>, Vec<i64>)> {
-        let (mut ids, mut offsets) = (Vec::new(), vec![0]);
-        for row in rows {
-            ids.extend(self.row(*row)?);
-            offsets.push(ids.len() as i64);
-        }
-        Ok((ids, offsets))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::encode::TokenOptions;
+use super::options::TokenOptions;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes, Written};
 
@@ -86,25 +86,13 @@ impl TokenStore {
         self.len() == 0
     }
 
-    /// Number of tokens over all rows.
-    pub fn tokens(&self) -> u64 {
-        self.manifest.tokens
-    }
-
     /// Fingerprint of records, tokenizer and options.
     pub fn fingerprint(&self) -> &str {
         &self.manifest.fingerprint
     }
 
-    /// Tokens of every row.
-    pub fn lengths(&self) -> Vec<u32> {
-        (0..self.len())
-            .map(|row| (self.offset(row + 1) - self.offset(row)) as u32)
-            .collect()
-    }
-
     /// Tokens of some rows; a row beyond the end is a [`Error::Shape`].
-    pub fn lengths_of(&self, rows: &[u32]) -> Result<Vec<u32>> {
+    pub fn lengths(&self, rows: &[u32]) -> Result<Vec<u32>> {
         rows.iter()
             .map(|row| Ok(self.row(*row)?.len() as u32))
             .collect()

@@ -1,9 +1,9 @@
 //! A vocabulary as a flat trie over bytes.
 
+/// Stands where no piece ends.
 const NONE: u32 = u32::MAX;
 
 /// Nodes breadth first: the children of a node stand side by side, in the order of their labels.
-#[derive(Debug, Default)]
 pub struct Trie {
     /// Where the children of each node begin; one more than there are nodes.
     first: Vec<u32>,
@@ -31,7 +31,7 @@ impl Trie {
         trie
     }
 
-    /// Adds the children of the nodes of a level; each is the range of pieces that begin alike up to `depth`.
+    /// Adds the children of the nodes of a level; each node is the range of pieces that begin alike up to `depth`.
     fn grow(
         &mut self,
         pieces: &[(&[u8], u32)],
@@ -55,8 +55,24 @@ impl Trie {
         next
     }
 
+    /// The pieces that `text` begins with, shortest first: their lengths in bytes and their ids.
+    pub fn prefixes(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+        let step = |node: &mut usize, label: &u8| {
+            *node = self.child(*node, *label)?;
+            Some(self.id[*node])
+        };
+        let ids = text.iter().scan(0, step);
+        (1..).zip(ids).filter(|(_, id)| *id != NONE)
+    }
+
+    /// The id of a whole piece.
+    pub fn get(&self, text: &[u8]) -> Option<u32> {
+        let mut found = self.prefixes(text);
+        found.find_map(|(length, id)| (length == text.len()).then_some(id))
+    }
+
     /// The node that a byte leads to.
-    pub fn child(&self, node: usize, label: u8) -> Option<usize> {
+    fn child(&self, node: usize, label: u8) -> Option<usize> {
         let (from, to) = (self.first[node] as usize, self.first[node + 1] as usize);
         let labels = &self.label[from..to];
         let at = match labels {
@@ -65,24 +81,5 @@ impl Trie {
             _ => memchr::memchr(label, labels),
         };
         at.map(|at| from + at)
-    }
-
-    /// The piece that ends at a node.
-    pub fn id(&self, node: usize) -> Option<u32> {
-        Some(self.id[node]).filter(|id| *id != NONE)
-    }
-
-    /// The bytes and nodes behind a node.
-    pub fn children(&self, node: usize) -> impl Iterator<Item = (u8, usize)> {
-        let children = self.first[node] as usize..self.first[node + 1] as usize;
-        children.map(|child| (self.label[child], child))
-    }
-
-    /// The id of a whole piece.
-    pub fn get(&self, text: &[u8]) -> Option<u32> {
-        let end = text
-            .iter()
-            .try_fold(0, |node, label| self.child(node, *label))?;
-        self.id(end)
     }
 }
