@@ -18,8 +18,9 @@ from umr.storage import storage_error
 WIDTH = 100
 """Columns of the comments."""
 HEAD = """\
-# A run of umr: `umr run FILE` runs all of it, `umr mine WORK --config FILE` one stage with these settings; label and train alike.
-# Paths are relative to this file. A line that is commented out is a setting whose default is found elsewhere.
+# `umr run FILE` runs all that this file says. `umr mine WORK --config FILE` runs one stage with its
+# settings; so do `umr label` and `umr train`. Paths are relative to this file. A setting that is
+# commented out has a default that umr finds; the value here is an example.
 """
 
 

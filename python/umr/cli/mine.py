@@ -8,10 +8,13 @@ from typing import Annotated, Any
 from umr.cli.options import Force, Lang, Passages, Queries, Round, Work, option
 from umr.cli.output import Result
 from umr.config import EncoderConfig, MineConfig
+from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import read_manifest
 from umr.progress import Reporter
+
+WriteRun = Annotated[Path | None, option("--write-run", help="Write the candidates as a TREC run too.", unit="file", panel="Output")]
 
 
 def mine(
@@ -24,37 +27,39 @@ def mine(
     lang: Lang = None,
     round: Round = None,
     force: Force = False,
-    write_run: Annotated[
-        Path | None, option(help="Write the candidates as a TREC run too, for other tools.", unit="file", panel="Output")
-    ] = None,
+    write_run: WriteRun = None,
 ) -> Result:
     """Find the candidate passages of every query, with the encoder of the newest round.
 
     The first call names --passages, --queries and --encoder. Later calls go on with them, and with the encoder that was trained last.
     """
-    from umr.data.workspace import create_workspace, open_workspace
+    from umr.data.trec import write_run as write
     from umr.mine import mine as stage
 
-    if passages and queries and encoder:
-        workspace = create_workspace(work, passages, queries, encoder, lang, reporter)
-    elif passages or queries or encoder or not WorkLayout(work).manifest.exists():
-        missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
-        raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")
-    elif lang:
-        raise UsageError("--lang is settled when the work begins", "leave it out to go on, or begin in a new work folder")
-    else:
-        workspace = open_workspace(work, reporter)
+    workspace = _workspace(work, passages, queries, encoder, lang, reporter)
     found = stage(workspace, config, round, reporter, force)
     place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)
-    queries_found, top_k = found.rows.shape
-    data: dict[str, Any] = {"round": place.number, "queries": queries_found, "top_k": top_k, "candidates": str(place.candidates)}
+    number, top_k = found.rows.shape
+    data: dict[str, Any] = {"round": place.number, "queries": number, "top_k": top_k, "candidates": str(place.candidates)}
     data |= {"counts": counts} if (counts := read_manifest(place.mined, "mine").get("counts")) else {}
     size = f"{top_k}" if found.present.all() else f"up to {top_k}"
-    lines = [f"round {place.number}: {size} candidates for each of {queries_found:,} queries in {place.candidates}"]
+    lines = [f"round {place.number}: {size} candidates for each of {number:,} queries in {place.candidates}"]
     if write_run is not None:
-        from umr.data.trec import write_run as write
-
         write(write_run, found, workspace.passages)
         data["run"] = str(write_run)
         lines.append(f"the same as a TREC run in {write_run}")
     return Result(data, [*lines])
+
+
+def _workspace(
+    work: Path, passages: Passages, queries: Queries, encoder: EncoderConfig | None, lang: str | None, reporter: Reporter
+) -> Workspace:
+    """The work folder: made where its inputs are named, else opened."""
+    if passages and queries and encoder:
+        return create_workspace(work, passages, queries, encoder, lang, reporter)
+    if passages or queries or encoder or not WorkLayout(work).manifest.exists():
+        missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
+        raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")
+    if lang:
+        raise UsageError("--lang is settled when the work begins", "leave it out to go on, or begin in a new work folder")
+    return open_workspace(work, reporter)
