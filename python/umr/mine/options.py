@@ -9,7 +9,7 @@ from umr.config import MineConfig
 from umr.data.corpus import expand
 from umr.errors import UsageError
 
-MODEL = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
+MODEL_ENDINGS = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
 
 
 def also_encoders(config: MineConfig) -> list[str]:
@@ -48,7 +48,7 @@ def _encoder(name: str) -> str:
     """What tells an encoder: the content of a local folder, the name of another."""
     from umr._rust import fingerprint_files
 
-    files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL) if Path(name).is_dir() else []
+    files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL_ENDINGS) if Path(name).is_dir() else []
     return fingerprint_files(files) if files else name
 
 

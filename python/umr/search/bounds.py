@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-WIDEST = 65536  # dimensions up to which the proof holds
-SLACK = 1.02  # covers that norms and their products are rounded themselves
-TINY = 2.0**-60  # covers what underflow hides from the norm of a vector whose largest value is near 1
-UNIT = 2.0**-20  # 8 times what one addition in f32 can lose, even where it truncates
-LARGEST = float(np.finfo(np.float32).max)
+MOST_DIMENSIONS = 65536  # up to which the proof holds
+NORM_FACTOR = 1.02  # covers that norms and their products are rounded themselves
+NORM_UNDERFLOW = 2.0**-60  # what underflow may take from the norm of a vector whose largest value is near 1
+SUM_ERROR = 2.0**-20  # 8 times the relative error of one addition in f32, even where it truncates
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Rounded:
+class HalfPrecision:
     """Vectors in half precision, and how far they are from those that they stand for.
 
     Arguments:
@@ -36,25 +36,25 @@ class Rounded:
     norms: Tensor
     residues: Tensor
 
-    def __getitem__(self, span: slice) -> Rounded:
-        return Rounded(self.values[span], self.norms[span], self.residues[span])
+    def __getitem__(self, span: slice) -> HalfPrecision:
+        return HalfPrecision(self.values[span], self.norms[span], self.residues[span])
 
 
-def rounded(vectors: Tensor, dtype: torch.dtype) -> Rounded:
+def half_precision(vectors: Tensor, dtype: torch.dtype) -> HalfPrecision:
     """Round vectors [m, d] float32 that are themselves off by at most one rounding, their largest value near 1."""
     values = vectors.to(dtype)
     wide = values.float()
-    norms = torch.linalg.vector_norm(wide, dim=1) * SLACK + TINY
-    residues = torch.linalg.vector_norm(vectors - wide, dim=1) * SLACK + norms * 2.0**-23 + TINY
-    return Rounded(values, norms, residues)
+    norms = torch.linalg.vector_norm(wide, dim=1) * NORM_FACTOR + NORM_UNDERFLOW
+    residues = torch.linalg.vector_norm(vectors - wide, dim=1) * NORM_FACTOR + norms * 2.0**-23 + NORM_UNDERFLOW
+    return HalfPrecision(values, norms, residues)
 
 
 def exponent(largest: float) -> int:
-    """The power of two that brings a largest value near 1; held where scaling by it is exact in float32."""
+    """The power of two that brings a largest value near 1, within the range where scaling by it is exact in float32."""
     return int(np.clip(np.frexp(largest)[1], -100, 120))
 
 
-class Questions:
+class HalfPrecisionQueries:
     """Queries on a device, each scaled by its own power of two and rounded, with what turns scores into bounds.
 
     A score is q.p = q.m + 2^(e + E) (q'.p'), where q' = 2^-e q, p' = 2^-E (p - m), and m is any vector at all.
@@ -71,41 +71,42 @@ class Questions:
         powers = np.clip(np.frexp(np.abs(queries).max(axis=1, initial=0))[1], -100, 120)
         doubt = queries.shape[1] * 2.0**-50 * np.linalg.norm(wide, axis=1) * np.linalg.norm(middle)
         self.exact = torch.from_numpy(queries).to(device)
-        self.rounded = rounded(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device), dtype)
+        self.rounded = half_precision(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device), dtype)
         self.scale = torch.from_numpy(np.ldexp(1.0, powers)).to(device)
         self.offset, self.doubt = (torch.from_numpy(x).to(device) for x in (wide @ middle, doubt))
-        reach = (self.rounded.norms + self.rounded.residues, self.rounded.residues + (queries.shape[1] + 16) * UNIT * self.rounded.norms)
-        self.reach = torch.stack(reach, dim=1) * SLACK  # [Q, 2]: weights of a passage's residue and norm in the bound
+        norms, residues = self.rounded.norms, self.rounded.residues
+        reach = (norms + residues, residues + (queries.shape[1] + 16) * SUM_ERROR * norms)
+        self.reach = torch.stack(reach, dim=1) * NORM_FACTOR  # [Q, 2]: weights of a passage's residue and norm in the bound
 
-    def upper(self, span: slice, passages: Rounded) -> Tensor:
+    def upper_bounds(self, span: slice, passages: HalfPrecision) -> Tensor:
         """Upper bounds [q, m] of q'.p'."""
-        near = product(self.rounded.values[span], passages.values)
-        return near.addmm_(self.reach[span], torch.stack([passages.residues, passages.norms]))
+        bounds = _products(self.rounded.values[span], passages.values)
+        return bounds.addmm_(self.reach[span], torch.stack([passages.residues, passages.norms]))
 
-    def certain(self, span: slice, upper: Tensor, passages: Rounded, k: int, power: int) -> Tensor:
-        """A score [q] float64 that k passages of these are sure to reach.
+    def lower_bound(self, span: slice, upper: Tensor, passages: HalfPrecision, k: int, power: int) -> Tensor:
+        """A lower bound [q] float64 of the k-th best score among these passages.
 
         Arguments:
             span: which queries.
             upper: [q, m] upper bounds, m at least k.
             passages: m passages.
-            k: how many.
+            k: length of a list.
             power: E.
         """
         best, at = upper.topk(k, dim=1)
         width = self.reach[span, :1] * passages.residues[at] + self.reach[span, 1:] * passages.norms[at]
         lower = (best - 2.1 * width).amin(dim=1).double()
         score = lower * self.scale[span] * 2.0**power + self.offset[span] - self.doubt[span]
-        return (score - score.abs() * 2.0**-22 - 2.0**-140).clamp(max=LARGEST).float().double()
+        return (score - score.abs() * 2.0**-22 - 2.0**-140).clamp(max=LARGEST_FLOAT32).float().double()
 
-    def thresholds(self, span: slice, floors: Tensor, power: int) -> Tensor:
-        """What an upper bound must reach [q] float32, so that the passage's score can be `floors` [q] float64 or more."""
-        least = floors - floors.abs() * 2.0**-23 - 2.0**-148
+    def thresholds(self, span: slice, kth_scores: Tensor, power: int) -> Tensor:
+        """What an upper bound must reach [q] float32, so that the passage's score can be `kth_scores` [q] float64 or more."""
+        least = kth_scores - kth_scores.abs() * 2.0**-23 - 2.0**-148
         scaled = (least - self.offset[span] - self.doubt[span]) / self.scale[span] * 2.0**-power
         return (scaled - scaled.abs() * 2.0**-22 - 2.0**-120).float()
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
+def _products(left: Tensor, right: Tensor) -> Tensor:
     """Left [q, d] times right [m, d] transposed: products exact, sums in float32, nothing rounded to half precision."""
     if _accumulates(left.device, left.dtype):
         return torch.mm(left, right.T, out_dtype=torch.float32)
@@ -123,15 +124,15 @@ def _accumulates(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 @contextmanager
-def whole_sums() -> Iterator[None]:
+def float32_sums() -> Iterator[None]:
     """Forbid that partial sums of a product on a GPU are added in half precision."""
-    kept = torch.backends.cuda.matmul
+    options = torch.backends.cuda.matmul
     names = ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction")
-    before = {name: getattr(kept, name) for name in names}
+    before = {name: getattr(options, name) for name in names}
     try:
         for name in names:
-            setattr(kept, name, False)
+            setattr(options, name, False)
         yield
     finally:
         for name, value in before.items():
-            setattr(kept, name, value)
+            setattr(options, name, value)
