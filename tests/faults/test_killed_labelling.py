@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         for name, kills, together, pause in (("whole", 0, 1, 0), ("broken", KILLS, 1, 0.02), ("double", 0, 2, 0.005))
     ]
     path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(HERE.with_name("nursery.py")), str(tiny.llama(folder / "llama")), json.dumps(jobs)]
+    command = [sys.executable, str(HERE.with_name("labelling_forks.py")), str(tiny.llama(folder / "llama")), json.dumps(jobs)]
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert ran.returncode == 0, ran.stderr

@@ -26,11 +26,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("mining")
     corpus = tiny.tiny_corpus(folder / "corpus", passages=600, queries=60)
     encoder = encoder_config(tiny.encoder(folder / "bert"))
-    jobs = [{"work": str(folder / name), "kills": kills, "pause": 0.08} for name, kills in (("whole", 0), ("broken", KILLS))]
+    jobs = [{"work": str(folder / name), "kills": kills, "pause": 0.05} for name, kills in (("whole", 0), ("broken", KILLS))]
     for job in jobs:
         opened(Path(str(job["work"])), corpus, encoder)
     path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(HERE.with_name("mining_nursery.py")), json.dumps(jobs)]
+    command = [sys.executable, str(HERE.with_name("mining_forks.py")), json.dumps(jobs)]
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert ran.returncode == 0, ran.stderr
