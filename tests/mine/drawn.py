@@ -21,7 +21,7 @@ from umr.data.corpus_langs import Languages
 from umr.data.trec import TrecRun
 from umr.mine import sources
 from umr.mine.duplicates import Duplicates
-from umr.mine.rules import Rules
+from umr.mine.select import Rules
 from umr.mine.sources import EncoderSource, RunSource
 from umr.search.lists import Lists
 

@@ -19,8 +19,7 @@ from umr.errors import InputError
 from umr.mine import per_language, sources
 from umr.mine.duplicates import Duplicates
 from umr.mine.per_language import add_languages, eligible_languages, require_room
-from umr.mine.rules import Rules
-from umr.mine.select import Selection, select
+from umr.mine.select import Rules, Selection, select
 from umr.mine.sources import RunSource
 
 

@@ -18,8 +18,7 @@ from umr.data.candidates import PADDING
 from umr.mine import lists, sources
 from umr.mine.duplicates import Duplicates
 from umr.mine.per_language import add_languages
-from umr.mine.rules import Rules
-from umr.mine.select import Selection, select
+from umr.mine.select import Rules, Selection, select
 from umr.mine.sources import EncoderSource
 
 

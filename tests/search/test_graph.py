@@ -20,7 +20,7 @@ from usearch.index import Index
 from search.rig import Floats, stored, unit
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
-from umr.errors import MismatchError, StorageError, UsageError
+from umr.errors import MismatchError, StorageError
 from umr.layout import near_index
 from umr.search import find, graph
 from umr.search.equal_vectors import equal_pairs, hashes, with_equal
@@ -55,13 +55,11 @@ def test_lengths_that_differ_add_a_dimension(tmp_path: Path) -> None:
 def test_codes_of_8_bits_are_taken_only_where_they_keep_the_order() -> None:
     rng = np.random.default_rng(4)
     sample, queries = unit(rng, 500), unit(rng, 50)
-    assert space_for(sample, queries, 1.0, 1.0, 10, "auto").kind == "i8"
+    assert space_for(sample, queries, 1.0, 1.0, 10).kind == "i8"
     sample = np.concatenate([sample, np.zeros_like(sample)], axis=1)
     sample[:, 30] = np.where(rng.random(500) < 0.1, 1000, 0)  # leaves the codes nothing for the rest
     queries = np.concatenate([queries, np.zeros_like(queries)], axis=1)
-    assert space_for(sample, queries, 1.0, 1e6, 10, "auto").kind == "bf16"
-    with pytest.raises(UsageError, match="'i4'"):
-        space_for(sample, queries, 1.0, 1.0, 10, "i4")  # type: ignore[arg-type]
+    assert space_for(sample, queries, 1.0, 1e6, 10).kind == "bf16"
 
 
 @settings(deadline=None, max_examples=40)
@@ -141,7 +139,7 @@ def slow(index, path):
     print("written", flush=True)
     time.sleep(60)
 Index.save = slow
-build_graph(store, np.ones((1, 24), np.float32), 5, "i8", 1, Silent())
+build_graph(store, np.ones((1, 24), np.float32), 5, 1, Silent())
 """
 
 

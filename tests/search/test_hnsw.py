@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from train.rig import Notes, contents
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.layout import near_index
-from umr.search import find, hnsw
+from umr.search import find, hnsw, space
 from umr.search.exact import top_k
 from umr.search.hnsw import hnsw_top_k
 
@@ -90,14 +91,21 @@ def test_the_search_is_widened_until_it_is_good_enough_and_a_low_recall_is_warne
     assert "--index exact" in notes.warned[0]
 
 
+@pytest.fixture(params=["i8", "bf16"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The kind of the stored values, whatever keeps the order."""
+    monkeypatch.setattr(space, "LEAST_RECALL", 0.0 if request.param == "i8" else 2.0)
+    return str(request.param)
+
+
 @settings(deadline=None, max_examples=60)
-@given(tasks(), st.sampled_from(["auto", "i8", "bf16", "f16"]))
-def test_whatever_the_vectors_lists_are_full_in_order_and_scored_exactly(task: tuple[Floats, Floats, int], kind: Any) -> None:
+@given(tasks(), st.sampled_from([0.0, space.LEAST_RECALL, 2.0]))
+def test_whatever_the_vectors_lists_are_full_in_order_and_scored_exactly(task: tuple[Floats, Floats, int], recall: float) -> None:
     queries, passages, k = task
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(space, "LEAST_RECALL", recall):
         store = stored(Path(folder), passages)
         exact = top_k(queries, store, k)
-        rows, scores = hnsw_top_k(queries, store, k, lambda sample, wanted: top_k(sample, store, wanted), 1, kind=kind)
+        rows, scores = hnsw_top_k(queries, store, k, lambda sample, wanted: top_k(sample, store, wanted), 1)
     assert (scores <= exact[1]).all()
     for query, found, values in zip(queries.tolist(), rows, scores, strict=True):
         assert len(set(found.tolist())) == k
@@ -105,18 +113,17 @@ def test_whatever_the_vectors_lists_are_full_in_order_and_scored_exactly(task: t
         assert sorted(zip(-values, found, strict=True)) == list(zip(-values, found, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["i8", "bf16", "f16"])
-def test_a_search_as_wide_as_the_corpus_is_exact(tmp_path: Path, queries: Floats, kind: Any) -> None:
+@pytest.mark.usefixtures("kind")
+def test_a_search_as_wide_as_the_corpus_is_exact(tmp_path: Path, queries: Floats) -> None:
     store = stored(tmp_path, np.repeat(unit(np.random.default_rng(6), 30), 2, axis=0))
     for k in (1, 7, 60):
-        found = hnsw_top_k(queries, store, k, lambda sample, wanted: top_k(sample, store, wanted), 1, kind=kind)
+        found = hnsw_top_k(queries, store, k, lambda sample, wanted: top_k(sample, store, wanted), 1)
         require_same(found, top_k(queries, store, k))
 
 
-@pytest.mark.parametrize("kind", ["i8", "bf16", "f16"])
-def test_every_kind_of_values(store: Embeddings, queries: Floats, kind: Any) -> None:
+def test_every_kind_of_values(store: Embeddings, queries: Floats, kind: str) -> None:
     exact = top_k(queries, store, 10)
-    found = hnsw_top_k(queries, store, 10, lambda sample, k: top_k(sample, store, k), 2, kind=kind)
+    found = hnsw_top_k(queries, store, 10, lambda sample, k: top_k(sample, store, k), 2)
     assert json.loads((near_index(store.folder) / "manifest.json").read_text())["dtype"] == kind
     assert np.mean(found[1] >= exact[1][:, -1:]) > 0.9
 

@@ -16,7 +16,10 @@ from umr.mine.options import options
 from umr.progress import Reporter, Silent
 
 if TYPE_CHECKING:
+    from umr.mine.select import Selection
     from umr.mine.sources import EncoderSource, Source
+
+SHOWN_QUERIES = 5  # ids that a message names
 
 
 def mine(
@@ -67,10 +70,8 @@ def _mined_before(place: RoundLayout, made_from: Mapping[str, Any], reporter: Re
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
     """Encode, search, select, write."""
     from umr.data.corpus_langs import corpus_languages
-    from umr.mine.counts import found_by, left_out, short_lists
     from umr.mine.per_language import SOURCE, add_languages, require_room
-    from umr.mine.rules import rules_for
-    from umr.mine.select import select
+    from umr.mine.select import rules_for, select
     from umr.mine.sources import open_sources
     from umr.models.device import keep_precision, pick_device
 
@@ -85,12 +86,12 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     rules, counts = rules_for(workspace, config, reporter)
     selection = select(retriever, others, rules, reporter)
     others.clear()  # the memory of their indexes
-    counts |= left_out(selection, config, reporter)
+    counts |= _left_out(selection, config, reporter)
     if languages:
         counts["languages_added"] = add_languages(selection, languages, config.per_language, retriever, rules, reporter)
         sources[SOURCE] = {"what": "a search among the passages of one language"}
     candidates = selection.candidates(workspace.queries, list(sources))
-    counts |= short_lists(candidates, reporter) | found_by(candidates, reporter)
+    counts |= _short_lists(candidates, reporter) | _found_by(candidates, reporter)
     clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished
     candidates.write(place.candidates, workspace.passages)
     contents = {
@@ -109,3 +110,43 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
 def _about(retriever: EncoderSource, others: Sequence[Source]) -> dict[str, Mapping[str, Any]]:
     """Name of each source -> `what` it is, and of a further encoder what decides its vectors."""
     return {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
+
+
+def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> dict[str, int]:
+    """What the rules left out, counted for the options that ask for it."""
+    asked = {
+        "source_excluded": ("source", config.exclude_source, "source passages of their queries"),
+        "low_scores": ("low", config.min_score is not None or config.margin is not None, "passages with too low a score"),
+        "repeated": ("repeated", config.collapse != "off", "passages that repeat another in the list"),
+        "first_ranks": ("skipped", config.first_rank > 1, f"passages before rank {config.first_rank}"),
+    }
+    counts = {name: selection.counts[key] for name, (key, wanted, _) in asked.items() if wanted}
+    for name, count in counts.items():
+        reporter.say(f"left out {count:,} {asked[name][2]}")
+    return counts
+
+
+def _short_lists(candidates: Candidates, reporter: Reporter) -> dict[str, int]:
+    """Queries with fewer than k candidates, where there are any."""
+    k, sizes = candidates.rows.shape[1], candidates.present.sum(axis=1)
+    if sizes.min() == k:
+        return {}
+    short, empty = int((sizes < k).sum()), [name for name, size in zip(candidates.query_ids, sizes, strict=True) if not size]
+    reporter.say(f"{short:,} queries have fewer than {k} candidates")
+    if empty:
+        named = ", ".join(empty[:SHOWN_QUERIES]) + (", ..." if len(empty) > SHOWN_QUERIES else "")
+        reporter.warn(f"{len(empty):,} queries have no candidate left and will be skipped: {named}")
+    return {"short_queries": short, "empty_queries": len(empty), "padded": int((~candidates.present).sum())}
+
+
+def _found_by(candidates: Candidates, reporter: Reporter) -> dict[str, int]:
+    """Candidates that each source found, and that it alone found; nothing where there is one source."""
+    if candidates.provenance is None:
+        return {}
+    by = candidates.provenance.ranks > 0
+    alone = by & (by.sum(axis=0) == 1)
+    counts: dict[str, int] = {}
+    for name, found, only in zip(candidates.provenance.names, by, alone, strict=True):
+        counts |= {f"found_{name}": int(found.sum()), f"only_{name}": int(only.sum())}
+        reporter.say(f"{name}: found {int(found.sum()):,} of the candidates, {int(only.sum()):,} of them alone")
+    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 READ_PASSAGES = 8192  # whose texts are read at once
 COMPARED_PASSAGES = 256  # of a list at once
-KEPT_SHINGLES = 1 << 25  # of passages that came up, for the lists to come: 256 MiB
+CACHED_PASSAGES = 1 << 15  # whose shingles are kept for the lists to come: about 8 kB each at 1,000 characters
 SHINGLE = 5  # characters
 NEAR_SIMILARITY = 0.8  # least Jaccard similarity of the shingles of near duplicates
 
@@ -55,7 +56,7 @@ class Duplicates:
 
     Arguments:
         passages: the corpus; only passages that come up are read, each once for `exact`: 9 bytes a passage of the corpus. For
-            `near` the shingles of the last ones are kept, up to 256 MiB.
+            `near` the shingles of the last 32,768 are kept.
         kind: off; exact, the same text; or near, nearly the same.
     """
 
@@ -63,8 +64,7 @@ class Duplicates:
         self.passages, self.kind = passages, kind
         if kind == "exact":
             self.keys, self.known = np.zeros(len(passages), dtype=np.uint64), np.zeros(len(passages), dtype=np.bool_)
-        self.shingles: dict[int, Hashes] = {}  # of passages, the oldest first
-        self.size = 0  # shingles in all of them
+        self.shingles = lru_cache(CACHED_PASSAGES)(self._shingles)
 
     def first(self, rows: Rows, keep: Bools, need: int) -> Bools:
         """What is left of lists when every passage that repeats an earlier kept one is dropped.
@@ -108,7 +108,7 @@ class Duplicates:
         for start in range(0, len(rows), COMPARED_PASSAGES):
             if len(kept) >= need:
                 break
-            block = self._shingles(rows[start : start + COMPARED_PASSAGES])
+            block = [self.shingles(row) for row in rows[start : start + COMPARED_PASSAGES].tolist()]
             alike = _alike(block, kept + block)
             chosen = [True] * len(kept) + [False] * len(block)
             for place in range(len(block)):
@@ -118,16 +118,8 @@ class Duplicates:
             kept += [own for own, new in zip(block, chosen[len(kept) :], strict=True) if new]
         return found + [True] * (len(rows) - len(found))
 
-    def _shingles(self, rows: Rows) -> list[Hashes]:
-        """Those of some passages; those of passages that came up long ago are made anew."""
-        missing = np.array([row for row in rows.tolist() if row not in self.shingles], dtype=np.uint32)
-        made = dict(zip(missing.tolist(), (shingles(normal(*pair)) for pair in self.passages.texts(missing)), strict=True))
-        found = [made[row] if row in made else self.shingles[row] for row in rows.tolist()]
-        self.shingles |= made
-        self.size += sum(map(len, made.values()))
-        while self.size > KEPT_SHINGLES and self.shingles:
-            self.size -= len(self.shingles.pop(next(iter(self.shingles))))
-        return found
+    def _shingles(self, row: int) -> Hashes:
+        return shingles(normal(*self.passages.texts(np.array([row], dtype=np.uint32))[0]))
 
 
 def _alike(some: list[Hashes], others: list[Hashes]) -> Bools:

@@ -40,7 +40,7 @@ def interleave(rows: Sequence[Rows]) -> Rows:
     if len(rows) == 1:
         return rows[0]
     woven = np.stack(rows, axis=2).reshape(len(rows[0]), -1)
-    return kept_rows(woven, firsts(woven) & (woven != PADDING), woven.shape[1])
+    return compact(woven, firsts(woven) & (woven != PADDING), woven.shape[1])
 
 
 def firsts(values: NDArray[Any]) -> Bools:
@@ -54,12 +54,7 @@ def firsts(values: NDArray[Any]) -> Bools:
     return found
 
 
-def kept_rows(rows: Rows, keep: Bools, width: int) -> Rows:
-    """What is kept of each list, in order, at most `width`: [Q, width], padded at the end."""
-    return kept_values(rows, keep, width, np.uint32(PADDING))
-
-
-def kept_values(values: NDArray[Any], keep: Bools, width: int, empty: Any) -> NDArray[Any]:
+def compact(values: NDArray[Any], keep: Bools, width: int, empty: float = PADDING) -> NDArray[Any]:
     """The kept values of each row, in order, at most `width`.
 
     Arguments:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from umr.data.candidates import PADDING
 from umr.data.corpus_langs import Languages
 from umr.errors import InputError
-from umr.mine.lists import blocks, kept_rows, kept_values, places_of
-from umr.mine.rules import Rules
-from umr.mine.select import Selection
+from umr.mine.lists import blocks, compact, places_of
+from umr.mine.select import Rules, Selection
 from umr.mine.sources import EncoderSource
 from umr.progress import Reporter
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
@@ -130,9 +129,9 @@ def _search(
             full = take.sum(axis=1) == missing[queries]
             settled: Bools = full | (depth == size) | (part.scores[:, -1] < selection.least_scores[queries])
             which, ranks = queries[settled], np.broadcast_to(np.arange(1, depth + 1, dtype=np.uint32), take.shape)
-            added.rows[which, columns] = kept_rows(part.rows, take, width)[settled]
-            added.scores[which, columns] = kept_values(part.scores, take, width, -np.inf)[settled]
-            added.ranks[which, columns] = kept_values(ranks, take, width, 0)[settled]
+            added.rows[which, columns] = compact(part.rows, take, width)[settled]
+            added.scores[which, columns] = compact(part.scores, take, width, -np.inf)[settled]
+            added.ranks[which, columns] = compact(ranks, take, width, 0)[settled]
             waiting.append(queries[~settled])
         unfinished, depth = np.concatenate(waiting), min(2 * depth, size)
 
@@ -155,10 +154,10 @@ def _put(selection: Selection, added: _Added, languages: Languages, eligible: li
         rows, more = selection.rows[some], added.rows[some]
         stays = _staying(rows, (more != PADDING).sum(axis=1), _numbers(languages, rows), eligible, least)
         keep = np.concatenate([stays, more != PADDING], axis=1)
-        selection.rows[some] = kept_rows(np.concatenate([rows, more], axis=1), keep, k)
+        selection.rows[some] = compact(np.concatenate([rows, more], axis=1), keep, k)
         both = np.concatenate([selection.scores[some], added.scores[some]], axis=1)
-        selection.scores[some] = kept_values(both, keep, k, -np.inf)
-        ranks[some] = kept_values(np.concatenate([np.zeros_like(rows), added.ranks[some]], axis=1), keep, k, 0)
+        selection.scores[some] = compact(both, keep, k, -np.inf)
+        ranks[some] = compact(np.concatenate([np.zeros_like(rows), added.ranks[some]], axis=1), keep, k, 0)
         scores[some] = np.where(ranks[some] > 0, selection.scores[some], np.float32(np.nan))
     selection.ranks = np.concatenate([selection.ranks, ranks[None]])
     selection.source_scores = np.concatenate([selection.source_scores, scores[None]])

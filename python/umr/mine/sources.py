@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -146,34 +146,34 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
     Raises:
         ModelError, InputError, FormatError: one cannot be used.
         MissingExtraError: bm25s is not installed.
-        UsageError: an encoder is there twice.
+        UsageError: an encoder or a run is there twice.
     """
-    runs = []
-    for place, path in enumerate(run_paths(config), start=1):  # runs and BM25 come first: they fail at once
+    from umr._rust import fingerprint_files
+
+    runs, paths = [], run_paths(config)
+    _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
+    for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once
         run = read_run(path, workspace.queries.records, workspace.passages, reporter, max(DEPTH, config.top_k + config.first_rank))
         runs.append(RunSource(f"run{place}", {"what": path, **run.counts}, run))
     lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
-    further = {name: EncoderConfig(model=name) for name in also_encoders(config)}
-    models = {"the encoder of the round": workspace.encoder_of(number), **further}
+    models = [("the encoder of the round", workspace.encoder_of(number))]
+    models += [(name, EncoderConfig(model=name)) for name in also_encoders(config)]
     device = pick_device(config.device)
-    loaded = {what: load_encoder(model, device, reporter) for what, model in models.items()}  # all, before one of them encodes
-    _refuse_twice(loaded)
+    loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
+    _refuse_twice("--also-encoder", [(what, encoder_identity(encoder)) for what, encoder in loaded])
     encoders = [
         _encode("encoder" if place == 1 else f"encoder{place}", what, encoder, workspace, config, reporter)
-        for place, (what, encoder) in enumerate(loaded.items(), start=1)
+        for place, (what, encoder) in enumerate(loaded, start=1)
     ]
     return encoders[0], [*encoders[1:], *lexical, *runs]
 
 
-def _refuse_twice(loaded: Mapping[str, DualEncoder]) -> None:
-    """An encoder that is there twice would be counted as two that agree."""
-    seen: list[tuple[str, dict[str, object]]] = []
-    for what, encoder in loaded.items():
-        identity = encoder_identity(encoder)
-        same = [first for first, known in seen if known == identity]
+def _refuse_twice(option: str, named: Sequence[tuple[str, Any]]) -> None:
+    """A source that is there twice would be counted as two that agree."""
+    for place, (name, identity) in enumerate(named):
+        same = [first for first, known in named[:place] if known == identity]
         if same:
-            raise UsageError(f"{what} is the same encoder as {same[0]}", "name each encoder once; leave it out of --also-encoder")
-        seen.append((what, identity))
+            raise UsageError(f"{name} is the same as {same[0]}", f"name each source of candidates once; leave it out of {option}")
 
 
 def _encode(name: str, what: str, encoder: DualEncoder, workspace: Workspace, config: MineConfig, reporter: Reporter) -> EncoderSource:

@@ -24,10 +24,10 @@ LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class HalfPrecision:
-    """Vectors in half precision, and how far they are from those that they stand for.
+    """Vectors in bf16, and how far they are from those that they stand for.
 
     Arguments:
-        values: [m, d] bf16 or fp16.
+        values: [m, d] bf16.
         norms: [m] float32, at least the norm of each row of `values`.
         residues: [m] float32, at least the norm of the difference.
     """
@@ -40,9 +40,9 @@ class HalfPrecision:
         return HalfPrecision(self.values[span], self.norms[span], self.residues[span])
 
 
-def half_precision(vectors: Tensor, dtype: torch.dtype) -> HalfPrecision:
+def half_precision(vectors: Tensor) -> HalfPrecision:
     """Round vectors [m, d] float32 that are themselves off by at most one rounding, their largest value near 1."""
-    values = vectors.to(dtype)
+    values = vectors.to(torch.bfloat16)
     wide = values.float()
     norms = torch.linalg.vector_norm(wide, dim=1) * NORM_FACTOR + NORM_UNDERFLOW
     residues = torch.linalg.vector_norm(vectors - wide, dim=1) * NORM_FACTOR + norms * 2.0**-23 + NORM_UNDERFLOW
@@ -62,16 +62,15 @@ class HalfPrecisionQueries:
     Arguments:
         queries: [Q, d] float32, finite.
         centre: [d] float32, m; the mean of the passages makes the bounds tight.
-        dtype: bf16 or fp16.
         device: where.
     """
 
-    def __init__(self, queries: NDArray[np.float32], centre: NDArray[np.float32], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, queries: NDArray[np.float32], centre: NDArray[np.float32], device: torch.device) -> None:
         wide, middle = queries.astype(np.float64), centre.astype(np.float64)
         powers = np.clip(np.frexp(np.abs(queries).max(axis=1, initial=0))[1], -100, 120)
         doubt = queries.shape[1] * 2.0**-50 * np.linalg.norm(wide, axis=1) * np.linalg.norm(middle)
         self.exact = torch.from_numpy(queries).to(device)
-        self.rounded = half_precision(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device), dtype)
+        self.rounded = half_precision(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device))
         self.scale = torch.from_numpy(np.ldexp(1.0, powers)).to(device)
         self.offset, self.doubt = (torch.from_numpy(x).to(device) for x in (wide @ middle, doubt))
         norms, residues = self.rounded.norms, self.rounded.residues
@@ -107,16 +106,16 @@ class HalfPrecisionQueries:
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Left [q, d] times right [m, d] transposed: products exact, sums in float32, nothing rounded to half precision."""
-    if _accumulates(left.device, left.dtype):
+    """Left [q, d] times right [m, d] transposed: products exact, sums in float32, nothing rounded to bf16."""
+    if _sums_in_float32(left.device):
         return torch.mm(left, right.T, out_dtype=torch.float32)
     return left.float() @ right.float().T
 
 
 @cache
-def _accumulates(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch multiplies half precision into float32 here; else it would round the sums to half precision."""
-    probe = torch.ones(16, 16, dtype=dtype, device=device)
+def _sums_in_float32(device: torch.device) -> bool:
+    """Whether torch multiplies bf16 into float32 here; else it would round the sums to bf16."""
+    probe = torch.ones(16, 16, dtype=torch.bfloat16, device=device)
     try:
         return torch.mm(probe, probe, out_dtype=torch.float32).dtype == torch.float32
     except (TypeError, RuntimeError):
@@ -125,14 +124,11 @@ def _accumulates(device: torch.device, dtype: torch.dtype) -> bool:
 
 @contextmanager
 def float32_sums() -> Iterator[None]:
-    """Forbid that partial sums of a product on a GPU are added in half precision."""
+    """Forbid that partial sums of a product on a GPU are added in bf16."""
     options = torch.backends.cuda.matmul
-    names = ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction")
-    before = {name: getattr(options, name) for name in names}
+    before = options.allow_bf16_reduced_precision_reduction
+    options.allow_bf16_reduced_precision_reduction = False
     try:
-        for name in names:
-            setattr(options, name, False)
         yield
     finally:
-        for name, value in before.items():
-            setattr(options, name, value)
+        options.allow_bf16_reduced_precision_reduction = before

@@ -61,7 +61,6 @@ def top_k_on(
     passages: Embeddings,
     k: int,
     *,
-    dtype: torch.dtype = torch.bfloat16,
     memory: int | None = None,
     reporter: Reporter | None = None,
     only: Bools | None = None,
@@ -73,7 +72,6 @@ def top_k_on(
         queries: [Q, d] float32.
         passages: finished embeddings, n rows.
         k: at most n.
-        dtype: of the screening: torch.bfloat16 or torch.float16; the result does not depend on it.
         memory: bytes on the device, at most half of what is free on a GPU. (default: that)
         reporter: shows the progress.
         only: [n] which passages count. (default: all)
@@ -98,7 +96,7 @@ def top_k_on(
     reporter = reporter or Silent()
     with float32_sums(), reporter.bar(f"searching on {device}", len(passes) * len(rows), "passages") as bar:
         for first in passes:
-            search = _Search(HalfPrecisionQueries(queries[first : first + sizes.queries], centre, dtype, device), k, sizes, first)
+            search = _Search(HalfPrecisionQueries(queries[first : first + sizes.queries], centre, device), k, sizes, first)
             for chunk, vectors in reader.chunks(rows, sizes.chunk):
                 search.feed(torch.from_numpy(chunk.astype(np.int64)).to(device), torch.from_numpy(vectors).to(device), centre)
                 bar.advance(len(chunk))
@@ -139,7 +137,7 @@ class _Search:
             raise not_finite(int(rows[bad[0, 0]]))
         power = exponent(max(float(vectors.abs().max()), float(np.abs(centre).max())))
         middle = torch.from_numpy(centre).to(vectors.device)
-        screened = half_precision(vectors * 2.0**-power - middle * 2.0**-power, self.queries.rounded.values.dtype)
+        screened = half_precision(vectors * 2.0**-power - middle * 2.0**-power)
         for start in range(0, len(self.queries.exact), self.sizes.tile):
             span = slice(start, min(start + self.sizes.tile, len(self.queries.exact)))
             upper = self.queries.upper_bounds(span, screened)

@@ -18,7 +18,7 @@ from umr.progress import Reporter
 from umr.search.equal_vectors import equal_pairs, hashes
 from umr.search.lists import Floats, Rows
 from umr.search.reader import Reader, not_finite
-from umr.search.space import Kind, Space, space_for
+from umr.search.space import Space, space_for
 from umr.storage import beside, storage_error
 
 NEIGHBOURS = 16  # of a passage; twice as many on the lowest level
@@ -103,14 +103,13 @@ def open_graph(passages: Embeddings) -> Graph | None:
     return Graph(passages, index, space, equal, [Recall(**m) for m in manifest["recall"]], manifest)
 
 
-def build_graph(passages: Embeddings, queries: Floats, k: int, kind: Kind | Literal["auto"], threads: int, reporter: Reporter) -> Graph:
+def build_graph(passages: Embeddings, queries: Floats, k: int, threads: int, reporter: Reporter) -> Graph:
     """Build the graph and put it beside the vectors. Killed meanwhile, nothing is left, and the next call builds it anew.
 
     Arguments:
         passages: finished embeddings.
         queries: [m, d] some queries: what is stored must keep their best apart.
         k: how many passages a query will want.
-        kind: of the stored values.
         threads: 0 takes all. With more than one the graph is another each time, for passages enter in no fixed order.
         reporter: shows the progress.
 
@@ -121,7 +120,7 @@ def build_graph(passages: Embeddings, queries: Floats, k: int, kind: Kind | Lite
     reader, rows = Reader(passages), np.arange(passages.rows, dtype=np.uint32)
     hashed, shortest, longest = _looked_through(reader, rows, reporter)
     equal = equal_pairs(passages, hashed)
-    space = space_for(reader.sample(rows), queries, shortest, longest, k, kind)
+    space = space_for(reader.sample(rows), queries, shortest, longest, k)
     index = _empty(space, NEIGHBOURS, BUILD_EXPANSION)
     _fill(index, reader, np.delete(rows, equal[:, 1]), space, threads, reporter)
     folder = near_index(passages.folder)

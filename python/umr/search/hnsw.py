@@ -16,7 +16,6 @@ from umr.search.graph import Graph, Recall, build_graph, open_graph
 from umr.search.lists import Floats, Lists, no_lists
 from umr.search.reader import evenly_spaced
 from umr.search.scoring import Best, pair_scores, require_scores
-from umr.search.space import Kind
 
 Exact = Callable[[Floats, int], Lists]
 """The exact search: for some queries [m, d] and k."""
@@ -37,7 +36,6 @@ def hnsw_top_k(
     exact: Exact,
     threads: int = 0,
     reporter: Reporter | None = None,
-    kind: Kind | Literal["auto"] = "auto",
 ) -> Lists:
     """The k passages of nearly the largest inner products with each query.
 
@@ -51,7 +49,6 @@ def hnsw_top_k(
         exact: the exact search.
         threads: 0 takes all.
         reporter: shows the progress, and the recall when it is measured.
-        kind: of the values in a new graph; auto takes i8 where it keeps the order, else bf16.
 
     Returns:
         lists [Q, k]: score down, then row up.
@@ -59,12 +56,11 @@ def hnsw_top_k(
     Raises:
         MismatchError: the graph on disk is that of other embeddings, or damaged.
         ScoreError: a passage is not finite, or a score is beyond float32.
-        UsageError: there is no such kind.
     """
     reporter = reporter or Silent()
     graph = open_graph(passages)
     if graph is None:
-        graph = build_graph(passages, _sample(queries, passages)[0], k, kind, threads, reporter)
+        graph = build_graph(passages, _sample(queries, passages)[0], k, threads, reporter)
     expansion = _expansion(graph, queries, k, exact, threads, reporter)
     found, step = no_lists(len(queries), k), max(1, BATCH_PASSAGES // expansion)
     with reporter.bar("searching the index", len(queries), "queries") as bar:

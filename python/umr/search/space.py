@@ -9,15 +9,13 @@ so that the query lies where the passages do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.errors import UsageError
 from umr.search.lists import Floats
 
-Kind = Literal["i8", "bf16", "f16"]
 CODED_SHARE = 0.9999  # of the sample's values lie within the codes; the rest is cut
 LEAST_RECALL = 0.99  # of the best that codes of 8 bits must find among twice as many, to be taken
 EQUAL_LENGTHS = 1e-3  # spread of |p|^2, as a share of the largest, below which all count as equally long
@@ -39,7 +37,7 @@ class Space:
     largest: float
     augmented: bool
     scale: float
-    kind: Kind
+    kind: Literal["i8", "bf16"]
 
     @property
     def dimensions(self) -> int:
@@ -66,28 +64,22 @@ class Space:
         return np.clip(np.rint(placed), -127, 127).astype(np.int8) if self.kind == "i8" else placed.astype(np.float32)
 
 
-def space_for(sample: Floats, queries: Floats, shortest: float, longest: float, k: int, kind: Kind | Literal["auto"]) -> Space:
-    """The space for some passages.
+def space_for(sample: Floats, queries: Floats, shortest: float, longest: float, k: int) -> Space:
+    """The space for some passages: codes of 8 bits where these keep what is best in the sample, else bf16.
 
     Arguments:
         sample: [s, d] some of the passages.
         queries: [m, d] some queries.
         shortest, longest: the least and the largest |p|^2 of all passages.
         k: how many passages a query will want.
-        kind: of the stored values; auto takes i8 where it keeps what is best in the sample, else bf16.
-
-    Raises:
-        UsageError: there is no such kind.
     """
-    if kind not in ("auto", *get_args(Kind)):
-        raise UsageError(f"the index cannot hold {kind!r}", f"use auto, {', '.join(get_args(Kind))}")
     centre = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     augmented = longest - shortest > EQUAL_LENGTHS * longest
     size = np.abs(Space(centre, longest, augmented, 1.0, "bf16").of_passages(sample).astype(np.float64))
     codes = Space(centre, longest, augmented, 127 / (float(np.quantile(size, CODED_SHARE)) or 1.0), "i8")
-    if kind == "i8" or (kind == "auto" and _recall(codes, sample, queries, k) >= LEAST_RECALL):
+    if _recall(codes, sample, queries, k) >= LEAST_RECALL:
         return codes
-    return Space(centre, longest, augmented, 1 / (float(size.max()) or 1.0), "f16" if kind == "f16" else "bf16")
+    return Space(centre, longest, augmented, 1 / (float(size.max()) or 1.0), "bf16")
 
 
 def _recall(space: Space, sample: Floats, queries: Floats, k: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import tiny
 from train.rig import Notes
 from umr.data.queries import open_queries
-from umr.mine.rules import source_passages
+from umr.mine.select import source_passages
 
 RECORDS = [
     {"id": "q0", "question": "a?", "lang": "en", "source": "p3"},
