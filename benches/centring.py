@@ -126,9 +126,9 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
     from umr.data.corpus import open_passages
     from umr.data.corpus_langs import corpus_languages
     from umr.data.queries import open_queries
+    from umr.encoder.centre import means_for, passage_vectors, query_vectors
     from umr.layout import WorkLayout
-    from umr.mine.search import top_k
-    from umr.mine.vectors import means_for, passage_vectors, query_vectors
+    from umr.search.exact import top_k
 
     talk, layout = RichReporter(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
@@ -157,7 +157,7 @@ def _few(
     import numpy as np
 
     from umr.encoder.means import SideMeans, centred
-    from umr.mine.search import top_k
+    from umr.search.exact import top_k
 
     if means is None:
         return

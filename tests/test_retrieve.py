@@ -13,7 +13,7 @@ from train.rig import MINE, TRAIN, Notes, encoder_config, labelled, opened
 from umr.data.workspace import Workspace
 from umr.errors import UsageError
 from umr.mine import mine
-from umr.retrieve import choose, encoders, mined_config, retrieve, search
+from umr.retrieve import choose_round, encoders, mined_config, retrieve, search
 from umr.train import train
 
 
@@ -30,9 +30,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_encoders_are_counted_from_the_one_that_the_work_began_with(work: Workspace) -> None:
     assert encoders(work) == [0, 1]
-    assert (choose(work, None), choose(work, 0)) == (1, 0)
+    assert (choose_round(work, None), choose_round(work, 0)) == (1, 0)
     with pytest.raises(UsageError, match="no encoder for round 2") as caught:
-        choose(work, 2)
+        choose_round(work, 2)
     assert "0, 1" in caught.value.hint
 
 

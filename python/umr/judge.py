@@ -16,7 +16,7 @@ from umr.data.workspace import Workspace
 from umr.errors import InputError
 from umr.evaluate import Evaluation, evaluate_run
 from umr.progress import Reporter, Silent
-from umr.retrieve import choose, encoders, open_test_set, retrieve
+from umr.retrieve import choose_round, encoders, open_test_set, retrieve
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -111,7 +111,7 @@ def judge(
         the evaluation, and what was retrieved.
     """
     reporter = reporter or Silent()
-    chosen = choose(workspace, number)
+    chosen = choose_round(workspace, number)
     reporter.say(f"measuring the encoder of round {chosen}")
     deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
     found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter, index)

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from umr.config import Index, MineConfig
 from umr.data.candidates import Candidates
 from umr.data.corpus import expand, open_passages
+from umr.data.embeddings import Embeddings
+from umr.encoder.means import Means
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
+from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
 from umr.encoder.encode import encode_rows, token_store
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
-from umr.mine.index import find
-from umr.mine.vectors import centred_queries, means_for, passage_vectors, query_vectors
 from umr.models.device import pick_device
 from umr.progress import Reporter, Silent
+from umr.search import find
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -47,7 +49,7 @@ def encoders(workspace: Workspace) -> list[int]:
     return [0, *trained]
 
 
-def choose(workspace: Workspace, number: int | None) -> int:
+def choose_round(workspace: Workspace, number: int | None) -> int:
     """The round whose encoder is used: the named one, or the newest.
 
     Raises:
@@ -101,12 +103,19 @@ def retrieve(
     """
     reporter = reporter or Silent()
     config = mined_config(workspace, min(k, len(passages)), device, number, index)
-    encoder = load_encoder(workspace.encoder_of(number), pick_device(device), reporter)
-    means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
-    stored = passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
+    encoder, means, stored = _encoded(workspace, passages, number, config, reporter)
     vectors = query_vectors(queries, encoder, workspace.layout, config, reporter, means)
     rows, scores = find(vectors, stored, config.top_k, config, reporter)
     return Candidates(queries.ids(), queries.langs, rows, scores)
+
+
+def _encoded(
+    workspace: Workspace, passages: Records, number: int, config: MineConfig, reporter: Reporter
+) -> tuple[DualEncoder, Means | None, Embeddings]:
+    """The encoder of a round, what it is centred with, and the vectors of the passages."""
+    encoder = load_encoder(workspace.encoder_of(number), pick_device(config.device), reporter)
+    means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
+    return encoder, means, passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
 
 
 def open_test_set(
@@ -157,17 +166,14 @@ def search(
     if not question.strip():
         raise UsageError("the question is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
     reporter = reporter or Silent()
-    number = choose(workspace, number)
+    number = choose_round(workspace, number)
     config = mined_config(workspace, min(k, len(workspace.passages)), device, number, index)
-    encoder = load_encoder(workspace.encoder_of(number), pick_device(device), reporter)
-    means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
-    stored = passage_vectors(workspace.passages, encoder, workspace.layout, config, reporter, means)
+    encoder, means, stored = _encoded(workspace, workspace.passages, number, config, reporter)
     typed = typed_query(question, lang, reporter)
     vector = centred_queries(_typed_vector(typed, encoder, config), typed.langs, means)
     rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None)
-    ids, texts = workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0])
-    found = zip(ids, texts, scores[0], strict=True)
-    return [Hit(rank, name, title, text, float(score)) for rank, (name, (title, text), score) in enumerate(found, start=1)]
+    found = zip(workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0]), scores[0].tolist(), strict=True)
+    return [Hit(rank, name, title, text, score) for rank, (name, (title, text), score) in enumerate(found, start=1)]
 
 
 def _typed_vector(query: Queries, encoder: DualEncoder, config: MineConfig) -> NDArray[np.float32]:

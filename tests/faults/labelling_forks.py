@@ -69,8 +69,8 @@ def begun(job: Job, number: int) -> int:
     return sum(line.startswith(f"{number} ") for line in log.read_text().splitlines()) if log.exists() else 0
 
 
-def fork(job: Job, number: int) -> int:
-    """Begin a fork; its process id."""
+def start(job: Job, number: int) -> int:
+    """Start a fork; its process id."""
     pid = os.fork()
     if not pid:
         child(job, number)
@@ -79,7 +79,7 @@ def fork(job: Job, number: int) -> int:
 
 def killed(job: Job, number: int, draw: random.Random) -> int:
     """Kill a fork at a random moment: some before their first batch, most within or right after one."""
-    pid, batches = fork(job, number), draw.choice([0, 1, 1, 2, 2, 3])
+    pid, batches = start(job, number), draw.choice([0, 1, 1, 2, 2, 3])
     if not batches:
         time.sleep(draw.uniform(0, 0.3))
     while batches and begun(job, number) < batches and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -93,7 +93,7 @@ def done(job: Job) -> list[int]:
     """Do a job; exit codes, a signal as its negative number."""
     draw = random.Random(0)
     ended = [killed(job, number, draw) for number in range(job["kills"])]
-    last = [fork(job, job["kills"] + number) for number in range(job["together"])]
+    last = [start(job, job["kills"] + number) for number in range(job["together"])]
     ended += [os.waitpid(pid, 0)[1] for pid in last]
     return [os.waitstatus_to_exitcode(status) for status in ended]
 

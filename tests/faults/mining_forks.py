@@ -1,7 +1,7 @@
 """Mines work folders in forks of one process that has torch loaded, and kills them: `python mining_forks.py JOBS`.
 
-JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each look at a shard
-of embeddings}. The search keeps its state after every segment. On stdout: a JSON list of how the forks of each job ended.
+JOBS is a JSON list of {`work`: a folder, `kills`: minings to kill before the one that ends, `pause`: seconds before each look at a
+shard of embeddings}. The search writes a checkpoint after every segment. On stdout: a JSON list of how the forks of each job ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from umr.config import EncoderConfig, MineConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import open_workspace
-from umr.mine import search
+from umr.search import exact
 
 torch.set_num_threads(1)
 stage = import_module("umr.mine")
@@ -36,7 +36,7 @@ def warm(work: Path) -> None:
     from pyarrow import parquet  # noqa: F401
 
     from umr.encoder.encoder import load_encoder
-    from umr.mine import gather, scoring  # noqa: F401
+    from umr.mine import per_language, select  # noqa: F401
 
     model = json.loads((work / "work.json").read_text())["encoder"]["model"]
     load_encoder(EncoderConfig(model, pooling="mean", similarity="cosine"))
@@ -45,12 +45,12 @@ def warm(work: Path) -> None:
 
 def child(job: Job) -> None:
     """Mine in this process; never returns."""
-    search.EVERY = 0.0
+    exact.CHECKPOINT_SECONDS = 0.0
     finished, code = Embeddings.finished, 1
 
-    def slowly(store: Embeddings, shard: int) -> bool:
+    def slowly(*arguments: Any) -> bool:
         time.sleep(job["pause"])
-        return finished(store, shard)
+        return finished(*arguments)
 
     Embeddings.finished = slowly  # type: ignore[method-assign]
     try:
@@ -62,8 +62,8 @@ def child(job: Job) -> None:
         os._exit(code)
 
 
-def fork(job: Job) -> int:
-    """Begin a fork; its process id."""
+def start(job: Job) -> int:
+    """Start a fork; its process id."""
     pid = os.fork()
     if not pid:
         child(job)
@@ -71,14 +71,14 @@ def fork(job: Job) -> int:
 
 
 def done(job: Job, whole: float) -> list[int]:
-    """Do a job; exit codes, a signal as its negative number. `whole`: seconds that an unbroken mining takes."""
+    """Do a job; exit codes, a signal as its negative number. `whole`: seconds that a mining without a kill takes."""
     draw, ended = random.Random(1), []
     for _ in range(job["kills"]):
-        pid = fork(job)
+        pid = start(job)
         time.sleep(draw.uniform(0.03, 0.35) * whole)
         os.kill(pid, signal.SIGKILL)
         ended.append(os.waitpid(pid, 0)[1])
-    ended.append(os.waitpid(fork(job), 0)[1])
+    ended.append(os.waitpid(start(job), 0)[1])
     return [os.waitstatus_to_exitcode(status) for status in ended]
 
 

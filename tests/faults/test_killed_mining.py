@@ -26,7 +26,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("mining")
     corpus = tiny.tiny_corpus(folder / "corpus", passages=600, queries=60)
     encoder = encoder_config(tiny.encoder(folder / "bert"))
-    jobs = [{"work": str(folder / name), "kills": kills, "pause": 0.08} for name, kills in (("whole", 0), ("broken", KILLS))]
+    jobs = [{"work": str(folder / name), "kills": kills, "pause": 0.05} for name, kills in (("whole", 0), ("broken", KILLS))]
     for job in jobs:
         opened(Path(str(job["work"])), corpus, encoder)
     path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

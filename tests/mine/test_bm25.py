@@ -88,17 +88,14 @@ class Bars(Notes):
         yield SimpleNamespace(advance=lambda items: self.bars[what].__setitem__(1, self.bars[what][1] + items))
 
 
-def test_the_index_is_made_when_it_is_searched_shown_and_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "STEP", 4)
+def test_the_index_is_made_when_it_is_searched_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "READ_PASSAGES", 4)
     work, bars = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus", 30, 8)), Bars()
     source = Bm25(work.passages, work.queries.texts(), bars)
     assert bars.bars == {}
-    found = source.find(np.arange(8), 3)
+    source.find(np.arange(8), 3)
     assert set(bars.bars) == {"splitting passages into words", "making the BM25 index", "searching with BM25"}
     assert all(done == pytest.approx(total) for total, done in bars.bars.values())
-    source.close()
-    assert source.made is None
-    assert source.find(np.arange(8), 3).rows.tolist() == found.rows.tolist()
 
 
 def test_a_corpus_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +103,7 @@ def test_a_corpus_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "q.tsv").write_text("q0\tone\n")
     work = tiny.workspace(tmp_path / "work", tiny.TinyCorpus(tmp_path / "p.tsv", tmp_path / "q.tsv"), lang="en")
     for sample in (7, 1, 4096):
-        monkeypatch.setattr(bm25, "SAMPLE", sample)
+        monkeypatch.setattr(bm25, "SAMPLE_PASSAGES", sample)
         monkeypatch.setattr(bm25, "free_memory", lambda _: 30 * 150)
         Bm25(work.passages, ["one"], Notes())
         monkeypatch.setattr(bm25, "free_memory", lambda _: 30 * 150 - 1)

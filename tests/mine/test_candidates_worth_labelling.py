@@ -183,12 +183,16 @@ def test_an_encoder_that_was_replaced_under_its_name_is_another(work: Workspace,
 
 def test_no_source_is_there_twice(work: Workspace, bert: Path, other: Path, tmp_path: Path) -> None:
     copytree(other, tmp_path / "copy")
-    with pytest.raises(UsageError, match=r"also_encoder names the same twice: .*saved and .*copy"):
+    with pytest.raises(UsageError, match=r"copy is the same as .*saved") as caught:
         mine(work, replace(MINE, also_encoder=(str(other), str(tmp_path / "copy"))))
-    assert not work.layout.embeddings.exists()
+    assert "--also-encoder" in caught.value.hint
+    (tmp_path / "a.run").write_text("q0 Q0 p0 1 0.5 x\n")
+    with pytest.raises(UsageError, match=r"a\.run is the same as .*a\.run"):
+        mine(work, replace(MINE, run=(str(tmp_path / "a.run"), str(tmp_path / "a.run"))))
     save_encoder(load_encoder(encoder_config(bert)), tmp_path / "own")
-    with pytest.raises(UsageError, match="own is the same encoder as the encoder of the round"):
+    with pytest.raises(UsageError, match="own is the same as the encoder of the round"):
         mine(work, replace(MINE, also_encoder=(str(tmp_path / "own"),)))
+    assert not list(work.layout.embeddings.glob("*/manifest.json"))
     assert not work.layout.round(0).mined.exists()
 
 

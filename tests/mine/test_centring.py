@@ -20,15 +20,15 @@ from umr.data import embeddings
 from umr.data.embeddings import Embeddings
 from umr.data.queries import typed_query
 from umr.data.workspace import Workspace
+from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors, query_vectors
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.encoder.means import FEWEST, Means
 from umr.errors import MismatchError
 from umr.mine import mine
-from umr.mine.search import top_k
-from umr.mine.vectors import centred_queries, means_for, means_record, passage_vectors, query_vectors
 from umr.progress import Silent
 from umr.retrieve import retrieve, search
+from umr.search.exact import top_k
 
 LANGS = ("en", "de", "ru")
 OFF = MineConfig(batch_tokens=256, shard_rows=25, threads=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig
 from umr.data.candidates import Candidates, candidates_of
@@ -14,6 +14,12 @@ from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.mine.options import options
 from umr.progress import Reporter, Silent
+
+if TYPE_CHECKING:
+    from umr.mine.select import Selection
+    from umr.mine.sources import EncoderSource, Source
+
+SHOWN_QUERIES = 5  # ids that a message names
 
 
 def mine(
@@ -41,47 +47,51 @@ def mine(
     """
     reporter = reporter or Silent()
     place = round_for(workspace.layout, "mine", number)
-    made_from: dict[str, Any] = {
-        "top_k": config.top_k,
-        "precision": config.precision,
-        "store": config.store,
-        "encoder": workspace.encoder_name(place.number),
-        **options(config),
-    }
+    made_from = {
+        "top_k": config.top_k, "precision": config.precision, "store": config.store,
+        "encoder": workspace.encoder_name(place.number), **options(config),
+    }  # fmt: skip
     if place.mined.exists() and not force:
-        found = read_manifest(place.mined, "mine")["made_from"]
-        require_same(
-            place.mined,
-            f"round {place.number} was mined",
-            found,
-            dict.fromkeys(found) | made_from,
-            "leave the options as they were, or redo the round with --force",
-        )
-        reporter.say(f"round {place.number} is mined already: {place.candidates}")
-        return candidates_of(place)
+        return _mined_before(place, made_from, reporter)
+    if config.top_k > len(workspace.passages):
+        what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
+        raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
     return _mine(workspace, place, config, made_from, reporter)
 
 
+def _mined_before(place: RoundLayout, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
+    found = read_manifest(place.mined, "mine")["made_from"]
+    hint = "leave the options as they were, or redo the round with --force"
+    require_same(place.mined, f"round {place.number} was mined", found, {**dict.fromkeys(found), **made_from}, hint)
+    reporter.say(f"round {place.number} is mined already: {place.candidates}")
+    return candidates_of(place)
+
+
 def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
-    from umr.encoder.encoder import load_encoder
-    from umr.mine.gather import encoder_source, gather, other_sources, require_different, wanted_languages
+    """Encode, search, select, write."""
+    from umr.data.corpus_langs import corpus_languages
+    from umr.mine.per_language import SOURCE, add_languages, require_room
+    from umr.mine.select import rules_for, select
+    from umr.mine.sources import open_sources
     from umr.models.device import keep_precision, pick_device
 
-    if config.top_k > len(workspace.passages):
-        raise InputError(
-            f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages",
-            f"use --top-k {len(workspace.passages)} or less",
-        )
-    device = pick_device(config.device)
-    # Settled here, once: whoever reads these embeddings later (training, search) must not measure anew.
-    config = replace(config, precision=keep_precision(workspace.layout.mining_precision, config.precision, device, reporter))
-    languages = wanted_languages(workspace, config, reporter)
-    others = other_sources(workspace, config, device, reporter)
-    encoder = load_encoder(workspace.encoder_of(place.number), device, reporter)
-    retriever, identity = encoder_source("encoder", encoder, workspace, config, reporter)
-    require_different(identity, others)
-    gathered = gather(workspace, retriever, others, languages, config, reporter)
-    candidates = gathered.candidates
+    # Settled once: whoever reads these embeddings later (training, search) must not measure anew.
+    precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
+    config = replace(config, precision=precision)
+    languages = corpus_languages(workspace.passages, workspace.layout, reporter) if config.per_language else None
+    if languages:
+        require_room(languages, config.top_k, config.per_language, reporter)
+    retriever, others = open_sources(workspace, place.number, config, reporter)
+    sources = _about(retriever, others)
+    rules, counts = rules_for(workspace, config, reporter)
+    selection = select(retriever, others, rules, reporter)
+    others.clear()  # the memory of their indexes
+    counts |= _left_out(selection, config, reporter)
+    if languages:
+        counts["languages_added"] = add_languages(selection, languages, config.per_language, retriever, rules, reporter)
+        sources[SOURCE] = {"what": "a search among the passages of one language"}
+    candidates = selection.candidates(workspace.queries, list(sources))
+    counts |= _short_lists(candidates, reporter) | _found_by(candidates, reporter)
     clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished
     candidates.write(place.candidates, workspace.passages)
     contents = {
@@ -89,9 +99,54 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
         "files": checksums(place.candidates),
         "queries": len(candidates.rows),
         "passages": retriever.passages.rows,
-        **identity,
-        "sources": gathered.sources,
-        "counts": gathered.counts,
+        **{name: value for name, value in retriever.about.items() if name != "what"},
+        "sources": sources,
+        "counts": counts,
     }
     write_manifest(place.mined, "mine", made_from, contents)
     return candidates
+
+
+def _about(retriever: EncoderSource, others: Sequence[Source]) -> dict[str, Mapping[str, Any]]:
+    """Name of each source -> `what` it is, and of a further encoder what decides its vectors."""
+    return {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
+
+
+def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> dict[str, int]:
+    """What the rules left out, counted for the options that ask for it."""
+    asked = {
+        "source_excluded": ("source", config.exclude_source, "source passages of their queries"),
+        "low_scores": ("low", config.min_score is not None or config.margin is not None, "passages with too low a score"),
+        "repeated": ("repeated", config.collapse != "off", "passages that repeat another in the list"),
+        "first_ranks": ("skipped", config.first_rank > 1, f"passages before rank {config.first_rank}"),
+    }
+    counts = {name: selection.counts[key] for name, (key, wanted, _) in asked.items() if wanted}
+    for name, count in counts.items():
+        reporter.say(f"left out {count:,} {asked[name][2]}")
+    return counts
+
+
+def _short_lists(candidates: Candidates, reporter: Reporter) -> dict[str, int]:
+    """Queries with fewer than k candidates, where there are any."""
+    k, sizes = candidates.rows.shape[1], candidates.present.sum(axis=1)
+    if sizes.min() == k:
+        return {}
+    short, empty = int((sizes < k).sum()), [name for name, size in zip(candidates.query_ids, sizes, strict=True) if not size]
+    reporter.say(f"{short:,} queries have fewer than {k} candidates")
+    if empty:
+        named = ", ".join(empty[:SHOWN_QUERIES]) + (", ..." if len(empty) > SHOWN_QUERIES else "")
+        reporter.warn(f"{len(empty):,} queries have no candidate left and will be skipped: {named}")
+    return {"short_queries": short, "empty_queries": len(empty), "padded": int((~candidates.present).sum())}
+
+
+def _found_by(candidates: Candidates, reporter: Reporter) -> dict[str, int]:
+    """Candidates that each source found, and that it alone found; nothing where there is one source."""
+    if candidates.provenance is None:
+        return {}
+    by = candidates.provenance.ranks > 0
+    alone = by & (by.sum(axis=0) == 1)
+    counts: dict[str, int] = {}
+    for name, found, only in zip(candidates.provenance.names, by, alone, strict=True):
+        counts |= {f"found_{name}": int(found.sum()), f"only_{name}": int(only.sum())}
+        reporter.say(f"{name}: found {int(found.sum()):,} of the candidates, {int(only.sum()):,} of them alone")
+    return counts

@@ -1,8 +1,9 @@
-"""Passages of one query's list that say the same: the same text, or nearly."""
+"""Duplicates in one query's list: passages of the same text, or of nearly the same."""
 
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +11,17 @@ from numpy.typing import NDArray
 
 from umr.config import Collapse
 from umr.data.candidates import PADDING
-from umr.mine.lists import Bools, Rows, firsts
+from umr.mine.lists import firsts
+from umr.search.lists import Bools, Rows
 
 if TYPE_CHECKING:
     from umr._rust import Records
 
-STEP = 8192  # passages whose texts are read at once
-BLOCK = 256  # passages of a list that are compared at once
-KEPT = 1 << 25  # shingles of passages that came up, kept for the lists to come: 256 MiB
-LETTERS = 5  # of a shingle
-NEAR = 0.8
-"""Least Jaccard similarity of the shingles of passages that are nearly the same."""
+READ_PASSAGES = 8192  # whose texts are read at once
+COMPARED_PASSAGES = 256  # of a list at once
+CACHED_PASSAGES = 1 << 15  # whose shingles are kept for the lists to come: about 8 kB each at 1,000 characters
+SHINGLE = 5  # characters
+NEAR_SIMILARITY = 0.8  # least Jaccard similarity of the shingles of near duplicates
 
 Hashes = NDArray[np.uint64]
 
@@ -37,11 +38,11 @@ def shingles(text: str) -> Hashes:
         text: see `normal`.
     """
     letters = np.frombuffer(text.replace(" ", "").encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-    count = max(1, len(letters) - LETTERS + 1)
-    letters = np.concatenate([letters, np.zeros(max(0, LETTERS - len(letters)), dtype=np.uint64)])
+    count = max(1, len(letters) - SHINGLE + 1)
+    letters = np.concatenate([letters, np.zeros(max(0, SHINGLE - len(letters)), dtype=np.uint64)])
     hashes = np.zeros(count, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        for place in range(LETTERS):
+        for place in range(SHINGLE):
             hashes = (hashes ^ letters[place : place + count]) * np.uint64(0x9E3779B97F4A7C15)
             hashes ^= hashes >> np.uint64(29)
     return np.unique(hashes)
@@ -50,21 +51,20 @@ def shingles(text: str) -> Hashes:
 class Duplicates:
     """Tells which passages of a list repeat an earlier one of it.
 
-    Near duplicates are told by their letters and not by their vectors: inner products of one encoder lie in 0.7 to 1 and of
+    Near duplicates are told by their characters and not by their vectors: inner products of one encoder lie in 0.7 to 1 and of
     another in 0 to 1, so that no threshold fits both, and translations, which are worth labelling, lie closest of all.
 
     Arguments:
         passages: the corpus; only passages that come up are read, each once for `exact`: 9 bytes a passage of the corpus. For
-            `near` the shingles of the last ones are kept, up to 256 MiB.
-        kind: off, exact or near.
+            `near` the shingles of the last 32,768 are kept.
+        kind: off; exact, the same text; or near, nearly the same.
     """
 
     def __init__(self, passages: Records, kind: Collapse) -> None:
         self.passages, self.kind = passages, kind
         if kind == "exact":
             self.keys, self.known = np.zeros(len(passages), dtype=np.uint64), np.zeros(len(passages), dtype=np.bool_)
-        self.shingles: dict[int, Hashes] = {}  # of passages, the oldest first
-        self.size = 0  # shingles in all of them
+        self.shingles = lru_cache(CACHED_PASSAGES)(self._shingles)
 
     def first(self, rows: Rows, keep: Bools, need: int) -> Bools:
         """What is left of lists when every passage that repeats an earlier kept one is dropped.
@@ -89,8 +89,8 @@ class Duplicates:
     def _read(self, rows: Rows) -> None:
         from umr._rust import fingerprint
 
-        for start in range(0, len(rows), STEP):
-            some = rows[start : start + STEP]
+        for start in range(0, len(rows), READ_PASSAGES):
+            some = rows[start : start + READ_PASSAGES]
             found = [int(fingerprint(normal(*texts))[:15], 16) for texts in self.passages.texts(some)]
             self.keys[some], self.known[some] = found, True
 
@@ -102,13 +102,13 @@ class Duplicates:
         return kept
 
     def _greedy(self, rows: Rows, need: int) -> list[bool]:
-        """Whether each passage is kept, first come, first kept: it is not like any kept before it."""
+        """Whether each passage is kept, in order: those that are not like any kept before."""
         kept: list[Hashes] = []
         found: list[bool] = []
-        for start in range(0, len(rows), BLOCK):
+        for start in range(0, len(rows), COMPARED_PASSAGES):
             if len(kept) >= need:
                 break
-            block = self._shingles(rows[start : start + BLOCK])
+            block = [self.shingles(row) for row in rows[start : start + COMPARED_PASSAGES].tolist()]
             alike = _alike(block, kept + block)
             chosen = [True] * len(kept) + [False] * len(block)
             for place in range(len(block)):
@@ -118,16 +118,8 @@ class Duplicates:
             kept += [own for own, new in zip(block, chosen[len(kept) :], strict=True) if new]
         return found + [True] * (len(rows) - len(found))
 
-    def _shingles(self, rows: Rows) -> list[Hashes]:
-        """Those of some passages; of those that came up long ago, made anew."""
-        missing = np.array([row for row in rows.tolist() if row not in self.shingles], dtype=np.uint32)
-        made = dict(zip(missing.tolist(), (shingles(normal(*pair)) for pair in self.passages.texts(missing)), strict=True))
-        found = [made[row] if row in made else self.shingles[row] for row in rows.tolist()]
-        self.shingles |= made
-        self.size += sum(map(len, made.values()))
-        while self.size > KEPT and self.shingles:
-            self.size -= len(self.shingles.pop(next(iter(self.shingles))))
-        return found
+    def _shingles(self, row: int) -> Hashes:
+        return shingles(normal(*self.passages.texts(np.array([row], dtype=np.uint32))[0]))
 
 
 def _alike(some: list[Hashes], others: list[Hashes]) -> Bools:
@@ -142,5 +134,5 @@ def _alike(some: list[Hashes], others: list[Hashes]) -> Bools:
     a = csr_array((ones[0], columns[:middle], ends[0]), shape=(len(some), width))
     b = csr_array((ones[1], columns[middle:], ends[1]), shape=(len(others), width))
     common = (a @ b.T).toarray()
-    near: Bools = common >= NEAR * (sizes[0][:, None] + sizes[1] - common)
+    near: Bools = common >= NEAR_SIMILARITY * (sizes[0][:, None] + sizes[1] - common)
     return near

@@ -1,22 +1,17 @@
-"""Ranked lists of passages, one a query, and what is done with several of them."""
+"""What is done with ranked lists: merged, looked through, and closed up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING
+from umr.search.lists import Bools, Ints, Rows
 
-Rows = NDArray[np.uint32]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
-
-CELLS = 4_000_000  # places of lists in work at once
+BLOCK_PLACES = 4_000_000  # of lists in work at once
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:
@@ -26,27 +21,8 @@ def blocks(count: int, width: int) -> Iterator[slice]:
         count: of the queries.
         width: places of one query.
     """
-    step = max(1, CELLS // max(1, width))
+    step = max(1, BLOCK_PLACES // max(1, width))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
-
-
-@dataclass(frozen=True)
-class Lists:
-    """What a source found.
-
-    Arguments:
-        rows: [Q, w] uint32 rows of the corpus, best first, none twice in a list; PADDING at the end of shorter lists.
-        scores: [Q, w] float32, never rising along a list; -inf where padded.
-    """
-
-    rows: Rows
-    scores: Floats
-
-
-def no_lists(queries: int, width: int) -> Lists:
-    """Empty lists: [queries, width] of padding."""
-    shape = (queries, width)
-    return Lists(np.full(shape, PADDING, dtype=np.uint32), np.full(shape, -np.inf, dtype=np.float32))
 
 
 def interleave(rows: Sequence[Rows]) -> Rows:
@@ -64,7 +40,7 @@ def interleave(rows: Sequence[Rows]) -> Rows:
     if len(rows) == 1:
         return rows[0]
     woven = np.stack(rows, axis=2).reshape(len(rows[0]), -1)
-    return kept_first(woven, firsts(woven) & (woven != PADDING), woven.shape[1])
+    return compact(woven, firsts(woven) & (woven != PADDING), woven.shape[1])
 
 
 def firsts(values: NDArray[Any]) -> Bools:
@@ -78,12 +54,7 @@ def firsts(values: NDArray[Any]) -> Bools:
     return found
 
 
-def kept_first(rows: Rows, keep: Bools, width: int) -> Rows:
-    """What is kept of each list, in order, at most `width`: [Q, width], padded at the end."""
-    return compact(rows, keep, width, np.uint32(PADDING))
-
-
-def compact(values: NDArray[Any], keep: Bools, width: int, empty: Any) -> NDArray[Any]:
+def compact(values: NDArray[Any], keep: Bools, width: int, empty: float = PADDING) -> NDArray[Any]:
     """The kept values of each row, in order, at most `width`.
 
     Arguments:

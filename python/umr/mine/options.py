@@ -7,9 +7,8 @@ from typing import Any
 
 from umr.config import MineConfig
 from umr.data.corpus import expand
-from umr.errors import UsageError
 
-MODEL = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
+MODEL_ENDINGS = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
 
 
 def also_encoders(config: MineConfig) -> list[str]:
@@ -22,33 +21,23 @@ def options(config: MineConfig) -> dict[str, Any]:
 
     Raises:
         InputError: a run is missing.
-        UsageError: an encoder or a run is named twice.
     """
     from umr._rust import fingerprint_files
 
     names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
     found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
     if config.also_encoder:
-        found["also_encoder"] = _once("also_encoder", [(name, _encoder(name)) for name in also_encoders(config)])
+        found["also_encoder"] = [_identity(name) for name in also_encoders(config)]
     if config.run:
-        found["run"] = _once("run", [(path, fingerprint_files([path])) for path in run_paths(config)])
+        found["run"] = [fingerprint_files([path]) for path in run_paths(config)]
     return found
 
 
-def _once(option: str, named: list[tuple[str, str]]) -> list[str]:
-    first: dict[str, str] = {}
-    for name, identity in named:
-        if identity in first:
-            raise UsageError(f"{option} names the same twice: {first[identity]} and {name}", "name each source of candidates once")
-        first[identity] = name
-    return list(first)
-
-
-def _encoder(name: str) -> str:
-    """What tells an encoder: the content of a local folder, the name of another."""
+def _identity(name: str) -> str:
+    """Of an encoder: the content of a local folder, the name of another."""
     from umr._rust import fingerprint_files
 
-    files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL) if Path(name).is_dir() else []
+    files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL_ENDINGS) if Path(name).is_dir() else []
     return fingerprint_files(files) if files else name
 
 

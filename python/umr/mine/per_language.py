@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +10,21 @@ from numpy.typing import NDArray
 from umr.data.candidates import PADDING
 from umr.data.corpus_langs import Languages
 from umr.errors import InputError
-from umr.mine.lists import Bools, Floats, Ints, Lists, Rows, blocks, compact, no_lists, places_of
-from umr.mine.select import Chosen, Rules
+from umr.mine.lists import blocks, compact, places_of
+from umr.mine.select import Rules, Selection
 from umr.mine.sources import EncoderSource
 from umr.progress import Reporter
+from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 
-NAME = "language"  # of the source that these candidates have been found by
-SHARE = 1000  # an identified language counts with one passage in so many: identifiers find rare languages where there are none
+SOURCE = "language"  # the name under which these candidates have been found
+PASSAGES_PER_RARE = 1000  # an identified language counts with one passage in so many: identifiers find rare ones by mistake
 
 
-def spoken(languages: Languages) -> list[int]:
+def eligible_languages(languages: Languages) -> list[int]:
     """The languages that count, as places in `codes`: those that a record or a file says, and those of one passage in a thousand."""
     counts = np.bincount(languages.numbers, minlength=len(languages.codes)).tolist()
-    told = [code in languages.stated for code in languages.codes]
-    return [place for place, count in enumerate(counts) if told[place] or count * SHARE >= len(languages.numbers)]
+    stated = [code in languages.stated for code in languages.codes]
+    return [place for place, count in enumerate(counts) if stated[place] or count * PASSAGES_PER_RARE >= len(languages.numbers)]
 
 
 def require_room(languages: Languages, k: int, least: int, reporter: Reporter) -> None:
@@ -39,14 +39,14 @@ def require_room(languages: Languages, k: int, least: int, reporter: Reporter) -
     Raises:
         InputError: names the smallest k that can.
     """
-    counts, count = languages.counts(), spoken(languages)
-    need = sum(min(least, counts[languages.codes[place]]) for place in count)
+    counts, eligible = languages.counts(), eligible_languages(languages)
+    need = sum(min(least, counts[languages.codes[place]]) for place in eligible)
     if need > k:
         raise InputError(
-            f"{least} candidates from each of {len(count)} passage languages are {need}, but top-k is {k}",
+            f"{least} candidates from each of {len(eligible)} passage languages are {need}, but top-k is {k}",
             f"use --top-k {need} or more, or a smaller --per-language",
         )
-    rare = [code for place, code in enumerate(languages.codes) if place not in count]
+    rare = [code for place, code in enumerate(languages.codes) if place not in eligible]
     if rare:
         passages = sum(counts[code] for code in rare)
         reporter.say(
@@ -55,23 +55,24 @@ def require_room(languages: Languages, k: int, least: int, reporter: Reporter) -
 
 
 @dataclass
-class _Extra:
-    """What is added to every list: [Q, room], filled from the left."""
+class _Added:
+    """What is added to every list: [Q, room], some columns for each language, padded where fewer are added."""
 
     rows: Rows
     scores: Floats
     ranks: Rows
-    count: Ints  # [Q]
 
 
-def add_languages(chosen: Chosen, languages: Languages, least: int, retriever: EncoderSource, rules: Rules, reporter: Reporter) -> int:
+def add_languages(
+    selection: Selection, languages: Languages, least: int, retriever: EncoderSource, rules: Rules, reporter: Reporter
+) -> int:
     """Bring every list to `least` candidates of every language, as far as the corpus and the other rules allow.
 
     The best passages of a language that has too few are found by a search among its passages alone. They take the places of the
     last candidates of languages that have more than `least`, or that do not count.
 
     Arguments:
-        chosen: changed in place; gets a further source, whose ranks are those among the passages of the language.
+        selection: changed in place; gets a further source, whose ranks are those among the passages of the language.
         languages: of all passages.
         least: m.
         retriever: searches.
@@ -81,16 +82,17 @@ def add_languages(chosen: Chosen, languages: Languages, least: int, retriever: E
     Returns:
         candidates added.
     """
-    which, sizes = spoken(languages), np.bincount(languages.numbers, minlength=len(languages.codes))
-    room = np.minimum(least, sizes[which]).astype(np.int32)  # [L]
-    nothing = no_lists(len(chosen.rows), int(room.sum()))
-    extra = _Extra(nothing.rows, nothing.scores, np.zeros_like(nothing.rows), np.zeros(len(chosen.rows), dtype=np.int64))
-    lacking = np.maximum(0, room - _held(chosen, languages, which))  # [Q, L]
-    for at, lang in enumerate(which):
-        if lacking[:, at].any():
-            _look(chosen, extra, lacking[:, at], languages.numbers == lang, least, retriever, rules)
-    _put(chosen, extra, languages, which, least)
-    total = int((chosen.ranks[-1] > 0).sum())
+    eligible = eligible_languages(languages)
+    room = np.minimum(least, np.bincount(languages.numbers, minlength=len(languages.codes))[eligible])  # [L]
+    none = no_lists(len(selection.rows), int(room.sum()))
+    added = _Added(none.rows, none.scores, np.zeros_like(none.rows))
+    missing, ends = np.maximum(0, room - _held(selection, languages, eligible)), np.cumsum(room)  # [Q, L], [L]
+    for place, lang in enumerate(eligible):
+        if missing[:, place].any():
+            columns = slice(int(ends[place] - room[place]), int(ends[place]))
+            _search(selection, added, columns, missing[:, place], languages.numbers == lang, retriever, rules)
+    _put(selection, added, languages, eligible, least)
+    total = int((selection.ranks[-1] > 0).sum())
     reporter.say(f"{total:,} candidates added for passage languages that had fewer than {least} in a list")
     return total
 
@@ -98,90 +100,82 @@ def add_languages(chosen: Chosen, languages: Languages, least: int, retriever: E
 def _numbers(languages: Languages, rows: Rows) -> NDArray[np.int32]:
     """The languages of passages, -1 of padding."""
     there = rows != PADDING
-    numbers = np.full(rows.shape, -1, dtype=np.int32)
-    numbers[there] = languages.numbers[rows[there]]
-    return numbers
+    return np.where(there, languages.numbers[np.where(there, rows, 0)], np.int32(-1))
 
 
-def _held(chosen: Chosen, languages: Languages, which: list[int]) -> NDArray[np.int32]:
+def _held(selection: Selection, languages: Languages, eligible: list[int]) -> Ints:
     """[Q, L] candidates of each language that counts."""
-    held = np.zeros((len(chosen.rows), len(which)), dtype=np.int32)
-    for some in blocks(*chosen.rows.shape):
-        numbers = _numbers(languages, chosen.rows[some])
-        for at, lang in enumerate(which):
-            held[some, at] = (numbers == lang).sum(axis=1)
+    held = np.zeros((len(selection.rows), len(eligible)), dtype=np.int64)
+    for some in blocks(*selection.rows.shape):
+        numbers = _numbers(languages, selection.rows[some])
+        for place, lang in enumerate(eligible):
+            held[some, place] = (numbers == lang).sum(axis=1)
     return held
 
 
-def _look(chosen: Chosen, extra: _Extra, wanted: NDArray[Any], only: Bools, least: int, retriever: EncoderSource, rules: Rules) -> None:
-    """Add the best `wanted` [Q] passages among `only` [n]; twice as deep where the first ones may not be taken."""
-    size = int(only.sum())
-    depth = min(size, least + rules.first_rank)  # what is there already, passed over or excluded may come first
-    todo = np.flatnonzero(wanted > 0)
-    while len(todo):
-        found, left = retriever.find_among(todo, depth, only), []
-        for some in blocks(len(todo), chosen.rows.shape[1] + extra.rows.shape[1] + depth):
-            part = Lists(found.rows[some], found.scores[some])
-            left.append(todo[some][~_take(chosen, extra, todo[some], part, wanted[todo[some]], rules, depth == size)])
-        todo, depth = np.concatenate(left), min(2 * depth, size)
+def _search(
+    selection: Selection, added: _Added, columns: slice, missing: Ints, only: Bools, retriever: EncoderSource, rules: Rules
+) -> None:
+    """Add the best `missing` [Q] passages among `only` [n]; twice as deep where the first ones may not be taken."""
+    size, width = int(only.sum()), columns.stop - columns.start
+    depth = min(size, width + rules.first_rank)  # what is there already, skipped or left out may come first
+    unfinished = np.flatnonzero(missing > 0)
+    while len(unfinished):
+        found, waiting = retriever.find(unfinished, depth, only), []
+        for some in blocks(len(unfinished), selection.rows.shape[1] + added.rows.shape[1] + depth):
+            queries, part = unfinished[some], found.part(some)
+            take = _usable(selection, added, queries, part, rules)
+            take &= np.cumsum(take, axis=1) <= missing[queries][:, None]
+            full = take.sum(axis=1) == missing[queries]
+            settled: Bools = full | (depth == size) | (part.scores[:, -1] < selection.least_scores[queries])
+            which, ranks = queries[settled], np.broadcast_to(np.arange(1, depth + 1, dtype=np.uint32), take.shape)
+            added.rows[which, columns] = compact(part.rows, take, width)[settled]
+            added.scores[which, columns] = compact(part.scores, take, width, -np.inf)[settled]
+            added.ranks[which, columns] = compact(ranks, take, width, 0)[settled]
+            waiting.append(queries[~settled])
+        unfinished, depth = np.concatenate(waiting), min(2 * depth, size)
 
 
-def _take(chosen: Chosen, extra: _Extra, queries: Ints, found: Lists, wanted: NDArray[Any], rules: Rules, last: bool) -> Bools:
-    """Add what may be taken; [q] whose search is over."""
-    take = _usable(chosen, extra, queries, found, rules)
-    take &= np.cumsum(take, axis=1) <= wanted[:, None]
-    settled: Bools = (take.sum(axis=1) == wanted) | last | (found.scores[:, -1] < chosen.floor[queries])
-    for place in np.flatnonzero(settled).tolist():
-        _append(extra, int(queries[place]), found, place, np.flatnonzero(take[place]))
-    return settled
-
-
-def _usable(chosen: Chosen, extra: _Extra, queries: Ints, found: Lists, rules: Rules) -> Bools:
-    there = np.concatenate([chosen.passed[queries], chosen.rows[queries], extra.rows[queries]], axis=1)
-    free: Bools = (found.rows != PADDING) & (found.rows != rules.own[queries][:, None])
-    free &= (found.scores >= chosen.floor[queries][:, None]) & (places_of(there, found.rows) < 0)
+def _usable(selection: Selection, added: _Added, queries: Ints, found: Lists, rules: Rules) -> Bools:
+    """[q, w] what may be taken of what was found."""
+    there = np.concatenate([selection.skipped[queries], selection.rows[queries], added.rows[queries]], axis=1)
+    free: Bools = (found.rows != PADDING) & (found.rows != rules.source_passages[queries][:, None])
+    free &= (found.scores >= selection.least_scores[queries][:, None]) & (places_of(there, found.rows) < 0)
     both = np.concatenate([there, found.rows], axis=1)
     new = rules.duplicates.first(both, np.concatenate([there != PADDING, free], axis=1), both.shape[1])
     return new[:, there.shape[1] :]
 
 
-def _append(extra: _Extra, query: int, found: Lists, place: int, columns: Ints) -> None:
-    at = slice(int(extra.count[query]), int(extra.count[query]) + len(columns))
-    extra.rows[query, at], extra.scores[query, at] = found.rows[place, columns], found.scores[place, columns]
-    extra.ranks[query, at] = columns + 1
-    extra.count[query] += len(columns)
-
-
-def _put(chosen: Chosen, extra: _Extra, languages: Languages, which: list[int], least: int) -> None:
+def _put(selection: Selection, added: _Added, languages: Languages, eligible: list[int], least: int) -> None:
     """Put what was added behind the lists, and note anew which source found what."""
-    k = chosen.rows.shape[1]
-    ranks, found = np.zeros(chosen.rows.shape, dtype=np.uint32), np.full(chosen.rows.shape, np.nan, dtype=np.float32)
-    for some in blocks(len(chosen.rows), k + extra.rows.shape[1]):
-        rows, more = chosen.rows[some], extra.rows[some]
-        added = more != PADDING
-        keep = np.concatenate([_kept(rows, extra.count[some], _numbers(languages, rows), which, least), added], axis=1)
-        scores = np.where(added, extra.scores[some], np.float32(np.nan))
-        no_rank, no_score = np.zeros_like(rows), np.full(rows.shape, np.nan, dtype=np.float32)
-        ranks[some] = compact(np.concatenate([no_rank, extra.ranks[some]], axis=1), keep, k, 0)
-        found[some] = compact(np.concatenate([no_score, scores], axis=1), keep, k, np.nan)
-        chosen.scores[some] = compact(np.concatenate([chosen.scores[some], scores], axis=1), keep, k, -np.inf)
-        chosen.rows[some] = compact(np.concatenate([rows, more], axis=1), keep, k, np.uint32(PADDING))
-    chosen.ranks, chosen.found = np.concatenate([chosen.ranks, ranks[None]]), np.concatenate([chosen.found, found[None]])
-    for queries, lists in chosen.searched:
-        for some in blocks(len(queries), k + lists[0].rows.shape[1]):
-            for number, of in enumerate(lists):
-                chosen.note(number, queries[some], Lists(of.rows[some], of.scores[some]))
+    queries, k = selection.rows.shape
+    ranks, scores = np.zeros((queries, k), dtype=np.uint32), np.full((queries, k), np.nan, dtype=np.float32)
+    for some in blocks(queries, k + added.rows.shape[1]):
+        rows, more = selection.rows[some], added.rows[some]
+        stays = _staying(rows, (more != PADDING).sum(axis=1), _numbers(languages, rows), eligible, least)
+        keep = np.concatenate([stays, more != PADDING], axis=1)
+        selection.rows[some] = compact(np.concatenate([rows, more], axis=1), keep, k)
+        both = np.concatenate([selection.scores[some], added.scores[some]], axis=1)
+        selection.scores[some] = compact(both, keep, k, -np.inf)
+        ranks[some] = compact(np.concatenate([np.zeros_like(rows), added.ranks[some]], axis=1), keep, k, 0)
+        scores[some] = np.where(ranks[some] > 0, selection.scores[some], np.float32(np.nan))
+    selection.ranks = np.concatenate([selection.ranks, ranks[None]])
+    selection.source_scores = np.concatenate([selection.source_scores, scores[None]])
+    for searched, lists in selection.searched:
+        for some in blocks(len(searched), k + lists[0].rows.shape[1]):
+            for source, found in enumerate(lists):
+                selection.note(source, searched[some], found.part(some))
 
 
-def _kept(rows: Rows, added: Ints, numbers: NDArray[np.int32], which: list[int], least: int) -> Bools:
-    """[q, k] the candidates that stay where `added` [q] come: the last of those that are to spare go."""
+def _staying(rows: Rows, added: Ints, numbers: NDArray[np.int32], eligible: list[int], least: int) -> Bools:
+    """[q, k] the candidates that stay where `added` [q] come: the last of those beyond `least`, or that do not count, go."""
     place = np.zeros(rows.shape, dtype=np.int32)  # of a candidate among those of its language
-    for lang in which:
-        mine = numbers == lang
-        place[mine] = np.cumsum(mine, axis=1)[mine]
+    for lang in eligible:
+        own = numbers == lang
+        place[own] = np.cumsum(own, axis=1)[own]
     there = rows != PADDING
-    spare = there & ((place > least) | ~np.isin(numbers, which))
+    spare = there & ((place > least) | ~np.isin(numbers, eligible))
     over = np.maximum(0, there.sum(axis=1) + added - rows.shape[1])
     from_end = np.cumsum(spare[:, ::-1], axis=1)[:, ::-1]
-    kept: Bools = there & ~(spare & (from_end <= over[:, None]))
-    return kept
+    stays: Bools = there & ~(spare & (from_end <= over[:, None]))
+    return stays

@@ -1,21 +1,36 @@
-"""Where candidates come from: encoders and TREC runs (and BM25, which has a file of its own)."""
+"""Where candidates come from: encoders and TREC runs (BM25 has a file of its own)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
-from umr.config import MineConfig
+from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
-from umr.data.trec import TrecRun, no_run
-from umr.mine.index import find
-from umr.mine.lists import Bools, Floats, Ints, Lists, Rows, no_lists, places_of
-from umr.progress import Reporter
+from umr.data.trec import DEPTH, TrecRun, read_run
+from umr.data.workspace import Workspace
+from umr.encoder.centre import means_for, means_record, passage_vectors, query_vectors
+from umr.encoder.encode import encode, encoder_identity
+from umr.encoder.encoder import load_encoder
+from umr.errors import UsageError
+from umr.mine.bm25 import Bm25
+from umr.mine.lists import places_of
+from umr.mine.options import also_encoders, run_paths
+from umr.models.device import pick_device
+from umr.progress import Reporter, Silent
+from umr.search import find
+from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
+from umr.search.scoring import pair_scores
 
-PAIRS = 65536  # whose vectors are read at once
+if TYPE_CHECKING:
+    from umr.encoder.encoder import DualEncoder
+
+BLOCK_PAIRS = 65536  # whose vectors are read at once
 
 
 class Source(Protocol):
@@ -24,6 +39,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """Of the columns: lower-case letters and digits."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """For the manifest: `what` it is, and what decides its lists."""
 
     def find(self, queries: Ints, depth: int) -> Lists:
         """The best passages.
@@ -36,16 +55,13 @@ class Source(Protocol):
             lists [q, depth].
         """
 
-    def close(self) -> None:
-        """Free what finding needs: nothing is searched any more."""
-
 
 @dataclass(frozen=True)
 class EncoderSource:
     """The passages of the largest inner product.
 
     Arguments:
-        name: see `Source`.
+        name, about: see `Source`.
         queries: [Q, d] float32 vectors.
         passages: vectors of the whole corpus.
         config: how they are searched.
@@ -53,30 +69,22 @@ class EncoderSource:
     """
 
     name: str
+    about: Mapping[str, Any]
     queries: Floats
     passages: Embeddings
     config: MineConfig
     reporter: Reporter
 
-    def find(self, queries: Ints, depth: int) -> Lists:
-        """See `Source`; every list is full, for `depth` is at most the corpus."""
-        return Lists(*find(self._vectors(queries), self.passages, depth, self.config, self.reporter))
-
-    def find_among(self, queries: Ints, depth: int, only: Bools) -> Lists:
-        """The same among some passages: lists are shorter where those are fewer.
+    def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
+        """See `Source`; every list is full, for `depth` is at most the corpus.
 
         Arguments:
-            queries, depth: see `find`.
-            only: [n] which passages.
+            queries, depth: see `Source`.
+            only: [n] which passages count; lists are shorter where these are fewer than `depth`. (default: all)
         """
-        return Lists(*find(self._vectors(queries), self.passages, depth, self.config, self.reporter, only))
-
-    def close(self) -> None:
-        """See `Source`; vectors are asked for until the end."""
-
-    def _vectors(self, queries: Ints) -> Floats:
-        """Those of all queries as they are, not copied."""
-        return self.queries if np.array_equal(queries, np.arange(len(self.queries))) else self.queries[queries]
+        everyone = np.array_equal(queries, np.arange(len(self.queries)))  # whose vectors need not be copied
+        vectors = self.queries if everyone else self.queries[queries]
+        return find(vectors, self.passages, depth, self.config, self.reporter, only)
 
     def scores(self, queries: Ints, rows: Rows, known: Lists) -> Floats:
         """The inner products of passages that may have been found by other sources.
@@ -94,32 +102,25 @@ class EncoderSource:
         found[places < 0] = -np.inf
         q, j = np.nonzero((places < 0) & (rows != PADDING))
         order = np.argsort(rows[q, j], kind="stable")  # neighbours on disk are read together
-        for start in range(0, len(order), PAIRS):
-            some = order[start : start + PAIRS]
-            found[q[some], j[some]] = self._products(queries[q[some]], rows[q[some], j[some]])
+        for start in range(0, len(order), BLOCK_PAIRS):
+            some = order[start : start + BLOCK_PAIRS]
+            unique, at = np.unique(rows[q[some], j[some]], return_inverse=True)
+            vectors = self.passages.read(unique)[at]
+            found[q[some], j[some]] = pair_scores(torch.from_numpy(self.queries[queries[q[some]]]), torch.from_numpy(vectors)).numpy()
         return found
 
-    def _products(self, queries: Ints, rows: Rows) -> Floats:
-        import torch
 
-        from umr.mine.scoring import pair_scores
-
-        unique, place = np.unique(rows, return_inverse=True)
-        vectors = self.passages.read(unique)
-        scores: Floats = pair_scores(torch.from_numpy(self.queries[queries]), torch.from_numpy(vectors[place])).numpy()
-        return scores
-
-
-@dataclass
+@dataclass(frozen=True)
 class RunSource:
     """The passages of a TREC run.
 
     Arguments:
-        name: see `Source`.
+        name, about: see `Source`.
         run: lists of all queries.
     """
 
     name: str
+    about: Mapping[str, Any]
     run: TrecRun
 
     def find(self, queries: Ints, depth: int) -> Lists:
@@ -129,6 +130,61 @@ class RunSource:
         found.scores[:, :width] = self.run.scores[queries, :width]
         return found
 
-    def close(self) -> None:
-        """See `Source`."""
-        self.run = no_run(len(self.run.rows))
+
+def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter: Reporter) -> tuple[EncoderSource, list[Source]]:
+    """Open what `config` names; passages and queries are encoded, or read where that was done before.
+
+    Arguments:
+        workspace: passages and queries.
+        number: the round, whose encoder gives the scores.
+        config: names the further encoders, BM25 and the runs; its precision is settled.
+        reporter: shows the work.
+
+    Returns:
+        the round's encoder, and the further sources: encoders, BM25, runs.
+
+    Raises:
+        ModelError, InputError, FormatError: one cannot be used.
+        MissingExtraError: bm25s is not installed.
+        UsageError: an encoder or a run is there twice.
+    """
+    from umr._rust import fingerprint_files
+
+    runs, paths = [], run_paths(config)
+    _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
+    for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once
+        run = read_run(path, workspace.queries.records, workspace.passages, reporter, max(DEPTH, config.top_k + config.first_rank))
+        runs.append(RunSource(f"run{place}", {"what": path, **run.counts}, run))
+    lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
+    models = [("the encoder of the round", workspace.encoder_of(number))]
+    models += [(name, EncoderConfig(model=name)) for name in also_encoders(config)]
+    device = pick_device(config.device)
+    loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
+    _refuse_twice("--also-encoder", [(what, encoder_identity(encoder)) for what, encoder in loaded])
+    encoders = [
+        _encode("encoder" if place == 1 else f"encoder{place}", what, encoder, workspace, config, reporter)
+        for place, (what, encoder) in enumerate(loaded, start=1)
+    ]
+    return encoders[0], [*encoders[1:], *lexical, *runs]
+
+
+def _refuse_twice(option: str, named: Sequence[tuple[str, Any]]) -> None:
+    """A source that is there twice would be counted as two that agree."""
+    for place, (name, identity) in enumerate(named):
+        same = [first for first, known in named[:place] if known == identity]
+        if same:
+            raise UsageError(f"{name} is the same as {same[0]}", f"name each source of candidates once; leave it out of {option}")
+
+
+def _encode(name: str, what: str, encoder: DualEncoder, workspace: Workspace, config: MineConfig, reporter: Reporter) -> EncoderSource:
+    reporter.say(f"{name}: {encoder.query.settings.describe()} ({encoder.source})")
+    layout = workspace.layout
+    means = means_for(workspace.passages, workspace.queries, encoder, layout, config, reporter)
+    passages = passage_vectors(workspace.passages, encoder, layout, config, reporter, means)
+    queries = query_vectors(workspace.queries, encoder, layout, config, reporter, means)
+    stored = encode(workspace.queries.records, encoder, "query", layout, config, Silent())
+    about = {
+        "what": what, **encoder_identity(encoder), **means_record(means),
+        "passage_embeddings": passages.folder.name, "query_embeddings": stored.folder.name,
+    }  # fmt: skip
+    return EncoderSource(name, about, queries, passages, config, reporter)

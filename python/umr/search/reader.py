@@ -1,4 +1,4 @@
-"""The vectors of a store a chunk at a time, the next one read meanwhile."""
+"""The vectors of a store, a chunk at a time; the next chunk is read meanwhile."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from umr.data.embeddings import DTYPES, Embeddings
 from umr.errors import ScoreError
-from umr.mine.lists import Floats, Rows
+from umr.search.lists import Floats, Rows
 
-SAMPLE = 4096  # rows
+SAMPLE_ROWS = 4096
 
 
 class Reader:
@@ -31,7 +31,7 @@ class Reader:
         if not len(rows) or int(rows[-1]) - int(rows[0]) + 1 != len(rows):
             return self.passages.read(rows)
         out, at, size = np.empty((len(rows), self.passages.dimensions), dtype=np.float32), 0, self.passages.shard_rows
-        while at < len(rows):  # runs of rows are copied as they lie
+        while at < len(rows):  # consecutive rows are copied as they lie
             shard, start = divmod(int(rows[0]) + at, size)
             part = self.shards[shard][start : start + len(rows) - at]
             out[at : at + len(part)] = part
@@ -48,13 +48,13 @@ class Reader:
                 coming += [ahead.submit(self.read, following) for following in parts[at + 1 : at + 2]]
                 yield part, vectors
 
-    def sample(self, rows: Rows, count: int = SAMPLE) -> Floats:
-        """The vectors of at most `count` of some rows, evenly spread."""
-        return self.read(spread(rows, count))
+    def sample(self, rows: Rows, count: int = SAMPLE_ROWS) -> Floats:
+        """The vectors of at most `count` of some rows, evenly spaced."""
+        return self.read(evenly_spaced(rows, count))
 
 
-def spread(rows: Rows, count: int) -> Rows:
-    """At most `count` of some rows, evenly spread."""
+def evenly_spaced(rows: Rows, count: int) -> Rows:
+    """At most `count` of some rows, evenly spaced."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
 
 

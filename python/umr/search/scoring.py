@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from umr.data.candidates import PADDING
-from umr.data.embeddings import Embeddings
-from umr.errors import InputError, ScoreError, UsageError
-from umr.mine.lists import Floats, Rows
+from umr.errors import ScoreError
+from umr.search.lists import Lists
 
 LANES = 8  # of rust/src/dot.rs
-BELOW_ALL = -2139095041 << 32  # the key of PADDING with score -inf
-STEP = 4096  # lists that leave a device at a time
+EMPTY_KEY = -2139095041 << 32  # of PADDING with score -inf; below all others
 
 
 def pair_scores(left: Tensor, right: Tensor) -> Tensor:
@@ -31,26 +29,6 @@ def pair_scores(left: Tensor, right: Tensor) -> Tensor:
         lanes[:, : step.shape[1]] += step
     a, b, c, d, e, f, g, h = lanes.unbind(1)
     return (((a + e) + (c + g)) + ((b + f) + (d + h))).float() + 0.0
-
-
-def require_searchable(queries: Floats, passages: Embeddings, k: int) -> None:
-    """Refuse queries [Q, d] that cannot be answered.
-
-    Raises:
-        InputError: k is larger than the corpus.
-        ScoreError: a query is not finite.
-        UsageError: k is below 1, or queries and passages differ in dimensions.
-    """
-    if k < 1:
-        raise UsageError(f"k is {k}, expected at least 1", "use --top-k 1 or more")
-    if k > passages.rows:
-        raise InputError(f"top-k is {k}, but there are only {passages.rows} passages", f"use --top-k {passages.rows} or less")
-    if queries.ndim != 2 or queries.shape[1] != passages.dimensions:
-        what = f"queries of shape {queries.shape}, passages of {passages.dimensions} dimensions: expected the same"
-        raise UsageError(what, "encode both with one encoder")
-    bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
-    if len(bad):
-        raise ScoreError(f"query row {bad[0]} is not finite", "encode the queries again, in bf16 or fp32")
 
 
 def require_scores(scores: Tensor, places: Tensor, rows: Tensor, first: int = 0) -> None:
@@ -76,7 +54,7 @@ class Best:
     """
 
     def __init__(self, queries: int, k: int, device: torch.device) -> None:
-        self.keys = torch.full((queries, k), BELOW_ALL, dtype=torch.int64, device=device)
+        self.keys = torch.full((queries, k), EMPTY_KEY, dtype=torch.int64, device=device)
 
     def add(self, places: Tensor, rows: Tensor, scores: Tensor) -> None:
         """Offer passages to lists; a list must not be offered a row twice. Only those lists are looked at.
@@ -98,18 +76,14 @@ class Best:
         kept = rank < k  # k of every list, in order
         self.keys[offered] = keys[again][kept].reshape(-1, k)
 
-    def floors(self) -> Tensor:
+    def kth_scores(self) -> Tensor:
         """[Q] float64 score of each list's last; -inf while it is not full."""
         return self._scores(self.keys[:, -1]).double()
 
-    def lists(self) -> tuple[Rows, Floats]:
-        """Rows [Q, k] and scores [Q, k], best first; `PADDING` and -inf where a list is not full."""
-        rows, scores = np.empty(self.keys.shape, dtype=np.uint32), np.empty(self.keys.shape, dtype=np.float32)
-        for at in range(0, len(rows), STEP):
-            keys = self.keys[at : at + STEP].cpu()
-            rows[at : at + STEP] = (PADDING - (keys & PADDING)).numpy()
-            scores[at : at + STEP] = self._scores(keys).numpy()
-        return rows, scores
+    def lists(self) -> Lists:
+        """The lists [Q, k], best first."""
+        keys = self.keys.cpu()
+        return Lists((PADDING - (keys & PADDING)).numpy().astype(np.uint32), self._scores(keys).numpy())
 
     @staticmethod
     def _scores(keys: Tensor) -> Tensor:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,81 +11,28 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference.scoring import top
-from umr.config import MineConfig, StoredPrecision
-from umr.data.embeddings import Embeddings
-from umr.errors import InputError, ScoreError, UsageError
-from umr.mine import accelerator
-from umr.mine.accelerator import sizes_for, top_k_on
-from umr.mine.index import find
-from umr.mine.scoring import Best
-from umr.mine.screening import Questions, exponent, rounded
-from umr.mine.search import top_k
+from search.rig import Floats, kept, require_same, stored, tasks
+from umr.config import StoredPrecision
+from umr.errors import ScoreError, UsageError
+from umr.search import gpu
+from umr.search.bounds import MOST_DIMENSIONS, HalfPrecisionQueries, exponent, half_precision
+from umr.search.exact import top_k
+from umr.search.gpu import sizes_for, top_k_on
+from umr.search.scoring import Best
 
-Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
-HALVES = (torch.bfloat16, torch.float16)
-
-
-def stored(folder: Path, vectors: Floats, dtype: StoredPrecision = "f32", shard_rows: int = 7) -> Embeddings:
-    """Finished embeddings of some vectors."""
-    store = Embeddings(folder, {}, len(vectors), vectors.shape[1], dtype, shard_rows)
-    for shard in range(store.shards):
-        first, end = store.span(shard)
-        store.write(shard, vectors[first:end])
-    store.finish()
-    return store
-
-
-@contextmanager
-def kept(vectors: Floats, dtype: StoredPrecision = "f32", shard_rows: int = 7) -> Iterator[Embeddings]:
-    """The same in a folder that goes again."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield stored(Path(folder), vectors, dtype, shard_rows)
-
-
-def require_same(found: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1].view(np.uint32), expected[1].view(np.uint32))
-
-
-@st.composite
-def vectors(draw: st.DrawFn, dimensions: int, most: int) -> Floats:
-    """Rows that tie, repeat, vanish, or differ widely in size."""
-    rows = draw(st.integers(1, most))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["ties", "normal", "wide", "shifted", "same"]))
-    made = rng.standard_normal((rows, dimensions))
-    if kind == "ties":
-        made = rng.integers(-4, 5, (rows, dimensions)) / 8
-    if kind == "wide":
-        made *= 2.0 ** rng.integers(-60, 50, (rows, 1))
-    if kind == "shifted":
-        made = made / 50 + 1
-    if kind == "same":
-        made = np.broadcast_to(made[:1], made.shape)
-    made = made * 2.0 ** draw(st.sampled_from([0, 0, 0, -130, -100, 10]))
-    made[rng.random(rows) < 0.1] = 0
-    return made.astype(np.float32)
-
-
-@st.composite
-def tasks(draw: st.DrawFn) -> tuple[Floats, Floats, int]:
-    dimensions = draw(st.sampled_from([1, 2, 7, 8, 9, 16, 19]))
-    passages = draw(vectors(dimensions, 40))
-    return draw(vectors(dimensions, 6)), passages, draw(st.integers(1, len(passages)))
 
 
 @settings(deadline=None, max_examples=150)
-@given(tasks(), st.sampled_from(HALVES), st.sampled_from([1, 2000, 8000, 1 << 26]), st.integers(1, 50))
-@example((np.zeros((2, 3), np.float32), np.zeros((5, 3), np.float32), 5), torch.bfloat16, 2000, 2)
-def test_every_list_is_the_sorted_one(task: tuple[Floats, Floats, int], half: torch.dtype, memory: int, shard_rows: int) -> None:
+@given(tasks(), st.sampled_from([1, 2000, 8000, 1 << 26]), st.integers(1, 50))
+@example((np.zeros((2, 3), np.float32), np.zeros((5, 3), np.float32), 5), 2000, 2)
+def test_every_list_is_the_sorted_one(task: tuple[Floats, Floats, int], memory: int, shard_rows: int) -> None:
     queries, passages, k = task
     with kept(passages, shard_rows=shard_rows) as store:
-        found = top_k_on(CPU, queries, store, k, dtype=half, memory=memory)
+        found = top_k_on(CPU, queries, store, k, memory=memory)
         require_same(found, top(queries.tolist(), passages.tolist(), k))
         require_same(found, top_k(queries, store, k))
 
@@ -104,21 +48,21 @@ def test_only_some_passages(task: tuple[Floats, Floats, int], seed: int, share: 
 
 
 @settings(deadline=None, max_examples=100)
-@given(tasks(), st.sampled_from(HALVES), st.booleans())
-def test_bounds_hold_in_exact_arithmetic(task: tuple[Floats, Floats, int], half: torch.dtype, centred: bool) -> None:
+@given(tasks(), st.booleans())
+def test_bounds_hold_in_exact_arithmetic(task: tuple[Floats, Floats, int], centred: bool) -> None:
     queries, passages, k = task
     centre = passages.mean(axis=0) if centred else np.zeros(passages.shape[1], dtype=np.float32)
     power = exponent(float(max(np.abs(passages).max(), np.abs(centre).max())))
-    questions, scale = Questions(queries, centre, half, CPU), np.float32(2.0**-power)
-    screened = rounded(torch.from_numpy(passages * scale - centre * scale), half)
+    half_queries, scale = HalfPrecisionQueries(queries, centre, CPU), np.float32(2.0**-power)
+    screened = half_precision(torch.from_numpy(passages * scale - centre * scale))
     every = slice(0, len(queries))
-    upper = questions.upper(every, screened)
-    certain = questions.certain(every, upper, screened, k, power).tolist()
+    upper = half_queries.upper_bounds(every, screened)
+    lowest = half_queries.lower_bound(every, upper, screened, k, power).tolist()
     scores = top(queries.tolist(), passages.tolist(), k)[1]
-    assert (np.array(certain) <= scores[:, -1]).all()
-    thresholds = questions.thresholds(every, torch.from_numpy(scores[:, -1].astype(np.float64)), power).tolist()
+    assert (np.array(lowest) <= scores[:, -1]).all()
+    thresholds = half_queries.thresholds(every, torch.from_numpy(scores[:, -1].astype(np.float64)), power).tolist()
     for q, query in enumerate(queries.tolist()):
-        unit = Fraction(2) ** power * Fraction(float(questions.scale[q]))
+        unit = Fraction(2) ** power * Fraction(float(half_queries.scale[q]))
         for p, passage in enumerate(passages.tolist()):
             parts = (Fraction(a) * (Fraction(b) - Fraction(m)) for a, b, m in zip(query, passage, centre.tolist(), strict=True))
             exact = sum(parts) / unit
@@ -127,10 +71,9 @@ def test_bounds_hold_in_exact_arithmetic(task: tuple[Floats, Floats, int], half:
         assert all(float(upper[q, row]) >= thresholds[q] for row in reached.tolist())
 
 
-@pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("store_as", ["f32", "f16"])
 def test_at_a_size_where_most_passages_are_screened_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: torch.dtype, store_as: StoredPrecision
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_as: StoredPrecision
 ) -> None:
     rng = np.random.default_rng(1)
     passages = (rng.standard_normal((6000, 48)) + 2).astype(np.float32)
@@ -142,9 +85,9 @@ def test_at_a_size_where_most_passages_are_screened_away(
         scored.append(len(left))
         return pair_scores(left, right)
 
-    pair_scores = accelerator.pair_scores
-    monkeypatch.setattr(accelerator, "pair_scores", counting)
-    require_same(top_k_on(CPU, queries, store, 10, dtype=half, memory=1 << 21), top_k(queries, store, 10))
+    pair_scores = gpu.pair_scores
+    monkeypatch.setattr(gpu, "pair_scores", counting)
+    require_same(top_k_on(CPU, queries, store, 10, memory=1 << 21), top_k(queries, store, 10))
     assert sum(scored) < 6000 * 20 / 20
 
 
@@ -190,17 +133,11 @@ def test_equal_passages_survive_together_and_the_first_rows_win(tmp_path: Path) 
     assert found[0].tolist() == [[0, 1, 2, 3]] * 3
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_named(tmp_path: Path, value: float) -> None:
-    passages, queries = np.ones((30, 4), np.float32), np.ones((3, 4), np.float32)
-    store = stored(tmp_path, passages)
-    queries[2, 1] = value
-    with pytest.raises(ScoreError, match="query row 2 is not finite") as caught:
-        top_k_on(CPU, queries, store, 2)
-    assert caught.value.hint
-    np.load(store.path(1), mmap_mode="r+")[3, 2] = value
+def test_a_passage_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    store = stored(tmp_path, np.ones((30, 4), np.float32))
+    np.load(store.path(1), mmap_mode="r+")[3, 2] = np.inf
     with pytest.raises(ScoreError, match="passage row 10 is not finite"):
-        top_k_on(CPU, queries[:2], store, 2)
+        top_k_on(CPU, np.ones((3, 4), np.float32), store, 2)
 
 
 def test_scores_beyond_float32_are_named(tmp_path: Path) -> None:
@@ -211,17 +148,11 @@ def test_scores_beyond_float32_are_named(tmp_path: Path) -> None:
     assert "--similarity cosine" in caught.value.hint
 
 
-def test_calls_that_make_no_sense(tmp_path: Path) -> None:
-    store, queries = stored(tmp_path, np.ones((5, 4), np.float32)), np.ones((2, 4), np.float32)
-    with pytest.raises(InputError, match="only 5 passages") as caught:
-        top_k_on(CPU, queries, store, 6)
-    assert "--top-k 5" in caught.value.hint
-    with pytest.raises(UsageError, match="k is 0") as caught_k:
-        top_k_on(CPU, queries, store, 0)
-    with pytest.raises(UsageError, match="passages of 4 dimensions") as caught_width:
-        top_k_on(CPU, queries[:, :3], store, 1)
-    assert all(caught.value.hint for caught in (caught_k, caught_width))
-    assert top_k_on(CPU, queries[:0], store, 2)[0].shape == (0, 2)
+def test_more_dimensions_than_the_proof_covers_are_refused(tmp_path: Path) -> None:
+    wide = np.ones((1, MOST_DIMENSIONS + 1), np.float32)
+    with pytest.raises(UsageError, match="passages of 65537 dimensions") as caught:
+        top_k_on(CPU, wide, stored(tmp_path, wide), 1)
+    assert "--device cpu" in caught.value.hint
 
 
 @pytest.mark.parametrize("k", [1, 100, 2000])
@@ -242,27 +173,9 @@ def test_settings_of_torch_are_as_they_were(tmp_path: Path) -> None:
     assert torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction == before
 
 
-def test_a_gpu_is_searched_with_where_the_configuration_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, ...]] = []
-
-    def stub(device: torch.device, queries: Floats, passages: Embeddings, k: int, **options: Any) -> str:
-        calls.append((device, k, options["memory"], options["only"] is not None))
-        return "found"
-
-    monkeypatch.setattr("umr.models.device.pick_device", lambda name: torch.device(name))
-    monkeypatch.setattr(accelerator, "top_k_on", stub)
-    store, queries = stored(tmp_path, np.ones((5, 4), np.float32)), np.ones((2, 4), np.float32)
-    config = MineConfig(device="cuda:0", memory="2GB")
-    assert find(queries, store, 3, config) == "found"
-    assert find(queries, store, 3, config, only=np.ones(5, bool)) == "found"
-    assert calls == [(torch.device("cuda:0"), 3, 2_000_000_000, False), (torch.device("cuda:0"), 3, 2_000_000_000, True)]
-    require_same(find(queries, store, 3, MineConfig(device="cpu")), top_k(queries, store, 3))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_bits(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     passages, queries = (rng.standard_normal((n, 384)).astype(np.float32) + 1 for n in (50_000, 300))
     store = stored(tmp_path, passages, "f32", 20_000)
-    for half in HALVES:
-        require_same(top_k_on(torch.device("cuda"), queries, store, 100, dtype=half), top_k(queries, store, 100))
+    require_same(top_k_on(torch.device("cuda"), queries, store, 100), top_k(queries, store, 100))

@@ -1,7 +1,7 @@
 """Exact top-k on a GPU through torch: half precision screens with a proven bound, what survives is scored exactly.
 
-Passages come in chunks, the next one read while the present one is searched. Rows and scores are those of
-`umr.mine.search.top_k`, bit by bit.
+Passages come in chunks; the next one is read while the present one is searched. Rows and scores are those of
+`umr.search.exact.top_k`, bit by bit.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
 from umr.errors import UsageError
-from umr.mine.lists import Bools, Floats, Rows
-from umr.mine.reader import Reader, not_finite
-from umr.mine.scoring import Best, pair_scores, require_scores, require_searchable
-from umr.mine.screening import WIDEST, Questions, exponent, rounded, whole_sums
 from umr.progress import Reporter, Silent
+from umr.search.bounds import MOST_DIMENSIONS, HalfPrecisionQueries, exponent, float32_sums, half_precision
+from umr.search.lists import Bools, Floats, Lists, Rows, no_lists
+from umr.search.reader import Reader, not_finite
+from umr.search.scoring import Best, pair_scores, require_scores
 
-SHARE = 0.5  # of a GPU's free memory, where no amount is said
-ON_CPU = 1 << 30  # bytes, where the device is the processor
-CHUNK = 131_072  # most passages in a chunk
+FREE_SHARE = 0.5  # of a GPU's free memory, where no amount is said
+CPU_BYTES = 1 << 30  # of memory, where the device is the processor
+CHUNK_PASSAGES = 131_072  # at most in a chunk
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Sizes:
 def sizes_for(memory: int, dimensions: int, k: int) -> Sizes:
     """How much is done at a time within `memory` bytes."""
     quarter = memory // 4
-    chunk = int(np.clip(quarter // (24 * dimensions), 1, CHUNK))
+    chunk = int(np.clip(quarter // (24 * dimensions), 1, CHUNK_PASSAGES))
     return Sizes(
         queries=max(1, quarter // (8 * dimensions + 8 * k + 64)),
         chunk=chunk,
@@ -62,11 +61,10 @@ def top_k_on(
     passages: Embeddings,
     k: int,
     *,
-    dtype: torch.dtype = torch.bfloat16,
     memory: int | None = None,
     reporter: Reporter | None = None,
     only: Bools | None = None,
-) -> tuple[Rows, Floats]:
+) -> Lists:
     """The k passages of the largest inner product with each query.
 
     Arguments:
@@ -74,34 +72,31 @@ def top_k_on(
         queries: [Q, d] float32.
         passages: finished embeddings, n rows.
         k: at most n.
-        dtype: what screens: torch.bfloat16 or torch.float16; the result does not depend on it.
         memory: bytes on the device, at most half of what is free on a GPU. (default: that)
         reporter: shows the progress.
         only: [n] which passages count. (default: all)
 
     Returns:
-        rows [Q, k] uint32 and scores [Q, k] float32: score down, then row up; a list that `only` leaves shorter than k ends
-        with row 2**32 - 1 and score -inf.
+        lists [Q, k]: score down, then row up; shorter where `only` leaves fewer passages than k.
 
     Raises:
-        InputError: k is larger than the corpus.
-        ScoreError: a vector is not finite, or a score is beyond float32.
-        UsageError: queries and passages differ in dimensions, or have more than 65,536.
+        ScoreError: a passage is not finite, or a score is beyond float32.
+        UsageError: vectors have more than 65,536 dimensions.
     """
-    require_searchable(queries, passages, k)
-    if not 0 < passages.dimensions <= WIDEST:
-        raise UsageError(f"passages of {passages.dimensions} dimensions, expected 1 to {WIDEST}", "search on the processor: --device cpu")
+    if not 0 < passages.dimensions <= MOST_DIMENSIONS:
+        what = f"passages of {passages.dimensions} dimensions, expected 1 to {MOST_DIMENSIONS}"
+        raise UsageError(what, "search on the processor: --device cpu")
     free = _free(device)
     sizes = sizes_for(min(memory or free, free), passages.dimensions, k)
     rows = np.arange(passages.rows, dtype=np.uint32) if only is None else np.flatnonzero(only).astype(np.uint32)
-    found = np.full((len(queries), k), PADDING, dtype=np.uint32), np.full((len(queries), k), -np.inf, dtype=np.float32)
+    found = no_lists(len(queries), k)
     reader = Reader(passages)
     centre = _centre(reader, rows)
     passes = range(0, len(queries), sizes.queries)
     reporter = reporter or Silent()
-    with whole_sums(), reporter.bar(f"searching on {device}", len(passes) * len(rows), "passages") as bar:
+    with float32_sums(), reporter.bar(f"searching on {device}", len(passes) * len(rows), "passages") as bar:
         for first in passes:
-            search = _Search(Questions(queries[first : first + sizes.queries], centre, dtype, device), k, sizes, first)
+            search = _Search(HalfPrecisionQueries(queries[first : first + sizes.queries], centre, device), k, sizes, first)
             for chunk, vectors in reader.chunks(rows, sizes.chunk):
                 search.feed(torch.from_numpy(chunk.astype(np.int64)).to(device), torch.from_numpy(vectors).to(device), centre)
                 bar.advance(len(chunk))
@@ -111,7 +106,7 @@ def top_k_on(
 
 
 def _free(device: torch.device) -> int:
-    return int(torch.cuda.mem_get_info(device)[0] * SHARE) if device.type == "cuda" else ON_CPU
+    return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE) if device.type == "cuda" else CPU_BYTES
 
 
 def _centre(reader: Reader, rows: Rows) -> Floats:
@@ -124,16 +119,16 @@ class _Search:
     """The queries of one pass, their bounds and their lists.
 
     Arguments:
-        questions: Q queries on the device.
+        queries: Q queries on the device.
         k: length of a list.
         sizes: how much is done at a time.
         first: number of the first query among all, for messages.
     """
 
-    def __init__(self, questions: Questions, k: int, sizes: Sizes, first: int) -> None:
-        self.questions, self.k, self.sizes, self.first = questions, k, sizes, first
-        self.best = Best(len(questions.exact), k, questions.exact.device)
-        self.floors = self.best.floors()
+    def __init__(self, queries: HalfPrecisionQueries, k: int, sizes: Sizes, first: int) -> None:
+        self.queries, self.k, self.sizes, self.first = queries, k, sizes, first
+        self.best = Best(len(queries.exact), k, queries.exact.device)
+        self.kth_scores = self.best.kth_scores()
 
     def feed(self, rows: Tensor, vectors: Tensor, centre: Floats) -> None:
         """Search one chunk: rows [m] int64 ascending, vectors [m, d] float32, both on the device."""
@@ -142,15 +137,15 @@ class _Search:
             raise not_finite(int(rows[bad[0, 0]]))
         power = exponent(max(float(vectors.abs().max()), float(np.abs(centre).max())))
         middle = torch.from_numpy(centre).to(vectors.device)
-        screened = rounded(vectors * 2.0**-power - middle * 2.0**-power, self.questions.rounded.values.dtype)
-        for start in range(0, len(self.questions.exact), self.sizes.tile):
-            span = slice(start, min(start + self.sizes.tile, len(self.questions.exact)))
-            upper = self.questions.upper(span, screened)
-            alive = upper >= self.questions.thresholds(span, self.floors[span], power)[:, None]
+        screened = half_precision(vectors * 2.0**-power - middle * 2.0**-power)
+        for start in range(0, len(self.queries.exact), self.sizes.tile):
+            span = slice(start, min(start + self.sizes.tile, len(self.queries.exact)))
+            upper = self.queries.upper_bounds(span, screened)
+            alive = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
             if len(rows) >= self.k and int(alive.sum()) > 2 * self.k * len(alive):
-                certain = self.questions.certain(span, upper, screened, self.k, power)
-                self.floors[span] = torch.maximum(self.floors[span], certain)
-                alive = upper >= self.questions.thresholds(span, self.floors[span], power)[:, None]
+                reached = self.queries.lower_bound(span, upper, screened, self.k, power)
+                self.kth_scores[span] = torch.maximum(self.kth_scores[span], reached)
+                alive = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
             del upper
             self._score(span, alive, rows, vectors)
 
@@ -163,8 +158,8 @@ class _Search:
             end = max(start + 1, int(np.searchsorted(totals, before + self.sizes.pairs, side="right")))
             for pairs in torch.split(torch.nonzero(alive[start:end]), self.sizes.pairs):
                 places, columns = pairs[:, 0] + (span.start + start), pairs[:, 1]
-                scores = pair_scores(self.questions.exact[places], vectors[columns])
+                scores = pair_scores(self.queries.exact[places], vectors[columns])
                 require_scores(scores, places, rows[columns], self.first)
                 self.best.add(places, rows[columns], scores)
             start = end
-        self.floors[span] = torch.maximum(self.floors[span], self.best.floors()[span])
+        self.kth_scores[span] = torch.maximum(self.kth_scores[span], self.best.kth_scores()[span])
