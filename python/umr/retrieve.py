@@ -15,12 +15,12 @@ from umr.config import Index, MineConfig
 from umr.data.candidates import Candidates
 from umr.data.corpus import expand, open_passages
 from umr.data.embeddings import Embeddings
-from umr.encoder.means import Means
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
 from umr.encoder.encode import encode_rows, token_store
 from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.means import Means
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
