@@ -90,9 +90,9 @@ def real_pairs(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.data
 def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
     import torch
-    from umr.label.reading import Reading
 
-    from umr.label.prompts.prompt import CAUSAL, Prompt
+    from umr.config import LabelConfig
+    from umr.label.prompts.prompt import prompt_for
     from umr.label.scorers.causal import CausalScorer
     from umr.models.lm import find_lm, load_lm
     from umr.progress import Silent
@@ -109,11 +109,11 @@ def test_gemma_scores_equal_the_reference_style_loop(tmp_path: Path) -> None:
 
     files = find_lm(folder, Silent())
     lm = load_lm(files, "fp32", torch.device("cpu"))
-    reading, trees = Reading(Prompt(*CAUSAL), lm.tokenizer, False, 512, lm.context), []
+    prompt, trees = prompt_for(lm, LabelConfig(folder)), []
     for text in dict.fromkeys(p["passage"] for p in pairs):
         numbers = [n for n, p in enumerate(pairs) if p["passage"] == text]
-        sources = [reading.source(("", text), pairs[n]["lang"], 512) for n in numbers]
-        trees.append(reading.tree(sources, [reading.target(str(n), pairs[n]["question"]) for n in numbers], numbers))
+        sources = [prompt.source_ids("", text, pairs[n]["lang"], 512) for n in numbers]
+        trees.append(prompt.tree(sources, [prompt.target_ids(str(n), pairs[n]["question"]) for n in numbers], numbers))
     assert [branch.pair for tree in trees for branch in tree.branches] == list(range(32))
     found = CausalScorer(lm, "mean").score(trees)
     assert np.abs(found - np.array(expected)).max() <= 1e-4

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FirstPlaces:
-    """Who comes first under the retriever and under the labels, among the candidates that were scored.
+    """The first passage of every question under the retriever and under the labels, among the candidates that were scored.
 
     Arguments:
         scored: [Q, k] whether a candidate has a score and a label.
         retriever: [Q] column of the retriever's best scored candidate.
         label: [Q] column of the greatest label; of equal ones the retriever's better.
+        shift: [Q] nats, by which the label of the one exceeds that of the other; 0 where they are the same.
     """
 
     scored: NDArray[np.bool_]
     retriever: NDArray[np.intp]
     label: NDArray[np.intp]
+    shift: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Example:
 def first_places(labels: Labels) -> FirstPlaces:
     """The first places of every question; of a question without any score, column 0 twice."""
     scored = np.isfinite(labels.scores) & np.isfinite(labels.labels)
-    return FirstPlaces(scored, scored.argmax(axis=1), np.where(scored, labels.labels, -np.inf).argmax(axis=1))
+    retriever, label = scored.argmax(axis=1), np.where(scored, labels.labels, -np.inf).argmax(axis=1)
+    questions, values = np.arange(len(scored)), np.where(scored, labels.labels, 0).astype(np.float64)
+    return FirstPlaces(scored, retriever, label, values[questions, label] - values[questions, retriever])
 
 
 def largest_shifts(labels: Labels, firsts: FirstPlaces, count: int) -> dict[str, list[int]]:
@@ -91,21 +95,12 @@ def largest_shifts(labels: Labels, firsts: FirstPlaces, count: int) -> dict[str,
     Returns:
         language -> positions of questions, largest shift first, equal ones in the order of the questions.
     """
-    shift = shifts(labels, firsts)
     chosen: dict[str, list[int]] = {lang: [] for lang in sorted(set(labels.candidates.langs))}
-    for question in np.argsort(-shift, kind="stable"):
+    for question in np.argsort(-firsts.shift, kind="stable"):
         found = chosen[labels.candidates.langs[question]]
         if firsts.retriever[question] != firsts.label[question] and len(found) < count:
             found.append(int(question))
     return chosen
-
-
-def shifts(labels: Labels, firsts: FirstPlaces) -> NDArray[np.float64]:
-    """[Q] nats between the label of the labels' first passage and that of the retriever's first; 0 where they are the same."""
-    rows = np.arange(len(labels.labels))
-    values = np.where(firsts.scored, labels.labels, 0).astype(np.float64)
-    found: NDArray[np.float64] = values[rows, firsts.label] - values[rows, firsts.retriever]
-    return found
 
 
 def examples(labels: Labels, firsts: FirstPlaces, queries: Queries, passages: Records, count: int) -> dict[str, list[Example]]:
@@ -118,17 +113,16 @@ def examples(labels: Labels, firsts: FirstPlaces, queries: Queries, passages: Re
         passages: its corpus.
         count: at most so many a language.
     """
-    shift = shifts(labels, firsts)
     chosen = largest_shifts(labels, firsts, count)
-    return {lang: [_example(labels, firsts, q, float(shift[q]), queries, passages) for q in rows] for lang, rows in chosen.items()}
+    return {lang: [_example(labels, firsts, q, queries, passages) for q in rows] for lang, rows in chosen.items()}
 
 
-def _example(labels: Labels, firsts: FirstPlaces, question: int, shift: float, queries: Queries, passages: Records) -> Example:
+def _example(labels: Labels, firsts: FirstPlaces, question: int, queries: Queries, passages: Records) -> Example:
     c = labels.candidates
     row = queries.records.find([c.query_ids[question]]).astype(np.uint32)
     ((_, text),) = queries.records.texts(row)
     old, new = (_place(labels, question, int(column[question]), passages) for column in (firsts.retriever, firsts.label))
-    return Example(c.query_ids[question], c.langs[question], text, shift, old, new)
+    return Example(c.query_ids[question], c.langs[question], text, float(firsts.shift[question]), old, new)
 
 
 def _place(labels: Labels, question: int, column: int, passages: Records) -> Place:
