@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import tiny
+from umr.config import Precision
 from umr.errors import ModelError, UsageError
 from umr.models import PYPI_MODELS, cache_folder, resolve
 from umr.models.device import autocast, pick_device, settle_precision
@@ -102,6 +104,17 @@ def test_a_language_model_as_it_is_loaded(model: Path, capfd: pytest.CaptureFixt
     assert not single.model.training
     assert single.context == 512
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_file_in_bf16_has_rounded_beside_its_weights_is_exact_again(tmp_path: Path, precision: Precision) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny.gemma3(tmp_path / "whole")
+    loader: Any = AutoModelForCausalLM
+    loader.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    found = load_lm(find_lm(str(folder), Silent()), precision, torch.device("cpu")).model.get_input_embeddings()
+    assert (found.embed_scale.dtype, float(found.embed_scale)) == (torch.float32, pytest.approx(32**0.5, rel=1e-7))
 
 
 def test_what_a_loader_raises_becomes_a_model_error(tmp_path: Path) -> None:

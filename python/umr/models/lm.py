@@ -114,19 +114,19 @@ def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weigh
         ModelError: it cannot be loaded, or its files lack a part of it.
         MissingExtraError: the library that rounds weights is not installed.
     """
-    model = _model(lm, weights)
+    model = _model(lm, torch.float32 if (precision, weights) == ("fp32", "native") else "auto", weights)
     quantise(model, weights, torch.bfloat16 if precision == "bf16" else torch.float32)
     set_precision(model, precision)
     return replace(lm, model=model.to(device).eval(), precision=precision)
 
 
-def _model(lm: LanguageModel, weights: Weights) -> Any:
+def _model(lm: LanguageModel, dtype: torch.dtype | str, weights: Weights) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if weights != "native":
         require_quantiser()
     loader = AutoModelForSeq2SeqLM if lm.encoder_decoder else AutoModelForCausalLM
-    model, found = load(lm.folder, loader.from_pretrained, dtype="auto", output_loading_info=True)
+    model, found = load(lm.folder, loader.from_pretrained, dtype=dtype, output_loading_info=True)
     if found["missing_keys"]:
         raise ModelError(
             f"{lm.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",
@@ -138,7 +138,7 @@ def _model(lm: LanguageModel, weights: Weights) -> Any:
 
 
 def set_precision(model: Any, precision: Precision) -> None:
-    """Cast the parameters of a model, one after the other: a model in the type of its file is only mapped until then.
+    """Cast the parameters of a model, one after the other: a model loaded in the type of its file is only mapped until then.
 
     Arguments:
         model: of transformers; changed in place.
@@ -151,3 +151,6 @@ def set_precision(model: Any, precision: Precision) -> None:
         if parameter.dtype.is_floating_point:
             half = precision == "bf16" and parameter.ndim > 1 and id(parameter) not in single
             parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
+    for module in model.modules():
+        if hasattr(module, "scalar_embed_scale"):  # of Gemma, rounded to the type of the file by then
+            module.embed_scale = torch.tensor(module.scalar_embed_scale)
