@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from umr.config import LabelConfig
+from umr.config import LabelConfig, Precision
 from umr.data.candidates import Candidates
 from umr.data.scores import ScoreStore, open_scores
 from umr.data.workspace import Workspace
@@ -53,19 +52,16 @@ def identity_of(
     """
     device = pick_device(config.device)
     kept = stores_of(workspace, config) / f"precision-{lm.fingerprint[:16]}.json"
-    measure = partial(_measure, workspace, candidates, lm, prompt, config, reporter)
+
+    def measure() -> Precision:
+        return faster_precision(lm, config, sample_trees(workspace, candidates, prompt), device, reporter)
+
     precision = keep_precision(kept, config.precision, device, reporter, measure)
     return {
         "engine": ENGINE, "lm": lm.fingerprint, "source": prompt.source, "target": prompt.target, "chat": prompt.chat,
         "reduction": config.reduction, "source_length": config.source_length, "weights": config.weights, "precision": precision,
         "device": device.type if precision == "bf16" else "any",  # each device rounds bf16 products in its own way
     }  # fmt: skip
-
-
-def _measure(
-    workspace: Workspace, candidates: Candidates, lm: LanguageModel, prompt: Prompt, config: LabelConfig, reporter: Reporter
-) -> Any:
-    return faster_precision(lm, config, sample_trees(workspace, candidates, prompt), pick_device(config.device), reporter)
 
 
 def score_missing(
