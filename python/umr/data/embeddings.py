@@ -49,8 +49,8 @@ class Embeddings:
         """The file of one shard, a NumPy file of [rows, d]."""
         return self.folder / f"shard-{shard:05d}.npy"
 
-    def copy(self, shard: int) -> Path:
-        """The copy of one shard in 8 bits, which exact search makes and screens with."""
+    def int8_shard(self, shard: int) -> Path:
+        """The file of one shard in 8 bits, which exact search makes and screens with."""
         return self.folder / f"shard-{shard:05d}.int8"
 
     def span(self, shard: int) -> tuple[int, int]:

@@ -42,11 +42,6 @@ class TrecRun:
     counts: dict[str, int]
 
 
-def no_run(queries: int) -> TrecRun:
-    """Lists of nothing."""
-    return TrecRun(np.zeros((queries, 0), dtype=np.uint32), np.zeros((queries, 0), dtype=np.float32), {})
-
-
 def read_run(path: Path | str, queries: Records, passages: Records, reporter: Reporter, depth: int = DEPTH) -> TrecRun:
     """Read a run, plain or gzip-compressed (by content, not by name).
 

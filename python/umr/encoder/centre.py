@@ -178,26 +178,25 @@ def query_vectors(
         [Q, d] float32.
     """
     raw = encode(queries.records, encoder, "query", layout, config, reporter).read()
-    if means is None:
-        return raw
-    if means.centre == "language":
-        _say_unseen(means.queries, Counter(queries.langs), "queries", reporter)
-    return centred_queries(raw, queries.langs, means)
+    return centred_queries(raw, queries.langs, means, reporter)
 
 
-def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None) -> Vectors:
+def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None, reporter: Reporter | None = None) -> Vectors:
     """Query vectors that were made elsewhere, centred where there are means.
 
     Arguments:
         vectors: [m, d] float32, as the query encoder makes them.
         langs: m language codes.
         means: from `means_for`.
+        reporter: told of languages without a mean.
 
     Returns:
         [m, d] float32.
     """
     if means is None:
         return vectors
+    if means.centre == "language" and reporter:
+        _say_unseen(means.queries, Counter(langs), "queries", reporter)
     return centred(vectors, means.queries.table, means.queries.groups(langs), means.normalise)
 
 

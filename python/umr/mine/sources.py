@@ -14,7 +14,7 @@ from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
 from umr.data.trec import DEPTH, TrecRun, read_run
 from umr.data.workspace import Workspace
-from umr.encoder.centre import means_for, means_record, passage_vectors, query_vectors
+from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
 from umr.encoder.encode import encode, encoder_identity
 from umr.encoder.encoder import load_encoder
 from umr.errors import UsageError
@@ -22,7 +22,7 @@ from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of
 from umr.mine.options import also_encoders, run_paths
 from umr.models.device import pick_device
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter
 from umr.search import find
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 from umr.search.scoring import pair_scores
@@ -181,10 +181,10 @@ def _encode(name: str, what: str, encoder: DualEncoder, workspace: Workspace, co
     layout = workspace.layout
     means = means_for(workspace.passages, workspace.queries, encoder, layout, config, reporter)
     passages = passage_vectors(workspace.passages, encoder, layout, config, reporter, means)
-    queries = query_vectors(workspace.queries, encoder, layout, config, reporter, means)
-    stored = encode(workspace.queries.records, encoder, "query", layout, config, Silent())
+    queries = encode(workspace.queries.records, encoder, "query", layout, config, reporter)
     about = {
         "what": what, **encoder_identity(encoder), **means_record(means),
-        "passage_embeddings": passages.folder.name, "query_embeddings": stored.folder.name,
+        "passage_embeddings": passages.folder.name, "query_embeddings": queries.folder.name,
     }  # fmt: skip
-    return EncoderSource(name, about, queries, passages, config, reporter)
+    vectors = centred_queries(queries.read(), workspace.queries.langs, means, reporter)
+    return EncoderSource(name, about, vectors, passages, config, reporter)

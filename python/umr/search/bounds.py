@@ -43,9 +43,9 @@ class HalfPrecision:
 def half_precision(vectors: Tensor) -> HalfPrecision:
     """Round vectors [m, d] float32 that are themselves off by at most one rounding, their largest value near 1."""
     values = vectors.to(torch.bfloat16)
-    wide = values.float()
-    norms = torch.linalg.vector_norm(wide, dim=1) * NORM_FACTOR + NORM_UNDERFLOW
-    residues = torch.linalg.vector_norm(vectors - wide, dim=1) * NORM_FACTOR + norms * 2.0**-23 + NORM_UNDERFLOW
+    floats = values.float()
+    norms = torch.linalg.vector_norm(floats, dim=1) * NORM_FACTOR + NORM_UNDERFLOW
+    residues = torch.linalg.vector_norm(vectors - floats, dim=1) * NORM_FACTOR + norms * 2.0**-23 + NORM_UNDERFLOW
     return HalfPrecision(values, norms, residues)
 
 
@@ -66,21 +66,21 @@ class HalfPrecisionQueries:
     """
 
     def __init__(self, queries: NDArray[np.float32], centre: NDArray[np.float32], device: torch.device) -> None:
-        wide, middle = queries.astype(np.float64), centre.astype(np.float64)
+        doubles, shared = queries.astype(np.float64), centre.astype(np.float64)
         powers = np.clip(np.frexp(np.abs(queries).max(axis=1, initial=0))[1], -100, 120)
-        doubt = queries.shape[1] * 2.0**-50 * np.linalg.norm(wide, axis=1) * np.linalg.norm(middle)
+        offset_error = queries.shape[1] * 2.0**-50 * np.linalg.norm(doubles, axis=1) * np.linalg.norm(shared)
         self.exact = torch.from_numpy(queries).to(device)
         self.rounded = half_precision(torch.from_numpy(np.ldexp(queries, -powers[:, None])).to(device))
         self.scale = torch.from_numpy(np.ldexp(1.0, powers)).to(device)
-        self.offset, self.doubt = (torch.from_numpy(x).to(device) for x in (wide @ middle, doubt))
+        self.offset, self.offset_error = (torch.from_numpy(x).to(device) for x in (doubles @ shared, offset_error))
         norms, residues = self.rounded.norms, self.rounded.residues
-        reach = (norms + residues, residues + (queries.shape[1] + 16) * SUM_ERROR * norms)
-        self.reach = torch.stack(reach, dim=1) * NORM_FACTOR  # [Q, 2]: weights of a passage's residue and norm in the bound
+        weights = (norms + residues, residues + (queries.shape[1] + 16) * SUM_ERROR * norms)
+        self.weights = torch.stack(weights, dim=1) * NORM_FACTOR  # [Q, 2]: of a passage's residue and norm in the bound
 
     def upper_bounds(self, span: slice, passages: HalfPrecision) -> Tensor:
         """Upper bounds [q, m] of q'.p'."""
         bounds = _products(self.rounded.values[span], passages.values)
-        return bounds.addmm_(self.reach[span], torch.stack([passages.residues, passages.norms]))
+        return bounds.addmm_(self.weights[span], torch.stack([passages.residues, passages.norms]))
 
     def lower_bound(self, span: slice, upper: Tensor, passages: HalfPrecision, k: int, power: int) -> Tensor:
         """A lower bound [q] float64 of the k-th best score among these passages.
@@ -93,15 +93,15 @@ class HalfPrecisionQueries:
             power: E.
         """
         best, at = upper.topk(k, dim=1)
-        width = self.reach[span, :1] * passages.residues[at] + self.reach[span, 1:] * passages.norms[at]
+        width = self.weights[span, :1] * passages.residues[at] + self.weights[span, 1:] * passages.norms[at]
         lower = (best - 2.1 * width).amin(dim=1).double()
-        score = lower * self.scale[span] * 2.0**power + self.offset[span] - self.doubt[span]
+        score = lower * self.scale[span] * 2.0**power + self.offset[span] - self.offset_error[span]
         return (score - score.abs() * 2.0**-22 - 2.0**-140).clamp(max=LARGEST_FLOAT32).float().double()
 
     def thresholds(self, span: slice, kth_scores: Tensor, power: int) -> Tensor:
         """What an upper bound must reach [q] float32, so that the passage's score can be `kth_scores` [q] float64 or more."""
         least = kth_scores - kth_scores.abs() * 2.0**-23 - 2.0**-148
-        scaled = (least - self.offset[span] - self.doubt[span]) / self.scale[span] * 2.0**-power
+        scaled = (least - self.offset[span] - self.offset_error[span]) / self.scale[span] * 2.0**-power
         return (scaled - scaled.abs() * 2.0**-22 - 2.0**-120).float()
 
 

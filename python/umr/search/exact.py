@@ -74,7 +74,7 @@ def _int8_shards(queries: Floats, passages: Embeddings, threads: int, reporter: 
     """The paths of the int8 shards, made where they are missing; a shard without one is quantised while it is searched."""
     from umr._rust import write_int8_shards
 
-    places = [passages.copy(shard) for shard in range(passages.shards)]
+    places = [passages.int8_shard(shard) for shard in range(passages.shards)]
     paths, missing = [str(place) for place in places], sum(not place.exists() for place in places)
     if len(queries) < SCREENED_QUERIES:
         return [] if missing else paths

@@ -136,27 +136,27 @@ class _Search:
         if len(bad):
             raise not_finite(int(rows[bad[0, 0]]))
         power = exponent(max(float(vectors.abs().max()), float(np.abs(centre).max())))
-        middle = torch.from_numpy(centre).to(vectors.device)
-        screened = half_precision(vectors * 2.0**-power - middle * 2.0**-power)
+        shifted = vectors * 2.0**-power - torch.from_numpy(centre).to(vectors.device) * 2.0**-power
+        screened = half_precision(shifted)
         for start in range(0, len(self.queries.exact), self.sizes.tile):
             span = slice(start, min(start + self.sizes.tile, len(self.queries.exact)))
             upper = self.queries.upper_bounds(span, screened)
-            alive = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
-            if len(rows) >= self.k and int(alive.sum()) > 2 * self.k * len(alive):
+            survivors = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
+            if len(rows) >= self.k and int(survivors.sum()) > 2 * self.k * len(survivors):
                 reached = self.queries.lower_bound(span, upper, screened, self.k, power)
                 self.kth_scores[span] = torch.maximum(self.kth_scores[span], reached)
-                alive = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
+                survivors = upper >= self.queries.thresholds(span, self.kth_scores[span], power)[:, None]
             del upper
-            self._score(span, alive, rows, vectors)
+            self._score(span, survivors, rows, vectors)
 
-    def _score(self, span: slice, alive: Tensor, rows: Tensor, vectors: Tensor) -> None:
+    def _score(self, span: slice, survivors: Tensor, rows: Tensor, vectors: Tensor) -> None:
         """Score what survived, as many pairs at a time as fit; nothing is dropped however many there are."""
-        totals = np.cumsum(alive.sum(dim=1).cpu().numpy())
+        totals = np.cumsum(survivors.sum(dim=1).cpu().numpy())
         start = 0
         while start < len(totals):
             before = totals[start - 1] if start else 0
             end = max(start + 1, int(np.searchsorted(totals, before + self.sizes.pairs, side="right")))
-            for pairs in torch.split(torch.nonzero(alive[start:end]), self.sizes.pairs):
+            for pairs in torch.split(torch.nonzero(survivors[start:end]), self.sizes.pairs):
                 places, columns = pairs[:, 0] + (span.start + start), pairs[:, 1]
                 scores = pair_scores(self.queries.exact[places], vectors[columns])
                 require_scores(scores, places, rows[columns], self.first)

@@ -46,15 +46,15 @@ class Space:
 
     def of_passages(self, vectors: Floats) -> NDArray[Any]:
         """Passages [m, d] as they are stored: int8, or float32 that the index itself rounds."""
-        wide = vectors.astype(np.float64)
-        return self._placed(wide, np.sqrt(np.maximum(self.largest - np.square(wide).sum(axis=1), 0)))
+        doubles = vectors.astype(np.float64)
+        return self._placed(doubles, np.sqrt(np.maximum(self.largest - np.square(doubles).sum(axis=1), 0)))
 
     def of_queries(self, vectors: Floats) -> NDArray[Any]:
         """Queries [m, d] as they are looked up."""
-        wide = vectors.astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1)
-        wide *= (np.sqrt(self.largest) / np.where(lengths > 0, lengths, 1))[:, None]
-        return self._placed(wide, np.zeros(len(wide)))
+        doubles = vectors.astype(np.float64)
+        lengths = np.linalg.norm(doubles, axis=1)
+        doubles *= (np.sqrt(self.largest) / np.where(lengths > 0, lengths, 1))[:, None]
+        return self._placed(doubles, np.zeros(len(doubles)))
 
     def _placed(self, vectors: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[Any]:
         placed = vectors - self.centre
