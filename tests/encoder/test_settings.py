@@ -149,7 +149,7 @@ def test_the_user_overrides_and_is_told_so(tmp_path: Path) -> None:
 def test_the_question_mark_is_the_encoders_own_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     """None, True and False of an encoder that strips it, and of one that does not."""
     for own in (True, False):
-        file = {"umr_encoder.json": EncoderSettings("mean", "dot", "", "", "text", 30, 40, own).to_json()}
+        file = {"umr_encoder.json": asdict(EncoderSettings("mean", "dot", "", "", "text", 30, 40, own))}
         folder = folder_of(tmp_path / str(own), file)
         assert [resolved(folder, strip_question_mark=said)[0].strip_question_mark for said in (None, True, False)] == [own, True, False]
     assert not resolved(folder_of(tmp_path / "new", {}), "x/e5-small")[0].strip_question_mark

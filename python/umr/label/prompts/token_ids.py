@@ -1,4 +1,4 @@
-"""Token ids of many texts, one behind the other, and where each begins: the form that `TokenStore.ragged` gives, in two files."""
+"""Token ids of many texts, one behind the other, and where each begins, in two files."""
 
 from __future__ import annotations
 
