@@ -33,7 +33,7 @@ def test_means_languages_and_the_index_are_verified_too(shell: Shell, centred: P
     [
         ("embeddings/means-*/means.safetensors", "has changed since it was written"),
         ("corpus/languages-*/part-00000.parquet", "has changed since it was written"),
-        ("embeddings/*/hnsw/copies.npy", "bytes, expected"),
+        ("embeddings/*/hnsw/equal.npy", "bytes, expected"),
         ("embeddings/*/shard-00000.npy", "has changed since it was written"),
         ("round-1/candidates.parquet", "has changed since it was written"),
     ],
