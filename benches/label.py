@@ -13,7 +13,7 @@ largest difference of bf16 against fp32, on whole candidate lists.
 An encoder-decoder of random weights (mT5's shape, 8 + 8 layers of width 512, 250,112 ids) is timed beside the same kind of
 loop: whole pairs, padded, full-vocabulary log-softmax; scores must agree to 1e-4 nats in fp32.
 
-Targets: 7x the loop at sharing 30, 5x at 8, 2.5x at 2; tau of bf16 at least 0.965.
+Targets: 7x the loop at sharing 30, 5.5x at 8, 3x at 2; tau of bf16 at least 0.965.
 
     .venv/bin/python benches/label.py [--check]    about 12 minutes on 2 cores; with --check, exit 0 exactly when the targets hold
 """
@@ -41,7 +41,7 @@ from benches.parts.machine import Finished, Peaks, child
 from benches.parts.order import Order, compare
 from benches.parts.pairs import A_LANGUAGE, Pair, Pool, for_rival, groups, pool, whole_lists
 
-FACTORS = {30: 7.0, 8: 5.0, 2: 2.5}  # sharing -> times the loop
+FACTORS = {30: 7.0, 8: 5.5, 2: 3.0}  # sharing -> times the loop
 NATS, TAU = 1e-4, 0.965
 BATCHES = (1, 2, 4)
 RATE = 100  # pairs a second: no more are tokenised than could be timed
