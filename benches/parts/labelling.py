@@ -18,7 +18,7 @@ from benches.parts.padded import padded_scores
 
 if TYPE_CHECKING:
     from umr.label.prompts.prompt import Prompt
-    from umr.label.scorers.pack import Tree
+    from umr.label.scorers.trees import Tree
 
 Score = Callable[[list["Tree"]], list[float]]
 
@@ -81,7 +81,7 @@ def _umr(task: Task) -> tuple[Score, list[Tree]]:
     from umr.label.plan.budget import MOST_TOKENS
     from umr.label.prompts.prompt import prompt_for
     from umr.label.scorers.choose import scorer_for
-    from umr.label.scorers.pack import fill
+    from umr.label.scorers.trees import fill
     from umr.models.device import pick_device
     from umr.models.lm import find_lm, load_lm
     from umr.progress import Silent

@@ -21,7 +21,7 @@ from umr.data.candidates import read_candidates
 from umr.data.labels import read_labels
 from umr.errors import InputError, MismatchError, ScoreError, UsageError
 from umr.label import scoring
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.manifest import read_manifest
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function

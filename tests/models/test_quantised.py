@@ -16,7 +16,7 @@ from umr.config import LabelConfig
 from umr.errors import MissingExtraError, ModelError
 from umr.label import label
 from umr.label.scorers.causal import CausalScorer
-from umr.label.scorers.pack import Tree, grow
+from umr.label.scorers.trees import Tree, grow
 from umr.label.scorers.seq2seq import EncoderDecoderScorer
 from umr.models import quantised
 from umr.models.lm import find_lm, load_lm
@@ -113,7 +113,7 @@ def test_a_bias_is_kept() -> None:
 def test_encoder_decoders_too(folder: Callable[[str], Path], weights: Any) -> None:
     lm = loaded(folder("mt5"), weights)
     scorer = EncoderDecoderScorer(lm, "mean")
-    from umr.label.scorers.pack import Branch
+    from umr.label.scorers.trees import Branch
 
     found = scorer.score([Tree(lm.tokenizer("the river").input_ids, [Branch(0, lm.tokenizer("Fluss?").input_ids, 2)])])
     assert np.isfinite(found).all()

@@ -16,7 +16,7 @@ import tiny
 from umr.config import LabelConfig
 from umr.label import scoring
 from umr.label.plan.forecast import Forecast, announce, duration
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 

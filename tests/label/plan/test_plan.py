@@ -20,7 +20,7 @@ from umr.config import LabelConfig
 from umr.label import scoring
 from umr.label.plan import budget as budgets
 from umr.label.plan.batches import arrange
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 

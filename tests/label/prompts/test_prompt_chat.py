@@ -10,7 +10,7 @@ import pytest
 import tiny
 from umr.errors import UsageError
 from umr.label.prompts.prompt import CAUSAL, Prompt, fit
-from umr.label.scorers.pack import grow
+from umr.label.scorers.trees import grow
 
 OURS = Prompt(*CAUSAL, None)
 TURNS = (

@@ -15,7 +15,7 @@ from reference import sources
 from umr.errors import UsageError
 from umr.label.prompts.prompt import CAUSAL, ENCODER_DECODER, Prompt
 from umr.label.scorers.causal import CausalScorer
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.label.scorers.seq2seq import EncoderDecoderScorer
 
 Loader = Callable[..., Any]

@@ -13,7 +13,7 @@ import tiny
 from reference import likelihood as twin
 from reference import sources
 from umr.label.scorers.causal import CausalScorer
-from umr.label.scorers.pack import Branch, Tree, grow
+from umr.label.scorers.trees import Branch, Tree, grow
 from umr.progress import Silent
 
 Loader = Callable[..., Any]
@@ -46,19 +46,17 @@ MODELS = [
 
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())) or "plain")
 def test_scores_equal_one_pair_at_a_time(lm: Loader, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]) -> None:
-    from umr.label.scorers import attention, causal
+    from umr.label.scorers import causal
 
     model = lm(name, **options)
     wanted = expected(model)
-    shared = CausalScorer(model, "mean")
-    assert shared._blocks
-    for tokens, queries in ((1, 128), (90, 5), (5000, 16), (5000, 5000)):  # alone; small rows and blocks; all in one row; in one block
-        monkeypatch.setitem(causal.BLOCKS, "cpu", tokens)
-        monkeypatch.setitem(attention.QUERIES, "cpu", queries)
-        same(shared.score(trees_of(model)), wanted)
-    shared._blocks = False
-    same(shared.score(trees_of(model)), wanted)
-    same(CausalScorer(model, "mean", share=False).score(trees_of(model)), wanted)
+    for row, whole in ((1, 1), (90, 300), (5000, 5000)):  # a pair a row and pass; split trees, a few rows a pass; all in one pass
+        monkeypatch.setitem(causal.ROW_TOKENS, "cpu", row)
+        monkeypatch.setitem(causal.PASS_TOKENS, "cpu", whole)
+        for multiple in (1, 32):
+            monkeypatch.setitem(causal.MULTIPLE, "cpu", multiple)
+            for share in (True, False):
+                same(CausalScorer(model, "mean", share).score(trees_of(model)), wanted)
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -109,9 +107,6 @@ def test_a_head_that_is_unknown_is_the_models_own(lm: Loader, monkeypatch: pytes
         scorer = CausalScorer(model, "mean", share)
         assert isinstance(scorer.head, OwnLogits)
         same(scorer.score(trees_of(model)), expected(model))
-    scorer._keeps = not scorer._keeps
-    if name == "llama":
-        same(scorer.score(trees_of(model)), expected(model))
 
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -158,7 +153,6 @@ def test_in_bf16_the_products_of_the_body_alone_are_rounded(lm_folder: Loader, n
     single, half = (load_lm(files, precision, torch.device("cpu")) for precision in ("fp32", "bf16"))
     for share in (True, False):
         scorer = CausalScorer(half, "mean", share)
-        assert scorer._blocks is share
         assert isinstance(scorer.head, ChunkedHead)
         assert scorer.head.projection.weight.dtype == torch.float32
         found = scorer.score(trees_of(half))

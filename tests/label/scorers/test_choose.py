@@ -15,7 +15,7 @@ from reference import sources
 from umr.config import LabelConfig
 from umr.label.scorers import Scorer, choose
 from umr.label.scorers.choose import disagreement, faster_precision, scorer_for
-from umr.label.scorers.pack import Branch, Tree, grow
+from umr.label.scorers.trees import Branch, Tree, grow
 from umr.progress import Silent
 
 Loader = Callable[..., Any]
@@ -75,8 +75,7 @@ def test_a_wrong_mask_is_found_out_before_anything_is_scored(lm: Loader, monkeyp
     from umr.label.scorers.causal import CausalScorer
 
     model, talk = lm("llama"), tiny.Talk()
-    monkeypatch.setattr(CausalScorer, "_take_blocks", lambda _: False)
-    everything = lambda _, row, window: torch.zeros(1, 1, len(row.ids), len(row.ids))  # noqa: E731
+    everything = lambda _, inputs, window: torch.ones(inputs["ids"].shape[1], inputs["ids"].shape[1], dtype=torch.bool)  # noqa: E731
     monkeypatch.setattr(CausalScorer, "_mask", everything)
     scorer = scorer_for(model, CONFIG, trees_of(model)[:2], talk)
     assert not scorer.share

@@ -13,7 +13,7 @@ from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.scorers import Scorer
 from umr.label.scorers.choose import out_of_memory
-from umr.label.scorers.pack import Tree, fill
+from umr.label.scorers.trees import Tree, fill
 from umr.progress import Reporter
 from umr.sizes import bytes_of, free_memory
 

@@ -13,7 +13,7 @@ from umr.label.plan.budget import score_within
 from umr.label.plan.pairs import Pairs
 from umr.label.plan.plan import Plan
 from umr.label.scorers import Scorer
-from umr.label.scorers.pack import fill
+from umr.label.scorers.trees import fill
 from umr.progress import Reporter
 
 SCORE_BYTES = 40  # of a score in the store

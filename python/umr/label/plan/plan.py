@@ -23,7 +23,7 @@ from umr.label.plan.pairs import Pairs
 from umr.label.prompts.prompt import Prompt
 from umr.label.prompts.texts import write_texts
 from umr.label.prompts.token_ids import TokenIds, read_token_ids
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.layout import RoundLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Reporter

@@ -16,7 +16,7 @@ from typing import Any
 from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.prompts.chat import in_chat
-from umr.label.scorers.pack import Branch, Tree, grow
+from umr.label.scorers.trees import Branch, Tree, grow
 from umr.languages import language_name
 from umr.models.lm import LanguageModel
 

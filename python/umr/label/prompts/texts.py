@@ -17,7 +17,7 @@ from umr.data.workspace import Workspace
 from umr.errors import UsageError
 from umr.label.prompts.prompt import Prompt
 from umr.label.prompts.token_ids import read_token_ids, write_token_ids
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.progress import Reporter
 
 CHUNK = 8192  # sources that are read and tokenised at once

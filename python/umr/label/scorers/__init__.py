@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 
 ENGINE = "torch-1"  # in every score store's identity: a change that moves scores beyond their tolerance gets another name
 

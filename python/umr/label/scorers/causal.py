@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,58 +13,58 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
-from umr.label.scorers.attention import additive, block_mask, install
 from umr.label.scorers.cost import cost_of
-from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
-from umr.label.scorers.pack import Branch, Pack, Tree, fill, pack, visible
+from umr.label.scorers.head import ChunkedHead, Head, OwnLogits, find_projection, reduce
+from umr.label.scorers.rows import lay_out
+from umr.label.scorers.trees import Tree, split
 from umr.models.device import autocast
 from umr.models.lm import LanguageModel
 
-BLOCKS = {"cpu": 2048, "cuda": 16384}  # tokens in a row where attention goes by blocks
-WHOLE = {"cpu": 1024, "cuda": 2048}  # and where every token is compared with every other
-PROBE = Tree([5, 6, 7, 8, 9], [Branch(0, [10, 11, 12], 2), Branch(1, [10, 13], 1), Branch(2, [14, 15, 16, 17], 3)])
+ROW_TOKENS = {"cpu": 1024, "cuda": 1024}  # of a row, where every token is compared with every other; a larger tree is split
+PASS_TOKENS = {"cpu": 1024, "cuda": 32768}  # of a forward pass, padding included
+MULTIPLE = {"cpu": 1, "cuda": 64}  # that the width of rows is rounded up to: a GPU's kernels want few and even shapes
+PROBE = [5, 6, 7, 8, 9]
 REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 class CausalScorer:
     """Scores with a causal language model.
 
+    Each tree is a row, and a mask lets a token see its own beginning alone. Where a model does not take such a mask, every pair
+    is a row of its own; padding stands at the end, where a causal model does not look.
+
     Arguments:
         lm: the model.
         reduction: mean or sum over target tokens.
-        share: run a passage once for all its queries; off runs every branch alone.
+        share: run a passage once for all its queries; off makes a row of every pair.
     """
 
     def __init__(self, lm: LanguageModel, reduction: Reduction, share: bool = True) -> None:
         self.lm, self.reduction, self.share = lm, reduction, share
         text = lm.model.config.get_text_config()  # of a multimodal model; else the configuration itself
-        self._typed = bool(getattr(text, "layer_types", None))
-        self._kinds = set(text.layer_types if self._typed else ["full_attention"])
         self._window = getattr(text, "sliding_window", None)
-        self._keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
-        self._dtype = torch.bfloat16 if lm.precision == "bf16" else torch.float32
+        unnamed = "sliding_attention" if self._window else "full_attention"  # of a model whose layers are all alike
+        self._kinds: list[str] = sorted(set(getattr(text, "layer_types", None) or [unnamed]))
+        self._added = None if text._attn_implementation == "sdpa" else torch.float32  # other attention adds its mask
         self._base: Any = None  # the model without its head, where our own takes its place
         self.head: Head = self._find_head()
-        self._blocks = self._take_blocks()
         self.cost = cost_of(lm.model)
 
-    @property
-    def row_tokens(self) -> int:
-        """Tokens of one forward pass."""
-        sizes = BLOCKS if self._blocks else WHOLE
-        return sizes.get(self.lm.device.type, sizes["cpu"])
+    def _limit(self, tokens: dict[str, int]) -> int:
+        return tokens.get(self.lm.device.type, tokens["cpu"])
 
     @property
     def bytes_per_token(self) -> int:
         """Working memory that one more token in a batch takes, estimated."""
-        return self.cost.bytes_per_token(compared=0 if self._blocks or not self.share else self.row_tokens * len(self._kinds))
+        return self.cost.bytes_per_token(compared=self._limit(ROW_TOKENS) * len(self._kinds) if self.share else 0)
 
     def flops(self, trees: Sequence[Tree]) -> float:
         """Floating-point operations of the products with weights."""
         return sum(self.cost.flops(tree) for tree in trees)
 
+    @torch.inference_mode()
     def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
-        """Score one batch.
+        """Score one batch; rows are laid out in a thread while those before them are computed.
 
         Arguments:
             trees: what fits into memory together.
@@ -72,46 +72,54 @@ class CausalScorer:
         Returns:
             [m] float32 nats, one a branch, in order of trees and branches.
         """
-        packs = (pack(row) for row in self._rows(trees))
-        with autocast(self.lm.precision, self.lm.device):
-            parts = [reduce(self._logp(row), row.owner, row.branches, self.reduction) for row in packs]
-        return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+        with autocast(self.lm.precision, self.lm.device), ThreadPoolExecutor(1) as ahead:
+            parts = [self._score(inputs) for inputs in ahead.map(self._inputs, self._passes(trees))]
+        return torch.cat(parts).cpu().numpy() if parts else np.empty(0, dtype=np.float32)
 
-    def _rows(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
-        if self.share:
-            yield from fill(trees, self.row_tokens)
-        else:
-            yield from ([replace(tree, branches=[branch])] for tree in trees for branch in tree.branches)
+    def _passes(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
+        """The rows of each forward pass, as many as fit."""
+        alone = (replace(tree, branches=[branch]) for tree in trees for branch in tree.branches)
+        limit = self._limit(PASS_TOKENS) if self._base is not None else PASS_TOKENS["cpu"]  # whole logits are large
+        rows, width = list[Tree](), 0
+        for tree in (part for tree in trees for part in split(tree, self._limit(ROW_TOKENS))) if self.share else alone:
+            width = max(width, tree.tokens)
+            if rows and width * (len(rows) + 1) > limit:
+                yield rows
+                rows, width = [], tree.tokens
+            rows.append(tree)
+        if rows:
+            yield rows
 
-    @torch.inference_mode()
-    def _logp(self, row: Pack) -> Tensor:
-        """Log-probabilities [t] of a row's target tokens."""
-        rows, targets = (torch.from_numpy(a).to(self.lm.device) for a in (row.rows, row.targets))
-        return self.head.logp(self._states(row), rows, targets)
+    def _inputs(self, rows: list[Tree]) -> dict[str, Tensor]:
+        """What a forward pass takes, on the processor."""
+        made = {name: torch.from_numpy(values) for name, values in vars(lay_out(rows, self._limit(MULTIPLE))).items()}
+        return {name: values.pin_memory() for name, values in made.items()} if self.lm.device.type == "cuda" else made
 
-    def _states(self, row: Pack) -> Tensor:
+    def _score(self, inputs: dict[str, Tensor]) -> Tensor:
+        """[n] float32 scores of the branches of a forward pass."""
+        inputs = {name: values.to(self.lm.device, non_blocking=True) for name, values in inputs.items()}
+        logp = self.head.logp(self._states(inputs), inputs["state_of"], inputs["targets"])
+        return reduce(logp, inputs["counts"], self.reduction)
+
+    def _states(self, inputs: dict[str, Tensor]) -> Tensor:
         """What predicts targets: last states [m, d], or logits [m, V] of a model whose own head is kept."""
-        ids, positions, predict = (torch.from_numpy(a).to(self.lm.device) for a in (row.ids, row.positions, row.predict))
-        inputs: dict[str, Any] = {"input_ids": ids[None], "use_cache": False}
+        options: dict[str, Any] = {"input_ids": inputs["ids"], "use_cache": False}
         if self.share:
-            inputs |= {"attention_mask": self._masks(row), "position_ids": positions[None]}
-        if self._base is not None:
-            return self._base(**inputs).last_hidden_state[0, predict]  # type: ignore[no-any-return]
-        if self._keeps:
-            return self.lm.model(**inputs, logits_to_keep=predict).logits[0]  # type: ignore[no-any-return]
-        return self.lm.model(**inputs).logits[0, predict]  # type: ignore[no-any-return]
+            masks = {kind: self._mask(inputs, kind == "sliding_attention") for kind in self._kinds}
+            options |= {"attention_mask": masks if len(masks) > 1 else masks[self._kinds[0]], "position_ids": inputs["positions"]}
+        found = self.lm.model(**options).logits if self._base is None else self._base(**options).last_hidden_state
+        return found.flatten(0, 1).index_select(0, inputs["predict"])  # type: ignore[no-any-return]
 
-    def _masks(self, row: Pack) -> Any:
-        """The block mask as the model takes it: one, or one for each kind of layer."""
-        masks = {kind: self._mask(row, self._window if kind == "sliding_attention" else None) for kind in self._kinds}
-        if self._kinds == {"full_attention"} and self._window and not self._typed:
-            return self._mask(row, self._window)
-        return masks if len(masks) > 1 else next(iter(masks.values()))
-
-    def _mask(self, row: Pack, window: int | None) -> Tensor:
-        if self._blocks:
-            return block_mask(row, window, self._dtype, self.lm.device)
-        return additive(visible(row, window), self._dtype, self.lm.device)
+    def _mask(self, inputs: dict[str, Tensor], window: bool) -> Tensor:
+        """[B, 1, W, W] whether a token (row) sees another (column), as the model's attention takes it."""
+        ends, positions = inputs["ends"], inputs["positions"]
+        place = torch.arange(ends.shape[1], device=ends.device)
+        seen = (place <= place[:, None]) & (place[:, None] < ends[:, None, :])  # [B, W, W]
+        if window:
+            seen &= positions[:, :, None] - positions[:, None, :] < self._window
+        if self._added is None:
+            return seen[:, None]
+        return torch.zeros((), dtype=self._added, device=ends.device).where(seen, torch.finfo(self._added).min)[:, None]
 
     @torch.inference_mode()
     def _find_head(self) -> Head:
@@ -120,7 +128,7 @@ class CausalScorer:
         base = model.base_model
         if base is model:
             return OwnLogits()
-        ids = torch.tensor([PROBE.trunk], device=self.lm.device)
+        ids = torch.tensor([PROBE], device=self.lm.device)
         try:
             with autocast(self.lm.precision, self.lm.device):
                 hidden = base(input_ids=ids, use_cache=False).last_hidden_state[0]
@@ -132,19 +140,3 @@ class CausalScorer:
             return OwnLogits()
         self._base = base
         return ChunkedHead(projection)
-
-    @torch.inference_mode()
-    def _take_blocks(self) -> bool:
-        """Whether the model's layers compute attention by blocks: a small row must come out as under the whole mask."""
-        if not self.share or not install(self.lm.model):
-            return False
-        row = pack([PROBE, PROBE])
-        try:
-            with autocast(self.lm.precision, self.lm.device):
-                self._blocks = False
-                whole = self._states(row).float()
-                self._blocks = True
-                parts = self._states(row).float()
-        except REFUSALS:
-            return False
-        return bool((whole - parts).abs().max() <= 4 * AGREE[self.lm.precision] * whole.abs().max().clamp(min=1))

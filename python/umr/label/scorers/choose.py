@@ -11,7 +11,7 @@ import torch
 
 from umr.config import LabelConfig, Precision
 from umr.label.scorers import Scorer
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter, Silent
 

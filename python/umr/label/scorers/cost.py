@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 
 CROSS = ("EncDecAttention", "encoder_attn", "crossattention")
 KEYS_VALUES = ("k", "v", "k_proj", "v_proj", "key", "value")

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Precision, Reduction
@@ -163,17 +161,15 @@ def _bias(model: Any, layer: Any) -> Tensor | None:
     return torch.stack(found).sum(0) if found else None
 
 
-def reduce(logp: Tensor, owner: NDArray[np.int64], pairs: int, reduction: Reduction) -> NDArray[np.float32]:
-    """Mean (UMR) or sum (UPR) of the log-probabilities of each pair.
+def reduce(logp: Tensor, counts: Tensor, reduction: Reduction) -> Tensor:
+    """Mean (UMR) or sum (UPR) of the log-probabilities of each pair, in float64, rounded once.
 
     Arguments:
-        logp: [m] float32 nats.
-        owner: [m] index of the pair that a token belongs to.
-        pairs: number of pairs.
+        logp: [t] float32 nats, one pair behind the other.
+        counts: [n] int64 target tokens of each pair, at least one.
         reduction: mean or sum.
 
     Returns:
-        [pairs] float32.
+        [n] float32 nats.
     """
-    sums = np.bincount(owner, weights=logp.cpu().double().numpy(), minlength=pairs)
-    return (sums / np.bincount(owner, minlength=pairs) if reduction == "mean" else sums).astype(np.float32)
+    return torch.segment_reduce(logp.double(), reduction, lengths=counts).float()

@@ -13,7 +13,7 @@ from umr.config import Reduction
 from umr.label.scorers.cost import cost_of
 from umr.label.scorers.cross import Encoded, decode, encode, takes_cache
 from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
-from umr.label.scorers.pack import Tree
+from umr.label.scorers.trees import Tree
 from umr.models.device import autocast
 from umr.models.lm import LanguageModel
 
@@ -95,7 +95,7 @@ class EncoderDecoderScorer:
         states = self._states(ids, encoded, rows)[kept]
         wanted = torch.from_numpy(labels[keep]).to(self.lm.device)
         logp = self.head.logp(states, torch.arange(len(wanted), device=wanted.device), wanted)
-        return reduce(logp, np.nonzero(keep)[0], len(targets), self.reduction)
+        return reduce(logp, kept.sum(1), self.reduction).cpu().numpy()
 
     def _states(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
         """Last states [B, T, d] of the decoder, or logits [B, T, V] of a model whose own head is kept."""

@@ -1,4 +1,4 @@
-"""Packing: every pair once, within the budget, and a mask under which each branch stands alone behind its trunk."""
+"""Trees and rows: every pair once, within the budget, and a mask under which each branch stands alone behind its trunk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from reference import packing as slow
+from reference import rows as slow
 from umr.errors import UsageError
-from umr.label.scorers.attention import cut
-from umr.label.scorers.pack import Branch, Tree, ancestors, fill, grow, pack, split, visible
+from umr.label.scorers.rows import Rows, lay_out
+from umr.label.scorers.trees import Branch, Tree, fill, grow, split
 
 Pair = tuple[list[int], list[int]]  # source and target ids
 
@@ -83,69 +84,60 @@ def test_a_split_tree_repeats_its_trunk(work: list[list[Pair]], budget: int) -> 
             assert len(parts) == 1
 
 
-@given(passages())
-def test_every_beginning_is_computed_once_and_no_last_token_at_all(work: list[list[Pair]]) -> None:
+def visible(rows: Rows, row: int, window: int | None = None) -> NDArray[np.bool_]:
+    """[W, W] whether a place of a row sees another."""
+    place = np.arange(rows.ids.shape[1])
+    seen: NDArray[np.bool_] = (place <= place[:, None]) & (place[:, None] < rows.ends[row])
+    return seen & (rows.positions[row][:, None] - rows.positions[row] < window) if window else seen
+
+
+def texts_of(rows: Rows, row: int) -> list[tuple[int, ...]]:
+    """What each place of a row stands on: the ids that it sees, its own last."""
+    return [tuple(rows.ids[row, seen].tolist()) for seen in visible(rows, row)]
+
+
+@given(passages(), st.integers(1, 7))
+def test_every_beginning_is_computed_once_and_no_last_token_at_all(work: list[list[Pair]], multiple: int) -> None:
     trees, _ = grown(work)
-    packed, expected = pack(trees), slow.beginnings(trees)
-    found = []
-    for place in range(len(packed.ids)):
-        path = [place]
-        while packed.parent[path[0]] >= 0:
-            path.insert(0, int(packed.parent[path[0]]))
-        assert path == sorted(path)
-        number = next(n for n, (start, _, end) in enumerate(packed.trees) if start <= place < end)
-        found.append((number, tuple(packed.ids[path].tolist())))
-        assert packed.positions[place] == len(path) - 1
-    assert found == expected
-    assert [end - start for start, end, _ in packed.trees] == [len(tree.trunk) for tree in trees]
+    rows = lay_out(trees, multiple)
+    sizes = [len(slow.beginnings(tree)) for tree in trees]
+    assert rows.ids.shape == rows.positions.shape == rows.ends.shape
+    assert len(rows.ids) == len(trees)
+    assert rows.ids.shape[1] % multiple == 0
+    assert 0 <= rows.ids.shape[1] - max(sizes) < multiple
+    for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
+        texts = texts_of(rows, row)
+        assert len(set(texts[:size])) == size
+        assert set(texts[:size]) == slow.beginnings(tree)
+        assert rows.positions[row, :size].tolist() == [len(text) - 1 for text in texts[:size]]
 
 
 @given(passages(), WINDOWS)
 def test_a_token_sees_its_own_passage_and_pair_alone(work: list[list[Pair]], window: int | None) -> None:
     trees, _ = grown(work)
-    packed = pack(trees)
-    assert visible(packed, window).tolist() == slow.sees(trees, window)
-    for start, _, end in packed.trees.tolist():
-        assert (ancestors(packed, start, end, window) == visible(packed, window)[start:end, start:end]).all()
-
-
-@given(passages(), st.integers(1, 6), WINDOWS)
-def test_blocks_hold_the_whole_mask(work: list[list[Pair]], queries: int, window: int | None) -> None:
-    packed = pack(grown(work)[0])
-    found = np.zeros((len(packed.ids), len(packed.ids)), dtype=bool)
-    place = 0
-    for start, end, keys, seen in cut(packed, queries, window):
-        assert place == start < end <= start + queries
-        place = end
-        assert len(keys) in (1, 2)
-        columns = np.concatenate([np.arange(a, b) for a, b in keys])
-        assert (np.diff(columns) > 0).all()
-        found[start:end, columns] = seen
-    assert place == len(packed.ids)
-    assert (found == visible(packed, window)).all()
+    rows = lay_out(trees)
+    for row, tree in enumerate(trees):
+        texts, size = texts_of(rows, row), len(slow.beginnings(tree))
+        seen = visible(rows, row, window)
+        assert seen[:size, :size].tolist() == [[slow.sees(a, b, window) for b in texts[:size]] for a in texts[:size]]
+        assert (seen[size:] == np.eye(len(seen), dtype=bool)[size:]).all()  # padding sees itself
+        assert not seen[:size, size:].any()
 
 
 @given(passages())
 def test_each_target_token_is_predicted_once_from_the_token_before_it(work: list[list[Pair]]) -> None:
     trees, by_number = grown(work)
-    packed = pack(trees)
-    numbers = list(by_number)
-    assert packed.branches == len(numbers)
-    assert (np.diff(packed.predict) > 0).all()
-    found: dict[int, list[int]] = {number: [] for number in by_number}
-    seen = visible(packed)
-    for row, token, owner in zip(packed.rows, packed.targets, packed.owner, strict=True):
-        source, target = by_number[numbers[owner]]
-        path = np.flatnonzero(seen[packed.predict[row]])
-        done = found[numbers[owner]]
-        assert packed.ids[path].tolist() == source + target[: len(done)]  # what the prediction stands on
-        done.append(int(token))
-    assert found == {number: target for number, (_, target) in by_number.items()}
+    rows = lay_out(trees)
+    texts = [text for row in range(len(trees)) for text in texts_of(rows, row)]
+    assert (np.diff(rows.predict) > 0).all()
+    assert rows.counts.tolist() == [len(target) for _, target in by_number.values()]
+    assert rows.targets.tolist() == [token for _, target in by_number.values() for token in target]
+    wanted = [(*source, *target[:n]) for source, target in by_number.values() for n in range(len(target))]
+    assert [texts[place] for place in rows.predict[rows.state_of]] == wanted
 
 
-def test_questions_of_one_language_share_the_state_that_predicts_their_first_token() -> None:
-    tree = Tree([1, 2], [Branch(0, [7, 8, 9], 2), Branch(1, [7, 5], 1), Branch(2, [4], 1)])
-    packed = pack([tree])
-    assert packed.ids.tolist() == [1, 2, 7, 8]
-    assert packed.predict[packed.rows].tolist() == [2, 3, 2, 1]
-    assert packed.targets.tolist() == [8, 9, 5, 4]
+def test_queries_of_one_language_share_the_state_that_predicts_their_first_token() -> None:
+    rows = lay_out([Tree([1, 2], [Branch(0, [7, 8, 9], 2), Branch(1, [7, 5], 1), Branch(2, [4], 1)])])
+    assert rows.ids.tolist() == [[1, 2, 7, 8]]
+    assert rows.predict[rows.state_of].tolist() == [2, 3, 2, 1]
+    assert rows.targets.tolist() == [8, 9, 5, 4]
