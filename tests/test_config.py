@@ -59,7 +59,7 @@ def test_no_bytes_at_all_are_refused(text: str) -> None:
         ({"fuse": float("nan")}, "fuse is nan"),
         ({"fuse": float("inf")}, "fuse is inf"),
         ({"screen": 0}, "screen is 0, expected more than 0"),
-        ({"pack_tokens": 0}, "pack_tokens is 0, expected more than 0"),
+        ({"batch_tokens": 0}, "batch_tokens is 0, expected more than 0"),
         ({"memory": "much"}, "memory is 'much', expected a number of bytes"),
         ({"memory": "0GB"}, "memory is '0GB', expected at least one byte"),
         ({"also": "lm2"}, "also is 'lm2', expected a tuple"),
@@ -76,9 +76,9 @@ def test_labelling_values_out_of_range_are_refused(values: dict[str, Any], messa
 
 
 def test_labelling_values_in_range_are_kept() -> None:
-    made = LabelConfig("lm", fuse=2.5, screen=1, pack_tokens=1, memory="2 GiB", also=("a", "b"), correct="average", precision="bf16")
+    made = LabelConfig("lm", fuse=2.5, screen=1, batch_tokens=1, memory="2 GiB", also=("a", "b"), correct="average", precision="bf16")
     assert (made.also, made.memory, made.screen) == (("a", "b"), "2 GiB", 1)
-    assert LabelConfig("lm") == LabelConfig("lm", fuse=0.0, also=(), screen=None, pack_tokens=None, memory=None)
+    assert LabelConfig("lm") == LabelConfig("lm", fuse=0.0, also=(), screen=None, batch_tokens=None, memory=None)
 
 
 def test_a_list_of_names_comes_from_a_table() -> None:
@@ -118,10 +118,10 @@ def test_a_run_file_is_checked(tmp_path: Path, line: str, message: str) -> None:
 def test_a_run_file_sets_every_new_value(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     lines = 'also = ["a/b", "c/d"]\nfuse = 1\ncorrect = "average"\nscreen = 16\nmemory = "4GB"\n'
-    lines += 'pack-tokens = 77\nprecision = "bf16"\nchat = true\n'
+    lines += 'batch-tokens = 77\nprecision = "bf16"\nchat = true\n'
     path.write_text(f'work = "w"\npassages = ["p"]\nqueries = ["q"]\n[encoder]\nmodel = "m"\n[label]\nlm = "l"\n{lines}')
     assert read_config(path).label == LabelConfig(
-        "l", also=("a/b", "c/d"), fuse=1.0, correct="average", screen=16, memory="4GB", pack_tokens=77, precision="bf16", chat=True
+        "l", also=("a/b", "c/d"), fuse=1.0, correct="average", screen=16, memory="4GB", batch_tokens=77, precision="bf16", chat=True
     )
 
 

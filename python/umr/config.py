@@ -211,13 +211,13 @@ class LabelConfig:
         unit="folder", panel="Resources", example="scores", path="file",
     )  # fmt: skip
     device: str = setting("auto", DEVICE, unit="device", panel="Resources")
-    pack_tokens: int | None = setting(
+    batch_tokens: int | None = setting(
         None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024
     )
     share: bool = setting(True, "Compute a passage once for all the queries that mined it; false scores each pair by itself.")
 
     def __post_init__(self) -> None:
-        _positive(self, "source_length", "temperature", *(n for n in ("pack_tokens", "screen") if getattr(self, n) is not None))
+        _positive(self, "source_length", "temperature", *(n for n in ("batch_tokens", "screen") if getattr(self, n) is not None))
         if not 0 <= self.fuse < math.inf:
             raise UsageError(f"fuse is {self.fuse}, expected a finite weight of at least 0")
         if self.memory is not None:

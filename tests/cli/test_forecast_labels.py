@@ -103,7 +103,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell, kit: 
         return score(*arguments)
 
     monkeypatch.setattr(scoring, "score_within", stopped)
-    (mined / "small.toml").write_text("[label]\npack_tokens = 150\n")
+    (mined / "small.toml").write_text("[label]\nbatch_tokens = 150\n")
     call = ("label", mined, "--lm", kit.llama, "--precision", "fp32", "--config", mined / "small.toml")
     done = shell(*call)
     assert done.code == 130

@@ -135,7 +135,7 @@ def test_a_run_file_stands_behind_the_options(shell: Shell, work: Path, seen: li
     file = tmp_path / "settings.toml"
     file.write_text(
         '[mine]\ntop_k = 3\nper-language = 2\nbm25 = true\ncollapse = "near"\nrun = ["a.run"]\n'
-        '[label]\nlm = "first"\npack_tokens = 5\nshare = false\nfuse = 1\n[train]\nclip = 1.5\nepochs = 3\ndropout = false\n'
+        '[label]\nlm = "first"\nbatch_tokens = 5\nshare = false\nfuse = 1\n[train]\nclip = 1.5\nepochs = 3\ndropout = false\n'
     )
     shell("mine", work, "--config", file, "--per-language", 0)
     shell("mine", work, "--config", file, "--run", "b.run", "--top-k", 2)
@@ -145,8 +145,8 @@ def test_a_run_file_stands_behind_the_options(shell: Shell, work: Path, seen: li
     assert seen == [
         MineConfig(top_k=3, bm25=True, collapse="near", run=(str(tmp_path / "a.run"),)),
         MineConfig(top_k=2, per_language=2, bm25=True, collapse="near", run=("b.run",)),
-        LabelConfig("first", pack_tokens=5, share=False, device="cpu"),
-        LabelConfig("second", pack_tokens=5, share=False, fuse=1.0),
+        LabelConfig("first", batch_tokens=5, share=False, device="cpu"),
+        LabelConfig("second", batch_tokens=5, share=False, fuse=1.0),
         TrainConfig(clip=1.5, epochs=2, dropout=False),
     ]
 

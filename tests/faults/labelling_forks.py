@@ -55,7 +55,7 @@ def child(job: Job, number: int) -> None:
     scoring.score_within = logged
     code = 1
     try:
-        stage.label(open_workspace(Path(job["work"])), LabelConfig(lm=LM, precision="fp32", pack_tokens=TOKENS))
+        stage.label(open_workspace(Path(job["work"])), LabelConfig(lm=LM, precision="fp32", batch_tokens=TOKENS))
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -29,7 +29,7 @@ TEMPLATE = "{title}. {text} {language}:"
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=400, template=TEMPLATE, temperature=0.5)
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", batch_tokens=400, template=TEMPLATE, temperature=0.5)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ stage = import_module("umr.label")  # the module: `umr.label` is the function
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=400, template="{text} {language}:")
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", batch_tokens=400, template="{text} {language}:")
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", template=TEMPLATE, pack_tokens=200)
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", template=TEMPLATE, batch_tokens=200)
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_every_pair_is_scored_once_and_labelled(work: Any, config: LabelConfig, 
     assert (kept.labels == made.labels).all()
 
 
-@pytest.mark.parametrize("options", [{"pack_tokens": None}, {"pack_tokens": 90}, {"memory": "1MB", "pack_tokens": None}, {"share": False}])
+@pytest.mark.parametrize(
+    "options", [{"batch_tokens": None}, {"batch_tokens": 90}, {"memory": "1MB", "batch_tokens": None}, {"share": False}]
+)
 @pytest.mark.parametrize("name", ["llama", "mt5"])
 def test_the_real_scorer_stands_behind_the_stage(
     work: Any, config: LabelConfig, lm: Callable[..., Any], lm_folder: Callable[..., Path], name: str, options: dict[str, Any]
@@ -274,7 +276,7 @@ def test_what_decides_a_score_decides_the_store(
     assert len(scorer.scored) == 64
 
 
-@pytest.mark.parametrize("change", [{"pack_tokens": 7}, {"device": "cpu"}])
+@pytest.mark.parametrize("change", [{"batch_tokens": 7}, {"device": "cpu"}])
 def test_what_decides_the_speed_alone_is_no_other_labelling(
     work: Any, config: LabelConfig, scorer: Counting, change: dict[str, Any]
 ) -> None:

@@ -126,7 +126,7 @@ def _made_from(workspace: Workspace, place: RoundLayout, identity: Mapping[str, 
     return {
         **identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,
         "candidates": read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name), "screen": config.screen,
-        "on": device, "memory": config.memory, "pack_tokens": config.pack_tokens,
+        "on": device, "memory": config.memory, "batch_tokens": config.batch_tokens,
     }  # fmt: skip
 
 

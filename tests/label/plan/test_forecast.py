@@ -68,7 +68,7 @@ def work(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=150)
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", batch_tokens=150)
 
 
 @pytest.mark.parametrize("shared", [True, False])

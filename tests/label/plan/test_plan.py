@@ -109,7 +109,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 @pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
-    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", pack_tokens=200)
+    return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", batch_tokens=200)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_plan_is_taken_up_again(work: Any, config: LabelConfig, scorer: Told) 
 
 def test_the_batches_of_a_plan_stay_when_less_memory_is_free(work: Any, config: LabelConfig, scorer: Told, monkeypatch: Any) -> None:
     monkeypatch.setattr(budgets, "free_memory", lambda _: 300_000)
-    free = replace(config, pack_tokens=None)
+    free = replace(config, batch_tokens=None)
     broken_off(work, free, scorer)
     monkeypatch.setattr(budgets, "free_memory", lambda _: 250_000)
     talk, _ = finish(work, free, scorer)
@@ -159,7 +159,7 @@ def test_the_batches_of_a_plan_stay_when_less_memory_is_free(work: Any, config: 
 
 def test_half_of_the_memory_is_obeyed_within_the_plan(work: Any, config: LabelConfig, scorer: Told, monkeypatch: Any) -> None:
     monkeypatch.setattr(budgets, "free_memory", lambda _: 600_000)
-    free = replace(config, pack_tokens=None)
+    free = replace(config, batch_tokens=None)
     broken_off(work, free, scorer, 1)
     monkeypatch.setattr(budgets, "free_memory", lambda _: 200_000)
     sizes: list[int] = []
@@ -169,7 +169,7 @@ def test_half_of_the_memory_is_obeyed_within_the_plan(work: Any, config: LabelCo
     assert max(sizes) <= 140
 
 
-CHANGES = [{"pack_tokens": 150}, {"memory": "1GB"}, {"screen": 3}, {"source_length": 200}, {"template": "{text} {language}:"}]
+CHANGES = [{"batch_tokens": 150}, {"memory": "1GB"}, {"screen": 3}, {"source_length": 200}, {"template": "{text} {language}:"}]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: next(iter(c)))

@@ -26,12 +26,12 @@ def budget_for(config: LabelConfig, scorer: Scorer, device: str) -> int:
     """Tokens of a batch at most.
 
     Arguments:
-        config: `pack_tokens` decides where it is given, else `memory`, else most of what is free.
+        config: `batch_tokens` decides where it is given, else `memory`, else most of what is free.
         scorer: says what a token takes.
         device: cpu or cuda.
     """
-    if config.pack_tokens is not None:
-        return config.pack_tokens
+    if config.batch_tokens is not None:
+        return config.batch_tokens
     memory = bytes_of(config.memory) if config.memory else int(FREE_SHARE * free_memory(device))
     most = MOST_TOKENS.get(device, MOST_TOKENS["cpu"])
     return max(FEWEST_TOKENS, min(most, memory // max(1, scorer.bytes_per_token)))

@@ -15,7 +15,10 @@ from umr.label.scorers.trees import Tree
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter, Silent
 
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.15}  # nats a token: beyond it a model does not take block masks
+TOLERANCE: dict[Precision, float] = {
+    "fp32": 1e-3,
+    "bf16": 0.15,
+}  # nats a token: beyond it a model does not take the mask of shared passages
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 TIMED_RUNS = 2  # in each precision; the faster one counts
 MEMORY_ERRORS = ("out of memory", "can't allocate", "not enough memory", "cannot allocate memory")
@@ -42,7 +45,7 @@ def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], r
     worst = disagreement(shared, alone, sample, config.reduction == "sum")
     if worst <= TOLERANCE[lm.precision]:
         return shared
-    detail = f"off by {worst:.3g} nats" if math.isfinite(worst) else "it takes no block mask"
+    detail = f"off by {worst:.3g} nats" if math.isfinite(worst) else "it takes no such mask"
     reporter.warn(f"this model does not score shared passages correctly ({detail}): pairs are scored one by one, which is slower")
     return alone
 
@@ -88,7 +91,7 @@ def disagreement(scorer: Scorer, alone: Scorer, trees: Sequence[Tree], summed: b
     """
     try:
         found = scorer.score(trees)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # how Bloom and Mamba refuse a block mask
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # how Bloom and Mamba refuse the mask
         if out_of_memory(error):
             raise
         return math.inf
