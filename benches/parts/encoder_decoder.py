@@ -94,8 +94,8 @@ Made = tuple[Callable[[], list[float]], int]
 
 def ours(task: Task, model: Any, groups: list[tuple[list[int], list[list[int]]]]) -> Made:
     """Our engine: a call, and its pairs."""
-    from umr.label.scorers.trees import Branch, Tree
     from umr.label.scorers.seq2seq import EncoderDecoderScorer
+    from umr.label.scorers.trees import Branch, Tree
     from umr.models.lm import LanguageModel, set_precision
 
     precision: Any = task.precision

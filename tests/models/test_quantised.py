@@ -16,8 +16,8 @@ from umr.config import LabelConfig
 from umr.errors import MissingExtraError, ModelError
 from umr.label import label
 from umr.label.scorers.causal import CausalScorer
-from umr.label.scorers.trees import Tree, grow
 from umr.label.scorers.seq2seq import EncoderDecoderScorer
+from umr.label.scorers.trees import Tree, grow
 from umr.models import quantised
 from umr.models.lm import find_lm, load_lm
 from umr.models.quantised import Int8Linear

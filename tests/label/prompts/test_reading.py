@@ -15,8 +15,8 @@ from reference import sources
 from umr.errors import UsageError
 from umr.label.prompts.prompt import CAUSAL, ENCODER_DECODER, Prompt
 from umr.label.scorers.causal import CausalScorer
-from umr.label.scorers.trees import Tree
 from umr.label.scorers.seq2seq import EncoderDecoderScorer
+from umr.label.scorers.trees import Tree
 
 Loader = Callable[..., Any]
 Asked = tuple[str, str, str, str]  # title, text, language, question

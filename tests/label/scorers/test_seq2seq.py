@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import tiny
 from reference import likelihood as twin
 from reference import sources
-from umr.label.scorers.trees import Branch, Tree
 from umr.label.scorers.seq2seq import EncoderDecoderScorer, chunks
+from umr.label.scorers.trees import Branch, Tree
 from umr.progress import Silent
 
 Loader = Callable[..., Any]
