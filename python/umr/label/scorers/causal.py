@@ -78,15 +78,16 @@ class CausalScorer:
 
     def _passes(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
         """The rows of each forward pass, as many as fit."""
+        shared = (part for tree in trees for part in split(tree, self._limit(ROW_TOKENS)))
         alone = (replace(tree, branches=[branch]) for tree in trees for branch in tree.branches)
         limit = self._limit(PASS_TOKENS) if self._base is not None else PASS_TOKENS["cpu"]  # whole logits are large
         rows, width = list[Tree](), 0
-        for tree in (part for tree in trees for part in split(tree, self._limit(ROW_TOKENS))) if self.share else alone:
-            width = max(width, tree.tokens)
+        for row in shared if self.share else alone:
+            width = max(width, row.tokens)
             if rows and width * (len(rows) + 1) > limit:
                 yield rows
-                rows, width = [], tree.tokens
-            rows.append(tree)
+                rows, width = [], row.tokens
+            rows.append(row)
         if rows:
             yield rows
 
