@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -15,3 +17,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 settings.register_profile("umr", deadline=None)  # a busy machine is no failure
 settings.load_profile("umr")
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny encoder."""
+    import tiny
+
+    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
+
+
+@pytest.fixture(scope="session")
+def tower(bert: Path) -> Any:
+    """The same, loaded as a `DualEncoder`."""
+    from train.rig import encoder_config
+    from umr.encoder.encoder import load_encoder
+
+    return load_encoder(encoder_config(bert))

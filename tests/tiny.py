@@ -328,6 +328,11 @@ class Talk:
         """Keep a warning."""
         self.warned.append(message)
 
+    @property
+    def text(self) -> str:
+        """Everything said, a line each."""
+        return "\n".join(self.said)
+
     @contextmanager
     def bar(self, what: str, total: float, unit: str) -> Iterator[Any]:
         """A bar that nobody sees."""

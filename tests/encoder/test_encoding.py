@@ -22,16 +22,6 @@ from umr.errors import ScoreError
 from umr.progress import Silent
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
-
-
-@pytest.fixture(scope="module")
-def tower(bert: Path) -> DualEncoder:
-    return load_encoder(encoder_config(bert))
-
-
 @pytest.fixture
 def work(tmp_path: Path, bert: Path) -> Workspace:
     return opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 13, 7), encoder_config(bert))

@@ -18,11 +18,6 @@ from umr.encoder.export import save_encoder
 from umr.errors import MismatchError, ModelError
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
-
-
 def test_pooling_looks_at_tokens_never_at_padding() -> None:
     hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [99.0, 99.0]], [[1.0, 1.0], [2.0, 2.0], [6.0, 3.0]]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])

@@ -38,3 +38,11 @@ def lm(lm_folder: Callable[..., Path]) -> Callable[..., Any]:
         return load_lm(find_lm(str(lm_folder(name, **options)), Silent()), "fp32", torch.device("cpu"))
 
     return load
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Any:
+    """A work folder with a mined round."""
+    made = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
+    tiny.mined(made, k=4)
+    return made

@@ -85,13 +85,6 @@ def config(lm_folder: Callable[..., Path]) -> LabelConfig:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Any:
-    made = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
-    tiny.mined(made, k=4)
-    return made
-
-
-@pytest.fixture
 def contents(lm: Callable[..., Any]) -> Callable[..., list[Pair]]:
     """All pairs of a round as the model reads them, slowly."""
     tokenizer = lm("llama").tokenizer

@@ -31,11 +31,6 @@ from umr.run_file import read_config
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     save_encoder(load_encoder(encoder_config(tiny.encoder(folder / "bert", seed=5))), folder / "saved")

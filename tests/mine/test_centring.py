@@ -22,7 +22,7 @@ from umr.data.queries import typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors, query_vectors
 from umr.encoder.encode import encode
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
 from umr.encoder.means import FEWEST, Means
 from umr.errors import MismatchError
 from umr.mine import mine
@@ -33,16 +33,6 @@ from umr.search.exact import top_k
 LANGS = ("en", "de", "ru")
 OFF = MineConfig(batch_tokens=256, shard_rows=25, threads=1)
 GLOBAL, LANGUAGE = replace(OFF, centre="global"), replace(OFF, centre="language")
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
-
-
-@pytest.fixture(scope="module")
-def tower(bert: Path) -> DualEncoder:
-    return load_encoder(encoder_config(bert))
 
 
 @pytest.fixture

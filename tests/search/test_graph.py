@@ -30,16 +30,6 @@ from umr.search.space import space_for
 NEAR = MineConfig(index="hnsw", device="cpu", threads=2)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Embeddings:
-    return stored(tmp_path, unit(np.random.default_rng(0), 3000), shard_rows=1024)
-
-
-@pytest.fixture
-def queries() -> Floats:
-    return unit(np.random.default_rng(1), 100)
-
-
 def test_lengths_that_differ_add_a_dimension(tmp_path: Path) -> None:
     """A long passage is the best for many queries, though it is nearest to none."""
     rng = np.random.default_rng(3)

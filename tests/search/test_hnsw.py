@@ -31,16 +31,6 @@ def never(sample: Floats, k: int) -> Any:
     raise AssertionError("the exact search was asked")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Embeddings:
-    return stored(tmp_path, unit(np.random.default_rng(0), 3000), shard_rows=1024)
-
-
-@pytest.fixture
-def queries() -> Floats:
-    return unit(np.random.default_rng(1), 100)
-
-
 def test_it_finds_nearly_everything_and_scores_it_exactly(store: Embeddings, queries: Floats) -> None:
     notes = Notes()
     rows, scores = find(queries, store, 10, NEAR, notes)

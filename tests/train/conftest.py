@@ -17,11 +17,6 @@ Begin = Callable[..., Workspace]
 
 
 @pytest.fixture(scope="session")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.encoder(tmp_path_factory.mktemp("bert") / "bert")
-
-
-@pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
     """A work folder, mined and labelled."""
     folder = tmp_path_factory.mktemp("ready")

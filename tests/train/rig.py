@@ -5,8 +5,6 @@ Imported by the tests of several folders as `train.rig` (`tests/` is on the path
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +17,10 @@ from umr.data.workspace import Workspace, create_workspace
 from umr.label.combine import normalise
 from umr.manifest import write_manifest
 from umr.mine import mine
-from umr.progress import Bar
 
 MINE = MineConfig(top_k=6, shard_rows=5, batch_tokens=256, threads=1)
+Notes = tiny.Talk
 TRAIN = TrainConfig(epochs=2, batch_size=4, passages_per_query=3, learning_rate=1e-3, held_out=0.2, evaluations=2, warmup=0.2)
-
-
-class Notes:
-    """A reporter that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
-
-    @contextmanager
-    def bar(self, what: str, total: float, unit: str) -> Iterator[Bar]:
-        yield _NoBar()
-
-    @property
-    def text(self) -> str:
-        """Everything said, a line each."""
-        return "\n".join(self.said)
-
-
-class _NoBar:
-    def advance(self, items: float) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def encoder_config(model: Path | str, **options: Any) -> EncoderConfig:

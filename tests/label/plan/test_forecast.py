@@ -60,13 +60,6 @@ class Counting:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Any:
-    made = tiny.workspace(tmp_path / "work", tiny.tiny_corpus(tmp_path / "corpus"))
-    tiny.mined(made, k=4)
-    return made
-
-
-@pytest.fixture
 def config(lm_folder: Callable[..., Path]) -> LabelConfig:
     return LabelConfig(lm=str(lm_folder("llama")), precision="fp32", batch_tokens=150)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tiny
+from label.rig import trees_of
 from reference import likelihood as twin
 from reference import sources
 from umr.label.scorers.causal import CausalScorer
@@ -18,14 +19,6 @@ from umr.progress import Silent
 
 Loader = Callable[..., Any]
 NATS = 1e-4
-
-
-def trees_of(lm: Any, seed: int = 0) -> list[Tree]:
-    made = []
-    for pairs in sources.causal(seed):
-        heads = [lm.tokenizer(source).input_ids for source, _ in pairs]
-        made.append(grow(heads, [lm.tokenizer(t, add_special_tokens=False).input_ids for _, t in pairs], list(range(len(pairs)))))
-    return made
 
 
 def expected(lm: Any, reduction: Any = "mean", seed: int = 0) -> list[float]:

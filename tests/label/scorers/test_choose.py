@@ -10,24 +10,17 @@ import numpy as np
 import pytest
 
 import tiny
+from label.rig import trees_of
 from reference import likelihood as twin
 from reference import sources
 from umr.config import LabelConfig
 from umr.label.scorers import Scorer, choose
 from umr.label.scorers.choose import disagreement, faster_precision, scorer_for
-from umr.label.scorers.trees import Branch, Tree, grow
+from umr.label.scorers.trees import Branch, Tree
 from umr.progress import Silent
 
 Loader = Callable[..., Any]
 CONFIG = LabelConfig(lm="lm", precision="fp32")
-
-
-def trees_of(lm: Any, seed: int = 0) -> list[Tree]:
-    made = []
-    for pairs in sources.causal(seed):
-        heads = [lm.tokenizer(source).input_ids for source, _ in pairs]
-        made.append(grow(heads, [lm.tokenizer(t, add_special_tokens=False).input_ids for _, t in pairs], list(range(len(pairs)))))
-    return made
 
 
 def whole(tree: Tree) -> list[Tree]:

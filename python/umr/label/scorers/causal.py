@@ -106,18 +106,18 @@ class CausalScorer:
         """What predicts targets: last states [m, d], or logits [m, V] of a model whose own head is kept."""
         options: dict[str, Any] = {"input_ids": inputs["ids"], "use_cache": False}
         if self.share:
-            masks = {kind: self._mask(inputs, kind == "sliding_attention") for kind in self._kinds}
+            masks = {kind: self._mask(inputs, self._window if kind == "sliding_attention" else None) for kind in self._kinds}
             options |= {"attention_mask": masks if len(masks) > 1 else masks[self._kinds[0]], "position_ids": inputs["positions"]}
         found = self.lm.model(**options).logits if self._base is None else self._base(**options).last_hidden_state
         return found.flatten(0, 1).index_select(0, inputs["predict"])  # type: ignore[no-any-return]
 
-    def _mask(self, inputs: dict[str, Tensor], window: bool) -> Tensor:
-        """[B, 1, W, W] whether a token (row) sees another (column), as the model's attention takes it."""
+    def _mask(self, inputs: dict[str, Tensor], window: int | None) -> Tensor:
+        """[B, 1, W, W] whether a token (row) sees another (column), within a window of tokens, as the model's attention takes it."""
         ends, positions = inputs["ends"], inputs["positions"]
         place = torch.arange(ends.shape[1], device=ends.device)
         seen = (place <= place[:, None]) & (place[:, None] < ends[:, None, :])  # [B, W, W]
         if window:
-            seen &= positions[:, :, None] - positions[:, None, :] < self._window
+            seen &= positions[:, :, None] - positions[:, None, :] < window
         if self._added is None:
             return seen[:, None]
         return torch.zeros((), dtype=self._added, device=ends.device).where(seen, torch.finfo(self._added).min)[:, None]

@@ -68,7 +68,8 @@ def lay_out(trees: Sequence[Tree], multiple: int = 1) -> Rows:
     flat[2] -= np.repeat(starts, width)
     paths = np.empty((len(branches), 1 + ids.shape[1]), dtype=np.int64)
     paths[order] = np.concatenate([(starts + trunks - 1)[tree_of][:, None], places], axis=1)
-    return Rows(*flat.reshape(3, len(trees), width), *_predicted(paths, branches))
+    laid, positions, ends = flat.reshape(3, len(trees), width)
+    return Rows(laid, positions, ends, *_predicted(paths, branches))
 
 
 def _padded(texts: Sequence[list[int]]) -> tuple[Ints, Ints]:
