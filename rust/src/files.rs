@@ -1,79 +1,33 @@
-//! Files on disk: mapping them, telling whether they changed, and writing them beside their place before renaming.
+//! Files on disk: opening them, telling whether they changed, and writing them beside their place before renaming.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+mod map;
+
+pub use map::{Bytes, expect, map, map_stamped, release};
+
 /// A partial file that nobody has written to for this long belongs to a process that was killed.
 const STALE: Duration = Duration::from_secs(3600);
 
-/// Read-only bytes: a mapped file, or memory.
-#[derive(Debug)]
-pub enum Bytes {
-    /// A memory-mapped file.
-    Mapped(Mmap),
-    /// Bytes that live in memory, or an empty file (which cannot be mapped).
-    Owned(Vec<u8>),
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
-/// Maps a file for reading; a missing file or a folder is the user's error and says so.
-pub fn map(path: &Path) -> Result<Bytes> {
-    map_stamped(path).map(|(bytes, _)| bytes)
-}
-
-/// Maps a file for reading, with the stamp of what was mapped.
-pub fn map_stamped(path: &Path) -> Result<(Bytes, Stamp)> {
-    let file = open(path)?;
-    let stamp = Stamp::of_file(&file, path)?;
-    if stamp.size == 0 {
-        return Ok((Bytes::Owned(Vec::new()), stamp));
-    }
-    // SAFETY: the mapping is read-only. Changing or truncating the file while it is mapped is outside the contract of
-    // every reader here, as the documentation of the file formats states.
-    let mapped = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
-    Ok((Bytes::Mapped(mapped), stamp))
-}
-
-/// Asks the system to read a part of a mapped file, which is needed soon. A hint: nothing depends on it.
-pub fn expect(map: &Mmap, at: usize, length: usize) {
-    #[cfg(unix)]
-    let _ = map.advise_range(memmap2::Advice::WillNeed, at, length);
-    #[cfg(not(unix))]
-    let _ = (map, at, length);
-}
-
-/// Gives the memory of a part of a mapped file back to the system, which reads it again when it is used.
-pub fn release(map: &Mmap, at: usize, length: usize) {
-    // SAFETY: the mapping is of a file, shared and read-only: what is dropped is read again from the file.
-    #[cfg(unix)]
-    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, length) };
-    #[cfg(not(unix))]
-    let _ = (map, at, length);
-}
-
-/// Opens a file for reading, with the message a user needs when it is missing or a folder.
+/// Opens a file for reading, with the message a user needs when it is missing, a folder or a pipe.
 pub fn open(path: &Path) -> Result<File> {
     if path.is_dir() {
         let message = format!("{} is a folder, expected a file", path.display());
         return Err(Error::input(message, "name the files inside it"));
+    }
+    if path.exists() && !path.is_file() {
+        let message = format!(
+            "{} is no regular file but a pipe or a device, which can be read only once",
+            path.display()
+        );
+        return Err(Error::input(message, "write it to a file first"));
     }
     match File::open(path) {
         Ok(file) => Ok(file),
@@ -100,7 +54,7 @@ impl Stamp {
         Self::of_file(&open(path)?, path)
     }
 
-    fn of_file(file: &File, path: &Path) -> Result<Self> {
+    pub(crate) fn of_file(file: &File, path: &Path) -> Result<Self> {
         let meta = file.metadata().map_err(|source| Error::io(path, source))?;
         let time = meta.modified().map_err(|source| Error::io(path, source))?;
         let age = time.duration_since(UNIX_EPOCH).unwrap_or_default();

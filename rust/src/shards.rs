@@ -148,7 +148,7 @@ impl Shards {
     pub fn release(&self, part: usize, rows: Range<usize>) {
         let stride = self.dimensions * self.dtype.size();
         let part = &self.parts[part];
-        if let Bytes::Mapped(map) = &part.bytes {
+        if let Bytes::Mapped(map, _) = &part.bytes {
             let start = part.offset + rows.start * stride;
             files::release(map, start, rows.len() * stride);
         }

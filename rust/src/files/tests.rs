@@ -33,3 +33,34 @@ fn missing_files_and_folders_are_input_errors() {
         Err(Error::Input { .. })
     ));
 }
+
+#[test]
+fn a_mapped_file_that_shrank_is_refused_before_it_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.bin");
+    fs::write(&path, vec![1u8; 9000]).unwrap();
+    let bytes = map(&path).unwrap();
+    assert!(bytes.require_whole().is_ok());
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(10)
+        .unwrap();
+    match bytes.require_whole() {
+        Err(Error::Input { message, .. }) => assert!(message.contains("10 bytes"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(
+        bytes.require_whole().is_ok(),
+        "a file that is gone stays mapped"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_no_file() {
+    let found = open(Path::new("/dev/null"));
+    assert!(matches!(found, Err(Error::Input { .. })), "{found:?}");
+}

@@ -111,7 +111,10 @@ impl Records {
     /// Rows of ids.
     fn find<'py>(&self, py: Python<'py>, ids: Vec<String>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let one = |id: &String| Ok(self.0.find(id)?.map_or(-1, i64::from));
-        let rows = enter(py, None, |_| ids.iter().map(one).collect::<Result<_>>())?;
+        let rows = enter(py, None, |_| {
+            self.0.require_whole()?;
+            ids.iter().map(one).collect::<Result<_>>()
+        })?;
         Ok(vector(py, rows))
     }
 
@@ -135,6 +138,7 @@ impl Records {
         let rows = borrow::<u32, Ix1>(rows, "rows", "[m]")?;
         let rows = slice(&rows)?;
         enter(py, None, |progress| {
+            self.0.require_whole()?;
             let one = |row: &u32| progress.poll().and_then(|()| get(&self.0, *row));
             rows.par_iter().with_min_len(256).map(one).collect()
         })

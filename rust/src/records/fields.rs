@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// Names under which a passage's id is found in JSONL and in TSV headers, best first.
-const PASSAGE_IDS: &[&str] = &["_id", "id", "docid", "doc_id", "passage_id"];
+const PASSAGE_IDS: &[&str] = &["_id", "id", "docid", "doc_id", "passage_id", "pid"];
 /// Names of a passage's text, best first.
 const PASSAGE_TEXTS: &[&str] = &["text", "contents", "passage", "body"];
 /// Names of a query's id, best first.
@@ -20,6 +20,7 @@ const QUERY_IDS: &[&str] = &[
     "doc_id",
     "passage_id",
     "query_id",
+    "query-id",
     "qid",
 ];
 /// Names of a query's text, best first.

@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"UMRINDX1";
 /// Magic and header length.
 const PREFIX: usize = 12;
 /// Changes whenever the same bytes would be read as other records.
-pub const READER_VERSION: u32 = 2;
+pub const READER_VERSION: u32 = 3;
 
 /// The JSON in front of the table.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
+use super::columns::Columns;
 use super::fields::{Fields, Flaw, Kind, check};
 use super::{jsonl, tsv};
 
@@ -17,7 +18,7 @@ pub enum Layout {
     /// One JSON object a line.
     Jsonl,
     /// Tab-separated, csv-quoted.
-    Tsv(tsv::Columns),
+    Tsv(Columns),
 }
 
 /// A flaw with the offset of its record from the start of the file.
@@ -35,9 +36,13 @@ impl Layout {
         }
         let end = tsv::record_end(bytes, from).ok_or_else(|| (from, tsv::unclosed()))?;
         let names = tsv::split(&bytes[from..end]).map_err(|flaw| (from, flaw))?;
-        match tsv::Columns::from_header(kind, &names).map_err(|flaw| (from, flaw))? {
+        let header = Columns::from_header(kind, &names).map_err(|flaw| (from, flaw))?;
+        match header {
             Some(columns) => Ok((Self::Tsv(columns), skip_blank(bytes, end))),
-            None => Ok((Self::Tsv(tsv::Columns::plain(kind)), from)),
+            None => {
+                let columns = Columns::plain(kind, &names).map_err(|flaw| (from, flaw))?;
+                Ok((Self::Tsv(columns), from))
+            }
         }
     }
 
@@ -50,13 +55,13 @@ impl Layout {
         Ok(skip_blank(bytes, end))
     }
 
-    /// The fields of a record; blank lines behind it are allowed.
-    pub fn parse<'a>(&self, kind: Kind, record: &'a [u8]) -> Result<Fields<'a>, Flaw> {
+    /// The fields of the record in a row; blank lines behind it are allowed.
+    pub fn parse<'a>(&self, kind: Kind, record: &'a [u8], row: usize) -> Result<Fields<'a>, Flaw> {
         let fields = match self {
             Self::Jsonl => jsonl::parse(kind, record)?,
             Self::Tsv(columns) => {
                 let end = tsv::record_end(record, 0).ok_or_else(tsv::unclosed)?;
-                tsv::parse(columns, &record[..end])?
+                tsv::parse(columns, &record[..end], row)?
             }
         };
         check(kind, &fields)?;

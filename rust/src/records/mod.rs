@@ -1,5 +1,6 @@
 //! Records: passages or queries that stay in their files, found by row through a table of offsets.
 
+mod columns;
 pub mod fields;
 mod index;
 mod input;
@@ -59,7 +60,9 @@ impl Records {
     /// The record in a row; a row beyond the end is a [`Error::Shape`].
     pub fn get(&self, row: u32) -> Result<Fields<'_>> {
         let (file, start, end) = self.span(row)?;
-        let fields = file.layout.parse(self.kind, &file.bytes[start..end]);
+        let fields = file
+            .layout
+            .parse(self.kind, &file.bytes[start..end], row as usize);
         let mut fields = fields.map_err(|flaw| file.error(start, flaw))?;
         fields.lang = trimmed(fields.lang);
         Ok(fields)
@@ -81,6 +84,12 @@ impl Records {
             Kind::Passages => passage_key(&fields.title, &fields.text),
             Kind::Queries => query_key(&fields.text),
         })
+    }
+
+    /// Refuses to go on where a file is shorter than it was when it was opened.
+    pub fn require_whole(&self) -> Result<()> {
+        let mut files = self.files.iter();
+        files.try_for_each(|file| file.bytes.require_whole())
     }
 
     /// The row of an id, if there is one.

@@ -66,7 +66,7 @@ impl Scan {
             let message = format!("{}: more than {} {kind}", file.name, u32::MAX - 1);
             return Err(Error::input(message, "split the collection"));
         }
-        for chunk in check_all(kind, file, &starts, progress) {
+        for chunk in check_all(kind, file, &starts, self.starts.len(), progress) {
             let (hashes, counts) = chunk?;
             self.hashes.extend(hashes);
             self.counts.add(counts);
@@ -101,24 +101,31 @@ fn starts(file: &MappedFile, from: usize, progress: &Progress) -> Result<Vec<u64
 
 type Checked = Result<(Vec<u64>, Counts)>;
 
-/// Every chunk's outcome in file order, so that the first error is the first in the file.
-fn check_all(kind: Kind, file: &MappedFile, starts: &[u64], progress: &Progress) -> Vec<Checked> {
+/// Every chunk's outcome in file order, so that the first error is the first in the file. `row` is that of its first record.
+fn check_all(
+    kind: Kind,
+    file: &MappedFile,
+    starts: &[u64],
+    row: usize,
+    progress: &Progress,
+) -> Vec<Checked> {
     let chunks = starts.len().div_ceil(CHUNK);
     let one = |chunk: usize| {
         progress.poll()?;
+        file.bytes.require_whole()?;
         let first = chunk * CHUNK;
         let last = starts.len().min(first + CHUNK);
         let end = starts
             .get(last)
             .map_or(file.bytes.len(), |end| *end as usize);
-        let checked = check_chunk(kind, file, &starts[first..last], end);
+        let checked = check_chunk(kind, file, &starts[first..last], end, row + first);
         progress.add(last - first);
         checked
     };
     (0..chunks).into_par_iter().map(one).collect()
 }
 
-fn check_chunk(kind: Kind, file: &MappedFile, starts: &[u64], end: usize) -> Checked {
+fn check_chunk(kind: Kind, file: &MappedFile, starts: &[u64], end: usize, row: usize) -> Checked {
     let mut counts = Counts::default();
     let mut hashes = Vec::with_capacity(starts.len());
     for (at, start) in starts.iter().enumerate() {
@@ -127,7 +134,7 @@ fn check_chunk(kind: Kind, file: &MappedFile, starts: &[u64], end: usize) -> Che
         let placed = |flaw: Flaw| file.error(start, flaw);
         let fields = file
             .layout
-            .parse(kind, &file.bytes[start..stop])
+            .parse(kind, &file.bytes[start..stop], row + at)
             .map_err(placed)?;
         counts.count(kind, &fields);
         hashes.push(id_hash(&fields.id));

@@ -79,6 +79,22 @@ fn columns_follow_the_header_or_the_default_order() {
 }
 
 #[test]
+fn a_query_with_a_list_of_answers_has_its_row_as_id() {
+    let folder = Folder::new();
+    let first = folder.file("a.tsv", "x\tone\n");
+    let lines: String = (0..5000)
+        .map(|row| format!("who {row}\t['a', 'b']\n"))
+        .collect();
+    let second = folder.file("b.qa.csv", lines);
+    for _ in 0..2 {
+        let paths = [first.clone(), second.clone()];
+        let records = folder.open(Kind::Queries, &paths).unwrap();
+        assert_eq!(rows(&records)[4000], ["4000", "", "who 3999", ""]);
+        assert_eq!(records.find("5000").unwrap(), Some(5000));
+    }
+}
+
+#[test]
 fn json_lines_by_alias() {
     let lines = "{\"docid\": -12345678901234567890123, \"contents\": \"c\\u00e9\", \"title\": null}\n\n\
                  {\"text\": \"\", \"_id\": \"b\", \"docid\": \"other\", \"language\": \"fi\"}";

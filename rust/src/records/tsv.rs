@@ -4,97 +4,9 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
-use serde::{Deserialize, Serialize};
 
-use super::fields::{Fields, Flaw, Kind, LANGS, utf8};
-
-/// Which column holds what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Columns {
-    /// Fewest columns that a record may have.
-    pub least: usize,
-    /// Most columns that a record may have.
-    pub most: usize,
-    /// Column of the id, from 0.
-    pub id: usize,
-    /// Column of the text.
-    pub text: usize,
-    /// Column of the title.
-    pub title: Option<usize>,
-    /// Column of the language.
-    pub lang: Option<usize>,
-    /// Column of the source.
-    pub source: Option<usize>,
-}
-
-impl Columns {
-    /// The columns of a file without a header: id, text, title; or id, query and perhaps the language.
-    pub fn plain(kind: Kind) -> Self {
-        match kind {
-            Kind::Passages => Self {
-                least: 3,
-                most: 3,
-                id: 0,
-                text: 1,
-                title: Some(2),
-                lang: None,
-                source: None,
-            },
-            Kind::Queries => Self {
-                least: 2,
-                most: 3,
-                id: 0,
-                text: 1,
-                title: None,
-                lang: Some(2),
-                source: None,
-            },
-        }
-    }
-
-    /// The columns that the first record announces, or `None` when it is no header.
-    pub fn from_header(kind: Kind, names: &[Cow<'_, str>]) -> Result<Option<Self>, Flaw> {
-        let first = names.first().map(|name| &**name).unwrap_or_default();
-        match kind {
-            Kind::Passages if first == "id" => Self::named(kind, names).map(Some),
-            Kind::Queries if ["id", "qid", "_id"].contains(&first) => Ok(Some(
-                Self::named(kind, names).unwrap_or_else(|_| Self::plain(kind)),
-            )),
-            _ => Ok(None),
-        }
-    }
-
-    fn named(kind: Kind, names: &[Cow<'_, str>]) -> Result<Self, Flaw> {
-        let find = |wanted: &[&str]| {
-            wanted
-                .iter()
-                .find_map(|name| names.iter().position(|given| given.trim() == *name))
-        };
-        let (Some(id), Some(text)) = (find(kind.ids()), find(kind.texts())) else {
-            let message = format!("the header {names:?} names no column for the text");
-            let hint = format!("call it one of {}", kind.texts().join(", "));
-            return Err(Flaw::new(message, hint));
-        };
-        let most = names.len();
-        Ok(Self {
-            least: most,
-            most,
-            id,
-            text,
-            title: find(kind.titles()),
-            lang: find(LANGS),
-            source: find(kind.sources()),
-        })
-    }
-
-    fn expected(&self) -> String {
-        if self.least == self.most {
-            format!("{}", self.most)
-        } else {
-            format!("{} or {}", self.least, self.most)
-        }
-    }
-}
+use super::columns::{Columns, is_list};
+use super::fields::{Fields, Flaw, utf8};
 
 /// Where the record that starts at `from` ends (behind its newline); `None` when a quote is never closed.
 pub fn record_end(bytes: &[u8], from: usize) -> Option<usize> {
@@ -180,13 +92,17 @@ fn broken_quote(rest: &str) -> Flaw {
     )
 }
 
-/// The record's fields by name.
-pub fn parse<'a>(columns: &Columns, record: &'a [u8]) -> Result<Fields<'a>, Flaw> {
+/// The fields by name of the record in a row.
+pub fn parse<'a>(columns: &Columns, record: &'a [u8], row: usize) -> Result<Fields<'a>, Flaw> {
     let mut fields = split(record)?;
     let found = fields.len();
     if found < columns.least || found > columns.most {
         let message = format!("{found} columns, expected {}", columns.expected());
         return Err(Flaw::new(message, column_hint(columns)));
+    }
+    if columns.id.is_none() && !is_list(&fields[1]) {
+        let message = "the second column is no list of answers, as it is in the first record";
+        return Err(Flaw::new(message, "give all queries as id and query"));
     }
     let mut take = |column: usize| {
         fields
@@ -195,7 +111,7 @@ pub fn parse<'a>(columns: &Columns, record: &'a [u8]) -> Result<Fields<'a>, Flaw
             .unwrap_or_default()
     };
     Ok(Fields {
-        id: take(columns.id),
+        id: columns.id.map_or_else(|| row.to_string().into(), &mut take),
         text: take(columns.text),
         title: columns.title.map(&mut take).unwrap_or_default(),
         lang: columns.lang.map(&mut take).unwrap_or_default(),

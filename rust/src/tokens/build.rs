@@ -102,6 +102,7 @@ fn write_rows(
     let rows = records.len() as u32;
     for first in (0..rows).step_by(CHUNK as usize) {
         let last = rows.min(first.saturating_add(CHUNK));
+        records.require_whole()?;
         for ids in encode_rows(records, encoder, first..last, progress)? {
             total += ids.len() as u64;
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();

@@ -67,6 +67,28 @@ fn flaws_name_their_line() {
 }
 
 #[test]
+fn what_looks_like_a_header_and_is_none_is_refused() {
+    for (kind, text) in [
+        (Kind::Passages, "docid\theading\n1\tx\n"),
+        (Kind::Passages, "qid\tquestion\n1\tx\n"),
+        (Kind::Passages, "text\ttitle\nx\ty\n"),
+        (Kind::Queries, "qid\titer\tdocid\n1\t0\t2\n"),
+        (Kind::Queries, "number\tquestion\n1\tx\n"),
+    ] {
+        let (line, message) = flaw(kind, "a.tsv", text);
+        assert_eq!(line, Some(1));
+        assert!(message.starts_with("the header"), "{message}");
+    }
+    for text in ["1\tid\n", "q1\tlanguage\n", "p1\ttext\n"] {
+        assert_eq!(one(Kind::Queries, "a.tsv", text).unwrap().len(), 1);
+    }
+    let answers = "who\t['a']\nq1\twho else\n";
+    assert_eq!(flaw(Kind::Queries, "a.tsv", answers).0, Some(2));
+    let third = flaw(Kind::Queries, "a.tsv", "q\twho\t['a']\n");
+    assert!(third.1.contains("expected a language code"), "{}", third.1);
+}
+
+#[test]
 fn duplicates_name_both_places() {
     let folder = Folder::new();
     let a = folder.file("a.tsv", "1\tx\tT\n2\ty\tT\n");
