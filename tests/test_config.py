@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tiny
-from umr.config import LabelConfig
+from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import UsageError
 from umr.run_file import from_mapping, read_config
 from umr.sizes import bytes_of
@@ -55,24 +56,84 @@ def test_no_bytes_at_all_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"fuse": -0.1}, "fuse is -0.1, expected a finite weight"),
+        ({"fuse": -0.1}, "fuse is -0.1, expected at least 0"),
         ({"fuse": float("nan")}, "fuse is nan"),
         ({"fuse": float("inf")}, "fuse is inf"),
-        ({"screen": 0}, "screen is 0, expected more than 0"),
-        ({"batch_tokens": 0}, "batch_tokens is 0, expected more than 0"),
+        ({"screen": 0}, "screen is 0, expected at least 1"),
+        ({"batch_tokens": 0}, "batch_tokens is 0, expected at least 1"),
         ({"memory": "much"}, "memory is 'much', expected a number of bytes"),
         ({"memory": "0GB"}, "memory is '0GB', expected at least one byte"),
-        ({"also": "lm2"}, "also is 'lm2', expected a tuple"),
-        ({"also": ("a", "")}, "expected a tuple of names"),
+        ({"memory": "1KB"}, "memory is '1KB', expected at least 1MB"),
+        ({"also": 3}, "also is 3, expected a list of strings"),
+        ({"also": ("a", "")}, "expected a list of strings"),
         ({"also": ("lm",)}, "'lm' is named twice"),
         ({"also": ("a", "b", "a")}, "'a' is named twice"),
         ({"temperature": 0.0}, "temperature is 0.0, expected more than 0"),
-        ({"source_length": 0}, "source_length is 0, expected more than 0"),
+        ({"source_length": 0}, "source_length is 0, expected at least 1"),
     ],
 )
 def test_labelling_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LabelConfig("lm", **values)
+
+
+RANGES: list[tuple[Any, dict[str, Any], str]] = [
+    (MineConfig, {"threads": 20_000}, "threads is 20000, expected at most 1,024"),
+    (MineConfig, {"threads": -1}, "threads is -1, expected at least 0"),
+    (MineConfig, {"top_k": 0}, "top_k is 0, expected at least 1"),
+    (MineConfig, {"top_k": 2**31}, "top_k is 2147483648, expected at most"),
+    (MineConfig, {"top_k": 3.0}, "top_k is 3.0, expected a whole number"),
+    (MineConfig, {"top_k": True}, "top_k is True, expected a whole number"),
+    (MineConfig, {"bm25": 1}, "bm25 is 1, expected true or false"),
+    (MineConfig, {"device": "meta"}, "device is 'meta', expected auto, cpu, cuda or cuda:N"),
+    (MineConfig, {"device": "cuda:x"}, "device is 'cuda:x'"),
+    (MineConfig, {"min_score": float("nan")}, "min_score is nan, expected a finite number"),
+    (MineConfig, {"margin": -1}, "margin is -1.0, expected at least 0"),
+    (MineConfig, {"per_language": -1}, "per_language is -1, expected at least 0"),
+    (MineConfig, {"memory": "1KB"}, "memory is '1KB', expected at least 1MB"),
+    (MineConfig, {"centre": None}, "centre is None, expected off or global or language"),
+    (LabelConfig, {"lm": ""}, "lm is '', expected a string"),
+    (LabelConfig, {"lm": "l", "temperature": float("inf")}, "temperature is inf, expected a finite number"),
+    (LabelConfig, {"lm": "l", "precision": "fp16"}, "precision is 'fp16', expected auto or fp32 or bf16"),
+    (TrainConfig, {"seed": -1}, "seed is -1, expected at least 0"),
+    (TrainConfig, {"seed": 2**64}, "seed is .*, expected at most"),
+    (TrainConfig, {"learning_rate": float("nan")}, "learning_rate is nan, expected a finite number"),
+    (TrainConfig, {"learning_rate": "1e-5"}, "learning_rate is '1e-5', expected a number"),
+    (TrainConfig, {"weight_decay": -0.1}, "weight_decay is -0.1, expected at least 0"),
+    (TrainConfig, {"warmup": 1.0}, "warmup is 1.0, expected less than 1"),
+    (TrainConfig, {"held_out": -0.1}, "held_out is -0.1, expected at least 0"),
+    (TrainConfig, {"clip": 0}, "clip is 0.0, expected more than 0"),
+    (EncoderConfig, {"model": "m", "pooling": "max"}, "pooling is 'max', expected mean or cls or last"),
+    (EncoderConfig, {"model": "m", "query_length": 0}, "query_length is 0, expected at least 1"),
+    (EncoderConfig, {"model": ""}, "model is '', expected a string"),
+    (EncoderConfig, {"model": None}, "model is None, expected a string"),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "message"), RANGES, ids=[f"{c.__name__}-{list(v)[-1]}-{i}" for i, (c, v, _) in enumerate(RANGES)]
+)
+def test_a_wrong_value_is_refused_when_the_configuration_is_made(config: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config(**values)
+
+
+def test_every_number_has_a_limit_or_is_any_finite_one() -> None:
+    """A new setting is checked without a line of its own."""
+    for config, more in ((MineConfig, {}), (LabelConfig, {"lm": "l"}), (TrainConfig, {}), (EncoderConfig, {"model": "m"})):
+        for field in fields(config):  # type: ignore[arg-type]
+            wrong = {"int": 2**70, "float": float("inf"), "str": b"x", "bool": "yes", "tuple": {"a": 1}}
+            for kind, value in wrong.items():
+                if field.type.startswith(kind):
+                    with pytest.raises(UsageError, match=f"^{field.name} is "):
+                        config(**{**more, field.name: value})
+
+
+def test_values_of_numpy_lists_and_paths_become_those_of_the_field() -> None:
+    made = MineConfig(top_k=np.int64(5), margin=np.float32(0.5), run=Path("a.run"), also_encoder=["x", "y"])  # type: ignore[arg-type]
+    assert made == MineConfig(top_k=5, margin=0.5, run=("a.run",), also_encoder=("x", "y"))
+    assert (type(made.top_k), type(made.margin)) == (int, float)
+    assert LabelConfig(Path("lm"), also="b") == LabelConfig("lm", also=("b",))  # type: ignore[arg-type]
 
 
 def test_labelling_values_in_range_are_kept() -> None:
@@ -88,7 +149,7 @@ def test_a_list_of_names_comes_from_a_table() -> None:
     assert from_mapping(LabelConfig, {k: v for k, v in asdict(made).items() if v is not None}, "f") == made
 
 
-@pytest.mark.parametrize("value", ["a", [1], [""], [["a"]], 3, {"a": 1}, True])
+@pytest.mark.parametrize("value", ["", [1], [""], [["a"]], 3, {"a": 1}, True])
 def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match=r"also is .*, expected a list of strings"):
         from_mapping(LabelConfig, {"lm": "x", "also": value}, "f")
@@ -97,7 +158,9 @@ def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('also = "a"', r"\[label\]: also is 'a', expected a list of strings"),
+        ("also = 3", r"\[label\]: also is 3, expected a list of strings"),
+        ("temperature = inf", r"\[label\]: temperature is inf, expected a finite number"),
+        ("source_length = 2147483648", r"\[label\]: source_length is 2147483648, expected at most 2,147,483,647"),
         ('fuse = "1"', r"\[label\]: fuse is '1', expected a number"),
         ('correct = "mean"', "expected none or average"),
         ('correct = "empty"', "correct is 'empty', expected none or average"),
@@ -171,6 +234,9 @@ def test_options_of_labelling_reach_the_stage(work: Path, seen: list[LabelConfig
         (("--lm", "l", "--fuse", "-1"), "fuse is -1.0"),
         (("--lm", "l", "--also", "l"), "'l' is named twice"),
         (("--lm", "l", "--screen", "0"), "screen is 0"),
+        (("--lm", "l", "--memory", "1KB"), "expected at least 1MB"),
+        (("--lm", "l", "--temperature", "inf"), "temperature is inf"),
+        (("--lm", "l", "--device", "meta"), "device is 'meta'"),
         (("--also", "a"), "also needs --lm"),
         ((), "--lm is missing"),
     ],

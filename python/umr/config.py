@@ -5,13 +5,14 @@ The help of the command line and the file that `umr init` writes are made from t
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+import re
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal
 
 from umr.errors import UsageError
-from umr.sizes import bytes_of
+from umr.settings import REQUIRED, Settings, setting
+from umr.sizes import working_memory
 
 Pooling = Literal["mean", "cls", "last"]
 Similarity = Literal["dot", "cosine"]
@@ -29,42 +30,25 @@ Centre = Literal["off", "global", "language"]
 Index = Literal["exact", "hnsw"]
 Collapse = Literal["off", "exact", "near"]
 
-REQUIRED = dataclasses.MISSING
 DEVICE = "Where it runs: auto (a GPU where there is one), cpu, cuda or cuda:N."
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    unit: str = "",
-    panel: str = "",
-    found: str = "",
-    example: Any = None,
-    path: Literal["", "file", "model"] = "",
-) -> Any:
-    """A dataclass field with its description.
+def require_device(value: str, name: str) -> None:
+    """Refuse the name of a device that umr does not run on.
 
-    Arguments:
-        default: None where the value is found elsewhere.
-        help: what it does, in sentences.
-        unit: of the value, or what the value names; empty for a choice.
-        panel: of the help page that shows its option; empty for a setting of the run file alone.
-        found: where a default of None comes from.
-        example: what `umr init` writes where there is no default.
-        path: "file": a path; "model": a path or the name of a model. In a run file both are relative to the file.
+    Raises:
+        UsageError: it is none of auto, cpu, cuda and cuda:N.
     """
-    metadata = {"help": help, "unit": unit, "panel": panel, "found": found, "example": example, "path": path}
-    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
+        raise UsageError(f"{name} is {value!r}, expected auto, cpu, cuda or cuda:N")
 
 
-def choices_of(hint: Any) -> tuple[str, ...]:
-    """The words that a type allows; empty where it allows others."""
-    return next((get_args(one) for one in (hint, *get_args(hint)) if get_origin(one) is Literal), ())
+def _device() -> Any:
+    return setting("auto", DEVICE, unit="device", panel="Resources", check=require_device)
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Settings):
     """A dual encoder as the user names it. What is None is read from the model's files or its family, and said."""
 
     model: str = setting(
@@ -86,10 +70,10 @@ class EncoderConfig:
         None, "How a title enters: text, before the text; pair, as the first segment; none.", found="the model's own", example="text"
     )
     query_length: int | None = setting(
-        None, "Longest query; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=64
+        None, "Longest query; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=64, least=1
     )
     passage_length: int | None = setting(
-        None, "Longest passage; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=256
+        None, "Longest passage; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=256, least=1
     )
     strip_question_mark: bool | None = setting(
         None, "Drop one trailing '?' of a query, in training and in search. The paper's code: in training only.",
@@ -97,17 +81,22 @@ class EncoderConfig:
     )  # fmt: skip
 
 
+def encoder_config(encoder: EncoderConfig | str | PathLike[str]) -> EncoderConfig:
+    """The configuration of an encoder that may be named alone."""
+    return encoder if isinstance(encoder, EncoderConfig) else EncoderConfig(model=str(encoder))
+
+
 @dataclass(frozen=True)
-class MineConfig:
+class MineConfig(Settings):
     """The first stage: encode, and find the top-k candidate passages of every query (paper, section 3.1)."""
 
-    top_k: int = setting(100, "Candidates of a query. The paper: 100.", unit="passages", panel="Candidates")
+    top_k: int = setting(100, "Candidates of a query. The paper: 100.", unit="passages", panel="Candidates", least=1)
     centre: Centre = setting(
         "off", "Subtract the mean vector of the passages and of the queries (global), or of each language (language): "
         "the strongest step without training, for search across languages.", panel="Candidates",
     )  # fmt: skip
     per_language: int = setting(
-        0, "At least so many candidates from every language of the passages; 0: no rule.", unit="passages", panel="Candidates"
+        0, "At least so many candidates from every language of the passages; 0: no rule.", unit="passages", panel="Candidates", least=0
     )
     also_encoder: tuple[str, ...] = setting(
         (), "A further encoder to mine with; may be repeated.", unit="model", panel="Candidates", path="model"
@@ -121,43 +110,29 @@ class MineConfig:
     )
     margin: float | None = setting(
         None, "Drop candidates whose score is lower than the best one's by more than this.", found="none is dropped",
-        unit="similarity", example=2.0,
+        unit="similarity", example=2.0, least=0,
     )  # fmt: skip
-    first_rank: int = setting(1, "Take the candidates from this rank on; better ones are left out.", unit="rank")
+    first_rank: int = setting(1, "Take the candidates from this rank on; better ones are left out.", unit="rank", least=1)
     collapse: Collapse = setting("off", "Keep one of several passages with the same text (exact) or nearly the same text (near).")
     exclude_source: bool = setting(False, "Leave out the passage that a query was made from: `source` of its record, a passage's id.")
     index: Index = setting(
         "exact", "How to search: exact, or hnsw, an approximate index that is built once and kept; its recall is measured and said.",
         panel="Resources",
     )  # fmt: skip
-    device: str = setting("auto", DEVICE, unit="device", panel="Resources")
+    device: str = _device()
     precision: Precision = setting("fp32", "Arithmetic of the encoder; auto: the faster one here, measured.")
     store: StoredPrecision = setting("f32", "Precision of the vectors on disk; f16 takes half of the space.")
-    batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.", unit="tokens")
-    shard_rows: int = setting(262144, "Passages in one file of vectors; a killed run begins again at a file.", unit="passages")
-    threads: int = setting(0, "Threads of the search; 0: all. The exact result does not depend on it.", unit="threads")
+    batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.", unit="tokens", least=1)
+    shard_rows: int = setting(262144, "Passages in one file of vectors; a killed run begins again at a file.", unit="passages", least=1)
+    threads: int = setting(0, "Threads of the search; 0: all. The exact result does not depend on it.", unit="threads", least=0, most=1024)
     memory: str | None = setting(
         None, "Memory of the exact search with its queries and results; on a GPU, the GPU's.", found="1 GiB beside them",
-        unit="size", example="8GB",
+        unit="size", example="8GB", check=working_memory,
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        _positive(self, "top_k", "batch_tokens", "shard_rows", "first_rank")
-        if self.per_language < 0:
-            raise UsageError(f"per_language is {self.per_language}, expected at least 0")
-        if self.memory is not None:
-            bytes_of(self.memory, "memory")
-        for name in ("min_score", "margin"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"{name} is {value}, expected a finite number")
-        if self.margin is not None and self.margin < 0:
-            raise UsageError(f"margin is {self.margin}, expected at least 0")
-        _names(self, also_encoder="names of encoders", run="paths of TREC runs")
 
 
 @dataclass(frozen=True)
-class LabelConfig:
+class LabelConfig(Settings):
     """The second stage: log p(query | passage, prompt) by a language model (paper, section 3.2)."""
 
     lm: str = setting(
@@ -179,21 +154,25 @@ class LabelConfig:
     chat: bool = setting(False, "Put the prompt into the model's own chat template.", panel="Labels")
     fuse: float = setting(
         0.0, "Weight of the retriever's score in the labels, beside 1 for the language model; 0 leaves it out.",
-        unit="weight", panel="Labels",
+        unit="weight", panel="Labels", least=0,
     )  # fmt: skip
     screen: int | None = setting(
         None, "Score the retriever's best so many candidates of a query and no others.", found="all",
-        unit="passages", panel="Labels", example=100,
+        unit="passages", panel="Labels", example=100, least=1,
     )  # fmt: skip
     temperature: float = setting(
-        0.1, "The scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.", unit="nats", panel="Labels"
+        0.1,
+        "The scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.",
+        unit="nats",
+        panel="Labels",
+        above=0,
     )
     correct: Correction = setting(
         "none", "average: take out of the scores what the languages of query and passage alone do (against same-language bias)."
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target's tokens.")
     source_length: int = setting(
-        512, "Longest prompt with its passage; only the passage's text is ever cut. The paper: 512.", unit="tokens"
+        512, "Longest prompt with its passage; only the passage's text is ever cut. The paper: 512.", unit="tokens", least=1
     )
     precision: Precision = setting(
         "auto", "Arithmetic of the language model; auto: the one in which a few pairs are scored faster here.", panel="Resources"
@@ -204,56 +183,64 @@ class LabelConfig:
     )  # fmt: skip
     memory: str | None = setting(
         None, "Working memory of labelling, beside the weights.", found="most of what is free",
-        unit="size", panel="Resources", example="8GB",
+        unit="size", panel="Resources", example="8GB", check=working_memory,
     )  # fmt: skip
     store: str | None = setting(
         None, "Folder of the scores; work folders that share it share scores.", found="WORK/scores",
         unit="folder", panel="Resources", example="scores", path="file",
     )  # fmt: skip
-    device: str = setting("auto", DEVICE, unit="device", panel="Resources")
+    device: str = _device()
     batch_tokens: int | None = setting(
-        None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024
+        None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024, least=1
     )
     share: bool = setting(True, "Compute a passage once for all the queries that mined it; false scores each pair by itself.")
 
     def __post_init__(self) -> None:
-        _positive(self, "source_length", "temperature", *(n for n in ("batch_tokens", "screen") if getattr(self, n) is not None))
-        if not 0 <= self.fuse < math.inf:
-            raise UsageError(f"fuse is {self.fuse}, expected a finite weight of at least 0")
-        if self.memory is not None:
-            bytes_of(self.memory, "memory")
-        _names(self, also="names of language models")
+        super().__post_init__()
         twice = [name for at, name in enumerate(self.also) if name in (self.lm, *self.also[:at])]
         if twice:
             raise UsageError(f"the language model {twice[0]!r} is named twice", "name each language model once, in lm or in also")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """The third stage: distil the labels into the encoder (paper, section 3.3; reference `BiEncoderInBatchKLLoss`)."""
 
-    epochs: int = setting(10, "Passes over the queries. The paper: 10.", unit="epochs", panel="Training")
-    batch_size: int = setting(16, "Queries in one step. The paper: 16 on each GPU.", unit="queries", panel="Training")
-    passages_per_query: int = setting(16, "Candidates drawn for each query in each step. The paper: 16.", unit="passages", panel="Training")
-    learning_rate: float = setting(2e-5, "Peak learning rate of AdamW. The paper: 2e-5.", unit="rate", panel="Training")
+    epochs: int = setting(10, "Passes over the queries. The paper: 10.", unit="epochs", panel="Training", least=1)
+    batch_size: int = setting(16, "Queries in one step. The paper: 16 on each GPU.", unit="queries", panel="Training", least=1)
+    passages_per_query: int = setting(
+        16, "Candidates drawn for each query in each step. The paper: 16.", unit="passages", panel="Training", least=1
+    )
+    learning_rate: float = setting(2e-5, "Peak learning rate of AdamW. The paper: 2e-5.", unit="rate", panel="Training", above=0)
     student_temperature: float | None = setting(
         None, "The similarities are divided by it.", found="1 for dot as in the paper, 0.02 for cosine",
-        unit="similarity", panel="Training", example=0.02,
+        unit="similarity", panel="Training", example=0.02, above=0,
     )  # fmt: skip
     freeze: Freeze = setting(
         "none", "Leave the encoder of the passages or of the queries as it is; the other is trained.", panel="Training"
     )
     untie: bool = setting(False, "Train two encoders that begin with the same weights, as the paper does.", panel="Training")
     held_out: float = setting(
-        0.05, "Share of the queries kept for the validation loss, which needs labels and no judgments.", unit="share", panel="Training"
+        0.05,
+        "Share of the queries kept for the validation loss, which needs labels and no judgments.",
+        unit="share",
+        panel="Training",
+        least=0,
+        below=1,
     )
     keep: Keep = setting("best", "Weights that are saved: those of the best validation loss, or the last.", panel="Training")
-    seed: int = setting(0, "Seed of the order, of the drawn candidates and of the dropout.", unit="seed", panel="Training")
-    warmup: float = setting(
-        0.1, "Share of the steps in which the learning rate rises from 0; from there it falls linearly to 0.", unit="share"
+    seed: int = setting(
+        0, "Seed of the order, of the drawn candidates and of the dropout.", unit="seed", panel="Training", least=0, most=2**63 - 1
     )
-    weight_decay: float = setting(0.0, "Weight decay of AdamW, on weight matrices only.", unit="rate")
-    clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.", unit="norm")
+    warmup: float = setting(
+        0.1,
+        "Share of the steps in which the learning rate rises from 0; from there it falls linearly to 0.",
+        unit="share",
+        least=0,
+        below=1,
+    )
+    weight_decay: float = setting(0.0, "Weight decay of AdamW, on weight matrices only.", unit="rate", least=0)
+    clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.", unit="norm", above=0)
     negatives: Negatives = setting(
         "in-batch", "Passages in the student's softmax: in-batch, all of the batch; own, those labelled for the query."
     )
@@ -262,28 +249,9 @@ class TrainConfig:
         "keep, as in the paper's code.",
     )  # fmt: skip
     dropout: bool = setting(True, "Use the model's own dropout while training.")
-    evaluations: int = setting(4, "Validations in an epoch. The paper: 4.", unit="validations")
+    evaluations: int = setting(4, "Validations in an epoch. The paper: 4.", unit="validations", least=1)
     precision: Precision = setting("fp32", "Arithmetic; bf16 is autocast; auto: the faster one here, measured.", panel="Resources")
-    device: str = setting("auto", DEVICE, unit="device", panel="Resources")
-    chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")
-
-    def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch_size", "passages_per_query", "learning_rate", "clip", "chunk_tokens", "evaluations")
-        if self.student_temperature is not None:
-            _positive(self, "student_temperature")
-        for name in ("warmup", "held_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, expected a share from 0 to below 1")
-
-
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise UsageError(f"{name} is {getattr(config, name)}, expected more than 0")
-
-
-def _names(config: object, **fields: str) -> None:
-    for name, what in fields.items():
-        value = getattr(config, name)
-        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
-            raise UsageError(f"{name} is {value!r}, expected a tuple of {what}", f'write {name}=("...",)')
+    device: str = _device()
+    chunk_tokens: int = setting(
+        8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens", least=1
+    )

@@ -9,10 +9,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from umr.config import REQUIRED, EncoderConfig, LabelConfig, MineConfig, TrainConfig, choices_of, setting
+from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import FormatError, UsageError
+from umr.settings import REQUIRED, Settings, checked, choices_of, setting
 from umr.storage import storage_error
 
 WIDTH = 100
@@ -25,7 +26,7 @@ HEAD = """\
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """A whole run: the work folder, its inputs, and the settings of every stage."""
 
     work: Path = setting(REQUIRED, "The work folder.", unit="folder", example="work", path="file")
@@ -41,14 +42,10 @@ class RunConfig:
     mine: MineConfig = setting(REQUIRED, "Mining: find the candidates of every query.")
     label: LabelConfig = setting(REQUIRED, "Labelling: score the candidates with a language model.")
     train: TrainConfig = setting(REQUIRED, "Training: distil the labels into the encoder.")
-    rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds")
+    rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds", least=1)
     lang: str | None = setting(
         None, "Language of every query.", found="the record's own, else identified", unit="code", panel="Input", example="de"
     )
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise UsageError(f"rounds is {self.rounds}, expected at least 1")
 
 
 TABLES: Mapping[str, type] = {"encoder": EncoderConfig, "mine": MineConfig, "label": LabelConfig, "train": TrainConfig}
@@ -78,8 +75,8 @@ def read_tables(path: Path) -> dict[str, Any]:
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise storage_error(error, path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise storage_error(error, path, "read") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, a number of thousands of digits, brackets in brackets
         raise FormatError(f"{path}: not valid TOML: {error}", "`umr init` writes a file to begin with") from error
     return _from_folder(RunConfig, _checked_table(RunConfig, value, str(path)), path.parent)
 
@@ -110,31 +107,24 @@ def _made(config: type[Config], values: dict[str, Any], where: str) -> Config:
 def _checked_table(config: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values, each of its field's type; a required one may be missing."""
     types = get_type_hints(config)
+    descriptions = {field.name: field.metadata for field in dataclasses.fields(config)}
     found = {key.replace("-", "_"): value for key, value in values.items()}
     for name, value in found.items():
         if name not in types:
             raise UsageError(f"{where}: unknown key {name!r}", f"known keys: {', '.join(types)}")
-        found[name] = _checked(value, types[name], where, name)
+        found[name] = _checked(value, types[name], where, name, descriptions[name])
     return found
 
 
-def _checked(value: Any, kind: Any, where: str, name: str) -> Any:
+def _checked(value: Any, kind: Any, where: str, name: str, metadata: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         if isinstance(value, Mapping):
             return _checked_table(kind, value, f"{where} [{name}]")  # type: ignore[arg-type]
         raise UsageError(f"{where}: {name} is {value!r}, expected a table", f"write [{name}] on a line of its own, its keys below")
-    if get_origin(kind) is tuple:
-        if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
-            return tuple(value)
-        raise UsageError(f"{where}: {name} is {value!r}, expected a list of strings")
-    if type(None) in get_args(kind):
-        kind = get_args(kind)[0]
-    if value in get_args(kind) or type(value) is kind:
-        return value
-    if (kind, type(value)) in ((float, int), (Path, str)):
-        return kind(value)
-    expected = " or ".join(get_args(kind)) or {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a string")
-    raise UsageError(f"{where}: {name} is {value!r}, expected {expected}")
+    try:
+        return checked(value, kind, name, metadata)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", error.hint) from None
 
 
 def _from_folder(config: type, values: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from umr.errors import UsageError
 
 UNKNOWN = 4 << 30  # bytes, where the system does not say what is free
+LEAST = 10**6  # bytes: less is a slip, not a limit
 GROUPS = Path("/sys/fs/cgroup")
 UNITS = {"b": 1} | {
     f"{letter}{middle}b": base**power
@@ -37,6 +38,18 @@ def bytes_of(text: str, name: str = "size") -> int:
     size = int(Decimal(found[1]) * UNITS[found[2]])
     if size < 1:
         raise UsageError(f"{name} is {text!r}, expected at least one byte", "write a size such as 8GB")
+    return size
+
+
+def working_memory(text: str, name: str) -> int:
+    """The bytes of a size in which a stage can work.
+
+    Raises:
+        UsageError: it is no size, or less than a megabyte.
+    """
+    size = bytes_of(text, name)
+    if size < LEAST:
+        raise UsageError(f"{name} is {text!r}, expected at least 1MB", "write a size such as 8GB")
     return size
 
 

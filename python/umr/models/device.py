@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from umr.config import Precision
+from umr.config import Precision, require_device
 from umr.errors import UsageError
 from umr.manifest import read_manifest, write_manifest
 from umr.progress import Reporter
@@ -28,10 +28,8 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", "use auto, cpu, cuda or cuda:N") from error
+    require_device(name, "device")
+    device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices", "use --device cpu")
     return device

@@ -110,7 +110,7 @@ def test_the_options_decide() -> None:
     scorer = Small(1)
     assert budget_for(LabelConfig(lm="lm", batch_tokens=77, memory="1GB"), scorer, "cpu") == 77
     assert budget_for(LabelConfig(lm="lm", memory="1 MB"), scorer, "cpu") == 1000
-    assert budget_for(LabelConfig(lm="lm", memory="10B"), scorer, "cpu") == budgets.FEWEST_TOKENS
+    assert budget_for(LabelConfig(lm="lm", memory="1MB"), Small(1, bytes_per_token=10**6), "cpu") == budgets.FEWEST_TOKENS
     assert budget_for(LabelConfig(lm="lm", memory="8TB"), scorer, "cpu") == budgets.MOST_TOKENS["cpu"]
 
 
