@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING
-from umr.languages import identify, is_known
+from umr.languages import identifiable, identify, is_known, stated_language
 from umr.progress import Bar, Reporter
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def find_languages(
     stated = np.zeros(len(rows), dtype=np.bool_)
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
-        found = np.array(passages.langs(some), dtype=object)
+        found = _own(passages, some)
         for file in files:
             found[(some >= file.first) & (some < file.end) & (found == "")] = file.lang
         missing = found == ""
@@ -103,6 +102,11 @@ def find_languages(
         codes[start : start + BLOCK], stated[start : start + BLOCK] = found, ~missing
         bar.advance(len(some))
     return codes, stated
+
+
+def _own(passages: Records, rows: NDArray[np.uint32]) -> NDArray[np.object_]:
+    """The languages that records state; empty where they state none."""
+    return np.array([stated_language(code) for code in passages.langs(rows)], dtype=object)
 
 
 def _identified(passages: Records, rows: NDArray[np.uint32]) -> list[str]:
@@ -163,7 +167,7 @@ def verified_files(passages: Records, files: Sequence[File], reporter: Reporter)
 def _sampled(passages: Records, file: File) -> Counter[str]:
     """The languages of some passages, evenly spread: the records' own, else identified; blank passages have none."""
     rows = np.unique(np.linspace(file.first, file.end - 1, SAMPLE).astype(np.uint32))
-    langs = np.array(passages.langs(rows), dtype=object)
+    langs = _own(passages, rows)
     blank = np.array([not _text(*pair).strip() for pair in passages.texts(rows)])
     return Counter([*langs[langs != ""], *_identified(passages, rows[(langs == "") & ~blank])])
 
@@ -177,15 +181,7 @@ def _agrees(lang: str, sampled: Counter[str], split: bool) -> bool:
         split: whether the name may be one of `part-aa`, `part-ab`, ...
     """
     alike = next((group for group in ALIKE if lang in group), {lang})
-    if alike & (_identifiable() | set(sampled)):
+    if alike & (identifiable() | set(sampled)):
         return 2 * sum(sampled[code] for code in alike) >= sampled.total()
     # The identifier spreads what it does not know over many languages.
     return not split and 2 * max(sampled.values(), default=0) < max(1, sampled.total())
-
-
-@cache
-def _identifiable() -> frozenset[str]:
-    """The codes that the identifier can give."""
-    from py3langid import rank
-
-    return frozenset(str(code) for code, _ in rank(""))

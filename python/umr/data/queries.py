@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.languages import identify, is_known, language_name
+from umr.languages import chosen_languages, identify, is_known, language_name, stated_language, suggestion
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
@@ -60,20 +60,21 @@ def open_queries(paths: Sequence[str], cache: Path, lang: str | None, reporter: 
     Arguments:
         paths: existing files.
         cache: folder of the index.
-        lang: the language of every query, or None: the record's own, else identified.
+        lang: the language of every query; several (`es,ar,ja`) or None: the record's own, else identified, among these.
         reporter: told what was repaired, identified or unknown.
 
     Raises:
-        InputError, FormatError: see docs/formats.md.
+        InputError, FormatError: see docs/inputs.md.
     """
     from umr._rust import Records
 
+    asked = chosen_languages(lang)
     cache.mkdir(parents=True, exist_ok=True)
     records = Records.open(list(paths), "queries", str(cache))
     trimmed = records.counts().get("lang_trimmed", 0)
     if trimmed:
         reporter.say(f"repaired {trimmed:,} language codes with white space around them")
-    return Queries(records, _languages(records, lang, reporter))
+    return Queries(records, _languages(records, asked, reporter))
 
 
 def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
@@ -81,32 +82,33 @@ def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
 
     Arguments:
         text: of the query.
-        lang: its language code, or None: identified.
+        lang: its language code; several or None: identified, among these.
         reporter: told what was identified.
     """
     from umr._rust import Records
 
-    records = Records.from_texts(["typed"], [text], [lang or ""])
-    if lang is None:
-        lang = identify([text])[0]
-        reporter.say(f"the question looks like {language_name(lang)} ({lang}; --lang sets another)")
-    return Queries(records, [lang])
+    asked = chosen_languages(lang)
+    found = asked[0] if len(asked) == 1 else identify([text], asked)[0]
+    if len(asked) != 1:
+        reporter.say(f"the query looks like {language_name(found)} ({found}; --lang sets another)")
+    return Queries(Records.from_texts(["typed"], [text], [found]), [found])
 
 
-def _languages(records: Records, lang: str | None, reporter: Reporter) -> list[str]:
-    langs = [lang] * len(records) if lang else _identified(records, reporter)
+def _languages(records: Records, asked: Sequence[str], reporter: Reporter) -> list[str]:
+    langs = list(asked) * len(records) if len(asked) == 1 else _identified(records, asked, reporter)
     for code, count in Counter(langs).items():
         if not is_known(code):
-            reporter.warn(f"unknown language {code!r} ({count:,} queries): the code itself goes into the prompt")
+            meant = f"; {meant}?" if (meant := suggestion(code)) else ""
+            reporter.warn(f"unknown language {code!r} ({count:,} queries): the code itself goes into the prompt{meant}")
     return langs
 
 
-def _identified(records: Records, reporter: Reporter) -> list[str]:
-    langs = records.langs(_all(records))
+def _identified(records: Records, among: Sequence[str], reporter: Reporter) -> list[str]:
+    langs = [stated_language(code) for code in records.langs(_all(records))]
     missing = [row for row, code in enumerate(langs) if not code]
     if missing:
         texts = [text for _, text in records.texts(np.array(missing, dtype=np.uint32))]
-        for row, code in zip(missing, identify(texts), strict=True):
+        for row, code in zip(missing, identify(texts, among), strict=True):
             langs[row] = code
         found = Counter(langs[row] for row in missing).most_common(8)
         reporter.say(
