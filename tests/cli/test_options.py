@@ -12,7 +12,8 @@ import pytest
 import typer
 
 from umr.cli import app
-from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig, choices_of
+from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
+from umr.settings import choices_of
 
 Shell = Callable[..., Any]
 CONFIGS: dict[str, tuple[type, ...]] = {"mine": (EncoderConfig, MineConfig), "label": (LabelConfig,), "train": (TrainConfig,)}
@@ -192,3 +193,40 @@ def test_init_writes_a_run_file_once(shell: Shell, tmp_path: Path, monkeypatch: 
     assert (tmp_path / "run.toml").read_bytes() == written
     assert shell("init", "other.toml", "--json").json == {"file": "other.toml"}
     assert shell("init", tmp_path / "none" / "run.toml").code == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("mine", "--topk", 3), "Did you mean --top-k?"),
+        (("label", "--temprature", 3), "Did you mean --temperature?"),
+        (("train", "--learning-rates", 3), "Did you mean --learning-rate?"),
+        (("train", "--clip", 3), "a setting of the run file: clip under [train] (--config FILE"),
+        (("mine", "--query-length", 3), "a setting of the run file: query_length under [encoder]"),
+        (("mine", "--precision", "bf16"), "a setting of the run file: precision under [mine]"),
+        (("train", "--batch-token", 5), "a setting of the run file: batch_tokens under [mine]"),
+        (("mine", "--rounds", 5), "a setting of the run file: rounds at its top"),
+        (("status", "--verfy"), "Did you mean --verify?"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_an_unknown_option_names_the_nearest_one_or_its_place_in_the_run_file(shell: Shell, call: tuple[object, ...], said: str) -> None:
+    verb, *words = call
+    done = shell(verb, "W", *words)
+    assert done.code == 2
+    assert f"No such option: {words[0]}" in done.talk
+    assert said in " ".join(done.talk.replace("│", " ").split())
+
+
+def test_a_word_like_no_option_has_no_suggestion(shell: Shell) -> None:
+    assert "Did you mean" not in shell("mine", "W", "--xyzzy").talk
+    assert "Did you mean --version?" in shell("--verson").talk
+
+
+@pytest.mark.parametrize(
+    "call", [("train", "--seed", -1), ("mine", "--per-language", -1), ("train", "--device", "meta"), ("mine", "--memory", "1KB")]
+)
+def test_a_value_out_of_range_is_a_usage_error(shell: Shell, work: Path, call: tuple[object, ...]) -> None:
+    done = shell(call[0], work, *call[1:])
+    assert done.code == 2
+    assert f"error: {str(call[1])[2:].replace('-', '_')} is " in done.talk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -47,4 +48,9 @@ def _main(
 
 def main() -> None:
     """The console script `umr`."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: what is opened next would take its number, and be written over by what is printed
+            os.open(os.devnull, os.O_RDWR)
     app()

@@ -11,7 +11,7 @@ from umr.cli.output import Result
 from umr.progress import Reporter
 
 OWN_DATA = """
-With your own passages and queries (formats: docs/formats.md), one round is three commands:
+With your own passages and queries (formats: docs/inputs.md), one round is three commands:
   umr mine  WORK --passages passages.tsv --queries queries.jsonl --encoder MODEL
   umr label WORK --lm MODEL
   umr train WORK

@@ -56,7 +56,7 @@ def _workspace(
 ) -> Workspace:
     """The work folder: made where its inputs are named, else opened."""
     if passages and queries and encoder:
-        return create_workspace(work, passages, queries, encoder, lang, reporter)
+        return create_workspace(work, [Path(p) for p in passages], [Path(q) for q in queries], encoder, lang, reporter)
     if passages or queries or encoder or not WorkLayout(work).manifest.exists():
         missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
         raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -15,9 +16,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from umr.cli.output import Result, finish
 from umr.cli.reporter import RichReporter
-from umr.config import DEVICE, REQUIRED, EncoderConfig, choices_of
+from umr.config import DEVICE, EncoderConfig
+from umr.data.corpus import is_utf8
 from umr.errors import UsageError
 from umr.run_file import TABLES, RunConfig, read_tables
+from umr.settings import REQUIRED, choices_of
 
 FLAGS: dict[tuple[type, str], str] = {(EncoderConfig, "model"): "--encoder"}
 
@@ -35,6 +38,10 @@ def option(*names: str, help: str, unit: str = "", panel: str | None = None, **m
     return typer.Option(*names, help=escape(help), metavar=shown, rich_help_panel=panel, show_default=False, **more)
 
 
+def _flag(config: type, name: str) -> str:
+    return FLAGS.get((config, name), "--" + name.replace("_", "-"))
+
+
 def _is_given(value: Any) -> bool:
     return value is not None and value is not False and value not in ([], ())
 
@@ -45,9 +52,8 @@ def _setting(config: type, field: dataclasses.Field[Any]) -> Any:
     given = field.default is not REQUIRED and _is_given(field.default)
     default = meta["found"] or (f"{field.default:g}" if isinstance(field.default, float) else str(field.default) if given else "")
     notes = "; ".join(filter(None, (", ".join(choices), default and f"default: {default}")))
-    name = FLAGS.get((config, field.name), "--" + field.name.replace("_", "-"))
     text = f"{meta['help']} ({notes})" if notes else meta["help"]
-    return option(name, help=text, unit="choice" if choices else meta["unit"], panel=meta["panel"])
+    return option(_flag(config, field.name), help=text, unit="choice" if choices else meta["unit"], panel=meta["panel"])
 
 
 RUN = {field.name: _setting(RunConfig, field) for field in dataclasses.fields(RunConfig)}
@@ -67,8 +73,47 @@ JSON = Annotated[bool, option("--json", help="Write one JSON object to stdout.",
 QUIET = Annotated[bool, option("--quiet", help="Say nothing but warnings.", panel="Output")]
 
 
+def _explained(error: Exception, context: Any) -> Exception:
+    """The error of an option that does not exist, with the nearest one that does, or the setting of the run file of that name."""
+    given = getattr(error, "option_name", None)
+    if not given or not hasattr(error, "possibilities"):
+        return error
+    options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    settings = _settings_of_run_file(context.info_name)
+    nearest = next(iter(get_close_matches(given, [*options, *settings], n=1, cutoff=0.5)), None)
+    hint = f". Did you mean {nearest}?" if nearest else ""
+    if nearest in settings and nearest not in options:
+        hint = f". It is a setting of the run file: {settings[nearest]} (--config FILE reads it, `umr init` writes one)."
+    error.message, error.possibilities = f"No such option: {given}{hint}", None  # type: ignore[attr-defined]
+    return error
+
+
+def _settings_of_run_file(first: str) -> dict[str, str]:
+    """Every setting as an option would be called, and where it stands in a run file; of equal names that of the table `first`."""
+    tables: dict[str, Any] = {"": RunConfig, **TABLES}
+    found = {}
+    for table in sorted(tables, key=lambda name: name == first):
+        for field in dataclasses.fields(tables[table]):
+            found[_flag(tables[table], field.name)] = f"{field.name} {f'under [{table}]' if table else 'at its top'}"
+    return found
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    broken = next((word for word in words if not is_utf8(word)), None)
+    if broken is not None:
+        raise typer.BadParameter(f"an argument is not UTF-8: {broken!a}")
+
+
 class Group(TyperGroup):
     """`umr` itself, on whose help page a flag has no `<bool>`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse arguments that are no text, and explain options that do not exist."""
+        _refuse_bytes(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            raise _explained(error, ctx) from None
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of the help page."""
@@ -77,6 +122,13 @@ class Group(TyperGroup):
 
 class Command(TyperCommand):
     """A verb; its `--help` stands beside `--json` and `--quiet`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Explain options that do not exist."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            raise _explained(error, ctx) from None
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of the help page."""
@@ -134,7 +186,7 @@ def _configured(kind: Any, file: Mapping[str, Any], given: Mapping[str, Any]) ->
     values: dict[str, Any] = {**file.get(table, {}), **options}
     missing = [f.name for f in dataclasses.fields(kind) if f.default is REQUIRED and f.name not in values]
     if missing and values:
-        flag = FLAGS.get((kind, missing[0]), f"--{missing[0]}")
+        flag = _flag(kind, missing[0])
         raise UsageError(f"{next(iter(values))} needs {flag}", f"add {flag} NAME, or {missing[0]} under [{table}] of the run file")
     return None if missing else kind(**values)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import RenderableType
+from rich.text import Text
 
+from umr.cli.foreign_text import STEERING, Terminal, drop
 from umr.cli.reporter import RichReporter
-from umr.errors import UmrError
+from umr.errors import StorageError, UmrError
 from umr.storage import storage_error
 
 INTERRUPTED = 130
@@ -45,7 +46,7 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
     try:
         _show(work(RichReporter(quiet)), as_json)
     except BrokenPipeError:
-        sys.stderr.close()
+        drop(sys.stdout)
         raise typer.Exit(0) from None
     except (Exception, KeyboardInterrupt) as error:
         _fail(error, as_json)
@@ -60,28 +61,42 @@ def _told(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, MemoryError):
         hint = "compute fewer tokens at once: batch_tokens for mine, --memory for label, chunk_tokens for train (`umr init` explains them)"
         return "out of memory", hint, 2
-    traceback.print_exception(error)
+    Terminal(stderr=True).print("".join(traceback.format_exception(error)), soft_wrap=True)
     return f"{type(error).__name__}: {error}", "this is a fault of umr: please report it with the lines above", 2
 
 
 def _show(result: Result, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(dict(result.data), ensure_ascii=False, allow_nan=False) + "\n")
-        return
-    console = Console(highlight=False)
-    for item in result.shown:
-        console.print(escape(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
+    if sys.stdout is None:  # what Python makes of a descriptor that was closed
+        raise StorageError("stdout is closed: there is nowhere to write the result", "the work is done: redirect stdout and run again")
+    try:
+        if as_json:
+            sys.stdout.write(_json(result.data))
+        console = Terminal()
+        for item in () if as_json else result.shown:
+            console.print(item, soft_wrap=isinstance(item, str))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop(sys.stdout)
+        raise storage_error(error, Path("stdout"), "write") from error
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """One line of JSON in which nothing steers a terminal."""
+    text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def _fail(error: BaseException, as_json: bool) -> None:
     if isinstance(error, OSError):
         error = storage_error(error, Path(error.filename or "a file"))
     message, hint, code = _told(error)
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
+    console = Terminal(stderr=True)
+    console.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
     if hint:
-        console.print(f"[bold cyan]hint:[/bold cyan] {escape(hint)}", soft_wrap=True)
-    if as_json:
+        console.print(Text.assemble(("hint:", "bold cyan"), f" {hint}"), soft_wrap=True)
+    if as_json and sys.stdout is not None:
         value = {"kind": type(error).__name__, "message": message, "hint": hint}
-        sys.stdout.write(json.dumps({"error": value}, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json({"error": value}))
     raise typer.Exit(code)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
+from umr.cli.foreign_text import Terminal
 from umr.progress import Bar
 
 LARGE = 10_000_000
@@ -65,16 +66,16 @@ class RichReporter:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console, self._quiet = Console(stderr=True, highlight=False), quiet
+        self._console, self._quiet = Terminal(stderr=True), quiet
 
     def say(self, message: str) -> None:
         """Show one line of talk."""
         if not self._quiet:
-            self._console.print(escape(message), soft_wrap=True)
+            self._console.print(message, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Show one line that the user should not miss."""
-        self._console.print(f"[yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
+        self._console.print(Text.assemble(("warning:", "yellow"), f" {message}"), soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, total: float, unit: str) -> Iterator[Bar]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from umr.cli.foreign_text import clean
 from umr.cli.options import Device, Lang, Passages, Queries, Work, option
 from umr.cli.output import Result
 from umr.config import Index
@@ -52,7 +53,7 @@ def evaluate(
     from umr.judge import first_and_newest, judge, read_test_set
 
     workspace = open_workspace(work, reporter)
-    test = read_test_set(workspace, qrels, queries or (), passages or (), lang, reporter)
+    test = read_test_set(workspace, qrels, [Path(q) for q in queries or ()], [Path(p) for p in passages or ()], lang, reporter)
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
     first, newest = (round, None) if round is not None else first_and_newest(workspace)
     before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
@@ -88,5 +89,5 @@ def search(
 
 
 def _shown(hit: Hit) -> str:
-    text = textwrap.fill(textwrap.shorten(hit.text, 400, placeholder=" ..."), 96, initial_indent="   ", subsequent_indent="   ")
-    return f"{hit.rank}. {hit.title or hit.passage_id}  ({hit.passage_id}, {hit.score:.4f})\n{text}\n"
+    text = textwrap.fill(textwrap.shorten(clean(hit.text), 400, placeholder=" ..."), 96, initial_indent="   ", subsequent_indent="   ")
+    return f"{hit.rank}. {clean(hit.title or hit.passage_id)}  ({clean(hit.passage_id)}, {hit.score:.4f})\n{text}\n"

@@ -22,7 +22,7 @@ def init(reporter: Reporter, file: Annotated[Path, typer.Argument(metavar="FILE"
     except FileExistsError as error:
         raise InputError(f"{file} is there already, and is not written over", "give another name: umr init OTHER.toml") from error
     except OSError as error:
-        raise storage_error(error, file) from error
+        raise storage_error(error, file, "write") from error
     lines = [f"{file} is written: fill in passages, queries, the encoder's model and the language model", f"next: umr run {file}"]
     return Result({"file": str(file)}, [*lines])
 
