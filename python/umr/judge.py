@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from umr.config import Index
 from umr.data.candidates import Candidates
+from umr.data.inputs import Inputs
 from umr.data.qrels import Qrels, read_qrels
 from umr.data.queries import Queries
 from umr.data.workspace import Workspace
@@ -43,9 +46,9 @@ class TestSet:
 
 def read_test_set(
     workspace: Workspace,
-    qrels: Path,
-    queries: Sequence[str] = (),
-    passages: Sequence[str] = (),
+    qrels: Path | str,
+    queries: Inputs = (),
+    passages: Inputs = (),
     lang: str | None = None,
     reporter: Reporter | None = None,
 ) -> TestSet:
@@ -54,7 +57,7 @@ def read_test_set(
     Arguments:
         workspace: gives its own queries and passages where none are named.
         qrels: TREC or BEIR judgments.
-        queries, passages: files or globs.
+        queries, passages: as `create_workspace` takes them.
         lang: the language of every query, or None.
         reporter: told what was read.
 
@@ -63,14 +66,14 @@ def read_test_set(
     """
     other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter or Silent())
     found = TestSet(other_queries or workspace.queries, other_passages or workspace.passages, read_qrels(qrels))
-    _check(found, qrels)
+    _check(found, Path(qrels), reporter or Silent())
     absent = len(set(found.qrels.grades) - set(found.queries.ids()))
     if absent and reporter:
         reporter.say(f"{absent:,} judged queries are not among the {len(found.queries):,} queries: left out")
     return found
 
 
-def _check(test: TestSet, path: Path) -> None:
+def _check(test: TestSet, path: Path, reporter: Reporter) -> None:
     judged = set(test.qrels.grades)
     if not judged & set(test.queries.ids()):
         raise InputError(
@@ -78,11 +81,16 @@ def _check(test: TestSet, path: Path) -> None:
             "name the judged queries with --queries",
         )
     wanted = sorted({p for grades in test.qrels.grades.values() for p, grade in grades.items() if grade > 0})
-    if wanted and (test.passages.find(wanted) < 0).all():
+    found = test.passages.find(wanted)
+    lost = int((found < 0).sum())
+    if lost and lost == len(wanted):
         raise InputError(
             f"{path}: none of its relevant passage ids is in the corpus (the first is {wanted[0]!r})",
             "name the judged passages with --passages",
         )
+    if lost:
+        first = wanted[int(np.argmin(found))]
+        reporter.warn(f"{lost:,} of {len(wanted):,} relevant passages are not in the corpus (the first is {first!r}): not found")
 
 
 def judge(

@@ -91,6 +91,11 @@ class WorkLayout:
         return self.folder / "corpus"
 
     @property
+    def inputs(self) -> Path:
+        """Passages and queries that were handed over in memory, as files."""
+        return self.folder / "inputs"
+
+    @property
     def embeddings(self) -> Path:
         """Embedding stores, one folder a fingerprint, shared by the rounds."""
         return self.folder / "embeddings"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from umr.config import Index, MineConfig
 from umr.data.candidates import Candidates
-from umr.data.corpus import expand, open_passages
+from umr.data.corpus import open_passages
 from umr.data.embeddings import Embeddings
+from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
@@ -119,18 +119,18 @@ def _encoded(
 
 
 def open_test_set(
-    layout: WorkLayout, queries: Sequence[str], passages: Sequence[str], lang: str | None, reporter: Reporter
+    layout: WorkLayout, queries: Inputs, passages: Inputs, lang: str | None, reporter: Reporter
 ) -> tuple[Queries | None, Records | None]:
     """Open other queries or passages than the work folder's own; their indexes are kept under `evaluation/`.
 
     Arguments:
         layout: the work folder.
-        queries, passages: files or globs; empty for the work folder's own.
+        queries, passages: files or records; empty for the work folder's own.
         lang: the language of every query, or None.
         reporter: told what was read.
     """
-    found_queries = expand(queries, "queries")
-    found_passages = expand(passages, "passages")
+    found_queries = input_files(queries, "queries", layout)
+    found_passages = input_files(passages, "passages", layout)
     cache = layout.folder / "evaluation" / digest({"queries": found_queries, "passages": found_passages})[:16]
     return (
         open_queries(found_queries, cache, lang, reporter) if found_queries else None,

@@ -5,6 +5,8 @@ A killed run continues where it stopped: every stage of every round is skipped w
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from umr.data.workspace import Workspace, create_workspace
 from umr.label import label
 from umr.mine import mine
@@ -24,7 +26,8 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Workspace:
         the work folder; its newest encoder is `workspace.encoder_of(config.rounds).model`.
     """
     reporter = reporter or Silent()
-    workspace = create_workspace(config.work, config.passages, config.queries, config.encoder, config.lang, reporter)
+    passages, queries = ([Path(path) for path in paths] for paths in (config.passages, config.queries))
+    workspace = create_workspace(config.work, passages, queries, config.encoder, config.lang, reporter)
     for number in range(config.rounds):
         mine(workspace, config.mine, number, reporter)
         label(workspace, config.label, number, reporter)

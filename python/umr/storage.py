@@ -1,13 +1,15 @@
-"""Files that are whole or absent: written beside their place, flushed, renamed; JSON manifests read with good errors."""
+"""Files that are whole or absent: written beside their place, flushed, renamed; JSON and lines of text read with good errors."""
 
 from __future__ import annotations
 
 import errno
 import glob
+import gzip
 import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,15 +21,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 STALE = 3600.0  # seconds without a write after which an unfinished file belongs to a process that was killed
 
 
-def storage_error(error: OSError, path: Path) -> UmrError:
-    """The error a user should see for a failed read or write of `path`."""
+def storage_error(error: OSError, path: Path, doing: str = "use") -> UmrError:
+    """The error a user should see for a failed read or write (`doing`) of `path`."""
     if error.errno in FULL:
         return StorageError(
             f"no space left on the device while writing {path}",
             "free some space and run it again: finished work is kept",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"no permission to write {path}", "choose a folder that you may write to")
+        return StorageError(f"no permission to {doing} {path}", "check the permissions of the file and of its folder")
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return InputError(f"{path}: {error.strerror or error}", "check the path")
     return StorageError(f"{path}: {error.strerror or error}")
@@ -56,7 +58,7 @@ def beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, "write") from error
     finally:
         _remove(temporary)
 
@@ -99,10 +101,39 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, "read") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         line = getattr(error, "lineno", 1)
         raise FormatError(f"{path}:{line}: not valid JSON ({error})", "the file is damaged: remove it and run the stage again") from error
     if not isinstance(value, dict):
         raise FormatError(f"{path}:1: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a text file, plain or gzip-compressed (by content, not by name), that are not blank, numbered from 1.
+
+    Arguments:
+        path: the file, UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: the file cannot be read, or is a pipe.
+        FormatError: the bytes are not UTF-8, or the gzip stream is torn.
+    """
+    line = 0
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no regular file but a pipe or a device, which can be read only once", "write it to a file first")
+    try:
+        with path.open("rb") as start:
+            packed = start.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as handle:
+            for line, raw in enumerate(handle, start=1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
+                if text.strip():
+                    yield line, text
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}:{line}: not UTF-8 at byte {error.start} of the line", "save the file as UTF-8") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"{path}: torn gzip stream: {error}", "fetch the file again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", "check the path") from None

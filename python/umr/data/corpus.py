@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +15,33 @@ if TYPE_CHECKING:
     from umr._rust import Records
 
 
-def expand(patterns: Sequence[str], what: str) -> list[str]:
+def expand(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], what: str) -> list[str]:
     """The files that paths and globs stand for, in order, each once.
 
     Arguments:
-        patterns: paths or globs; the matches of a glob are sorted by name.
+        patterns: a path or glob, or several; the matches of a glob are sorted by name.
         what: `passages` or `queries`, for the message.
 
     Raises:
-        InputError: a path that does not exist or a glob without a match.
+        InputError: a path that does not exist or is not UTF-8, or a glob without a match.
     """
     files: dict[str, None] = {}
-    for pattern in patterns:
+    for pattern in map(str, [patterns] if isinstance(patterns, str | os.PathLike) else patterns):
         path = str(Path(pattern).expanduser()) if pattern.startswith("~/") else pattern
         matches = [path] if path and Path(path).exists() else sorted(glob.glob(path))
         if not matches:
             raise InputError(f"no {what} at {pattern!r}: no such file", "check the path; quote a glob so that umr expands it")
-        files |= dict.fromkeys(str(Path(m).absolute()) for m in matches)
+        found = [str(Path(m).absolute()) for m in matches]
+        broken = next((name for name in found if not is_utf8(name)), None)
+        if broken:
+            raise InputError(f"the name of a file of {what} is not UTF-8: {broken!a}", "rename it")
+        files |= dict.fromkeys(found)
     return list(files)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name came from UTF-8: Python keeps other bytes as halves of surrogate pairs."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def open_passages(paths: Sequence[str], cache: Path, reporter: Reporter) -> Records:
@@ -43,7 +53,7 @@ def open_passages(paths: Sequence[str], cache: Path, reporter: Reporter) -> Reco
         reporter: told what was repaired.
 
     Raises:
-        InputError, FormatError: see docs/formats.md; messages name file, line and id.
+        InputError, FormatError: see docs/inputs.md; messages name file, line and id.
     """
     from umr._rust import Records
 

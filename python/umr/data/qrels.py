@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umr.data.lines import read_lines
 from umr.errors import FormatError, InputError
+from umr.storage import read_lines
 
 HEADERS = ("query-id", "query_id", "qid")
 """First fields that make the first row a header: BEIR's own and the two spellings its converters write."""
@@ -80,12 +80,18 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str, int]]:
                 raise FormatError(f"{path}:{line}: {columns} columns", FORMS)
         if header:
             continue
-        fields = [field.strip() for field in text.split(separator)]
+        fields = [_unquoted(field.strip()) if "\t" in text else field for field in text.split(separator)]
         if len(fields) != columns:
             raise FormatError(f"{path}:{line}: {len(fields)} columns, expected {columns} as in the first row", FORMS)
         if not (fields[0] and fields[-2]):
             raise FormatError(f"{path}:{line}: an empty id", FORMS)
         yield line, fields[0], fields[-2], _grade(path, line, fields[-1])
+
+
+def _unquoted(field: str) -> str:
+    """A field as csv writers meant it: without the quotes around it, and each doubled quote inside as one."""
+    quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    return field[1:-1].replace('""', '"') if quoted else field
 
 
 def _grade(path: Path, line: int, field: str) -> int:

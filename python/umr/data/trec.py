@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING, Candidates
-from umr.data.lines import read_lines
 from umr.errors import FormatError, InputError
 from umr.progress import Reporter
-from umr.storage import beside
+from umr.storage import beside, read_lines
 
 if TYPE_CHECKING:
     from umr._rust import Records

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umr.config import EncoderConfig
+import numpy as np
+
+from umr.config import EncoderConfig, encoder_config
 from umr.data.corpus import expand, open_passages
+from umr.data.inputs import Inputs, first_record, input_files
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.layout import RoundLayout, WorkLayout
@@ -77,9 +81,9 @@ def require_mined_with(workspace: Workspace, place: RoundLayout) -> None:
 
 def create_workspace(
     folder: Path | str,
-    passages: Sequence[str],
-    queries: Sequence[str],
-    encoder: EncoderConfig,
+    passages: Inputs,
+    queries: Inputs,
+    encoder: EncoderConfig | str | PathLike[str],
     lang: str | None = None,
     reporter: Reporter | None = None,
 ) -> Workspace:
@@ -87,19 +91,23 @@ def create_workspace(
 
     Arguments:
         folder: the work folder.
-        passages: files or globs.
-        queries: files or globs.
-        encoder: the encoder of round 0.
-        lang: the language of every query, or None.
+        passages, queries: files or globs, or records: texts, tuples, dicts, a frame, a data set (`umr.data.inputs.input_files`).
+        encoder: the encoder of round 0, or its name.
+        lang: the language of every query; several (`es,ar,ja`) restrict identification to these; or None.
         reporter: told what was read.
 
     Raises:
         InputError: a file is missing or cannot be used.
+        UsageError: lang is no language.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, encoder = reporter or Silent(), WorkLayout(Path(folder)), _absolute(encoder)
-    inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
+    reporter, layout, new = reporter or Silent(), WorkLayout(Path(folder)), not WorkLayout(Path(folder)).manifest.exists()
+    encoder = _absolute(encoder_config(encoder))
+    files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
+    inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
     workspace = _open(layout, inputs, encoder, reporter)
+    if new:
+        _show_first(workspace, reporter)
     if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
         _refuse_other(workspace, lang)
     write_manifest(layout.manifest, "work", _fingerprints(workspace), {**inputs, "encoder": asdict(encoder)})
@@ -132,10 +140,24 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
 
 
 def _open(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
-    queries = open_queries(expand(inputs["queries"], "queries"), layout.corpus, inputs["lang"], reporter)
-    passages = open_passages(expand(inputs["passages"], "passages"), layout.corpus, reporter)
+    files = {what: expand([layout.folder / path for path in inputs[what]], what) for what in ("passages", "queries")}
+    queries = open_queries(files["queries"], layout.corpus, inputs["lang"], reporter)
+    passages = open_passages(files["passages"], layout.corpus, reporter)
     reporter.say(f"{len(passages):,} passages, {len(queries):,} queries in {len(set(queries.langs))} languages")
     return Workspace(layout, passages, queries, encoder)
+
+
+def _recorded(path: str, layout: WorkLayout) -> str:
+    """How the work folder names an input: absolute, or from itself where the file lies in it, so that it may move."""
+    folder = layout.folder.absolute()
+    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(layout.inputs.absolute()) else path
+
+
+def _show_first(workspace: Workspace, reporter: Reporter) -> None:
+    """Say how the first passage and the first query were read."""
+    first = np.zeros(1, dtype=np.uint32)
+    for what, records in (("passage", workspace.passages), ("query", workspace.queries.records)):
+        reporter.say(f"first {what}: {first_record(records.ids(first), records.texts(first))}")
 
 
 def _fingerprints(workspace: Workspace) -> dict[str, str]:

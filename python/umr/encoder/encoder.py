@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from umr.config import EncoderConfig, Pooling
+from umr.config import EncoderConfig, Pooling, encoder_config
 from umr.encoder.means import Means, read_means
 from umr.encoder.settings import FILE, EncoderSettings, resolve_settings
 from umr.errors import MismatchError, ModelError
@@ -117,11 +117,11 @@ class DualEncoder:
         return self.query if side == "query" else self.passage
 
 
-def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", reporter: Reporter | None = None) -> DualEncoder:
+def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu", reporter: Reporter | None = None) -> DualEncoder:
     """Load a dual encoder in float32.
 
     Arguments:
-        config: model names and settings. A folder with `query/` and `passage/` is an encoder written by umr, untied or
+        config: model names and settings, or one name. A folder with `query/` and `passage/` is an encoder written by umr, untied or
             with a mean a side.
         device: where the weights go.
         reporter: told what was found.
@@ -131,7 +131,7 @@ def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu", repo
         MismatchError: the two sides have different dimensions, similarities or means.
         InputError: the settings are not known.
     """
-    reporter = reporter or Silent()
+    reporter, config = reporter or Silent(), encoder_config(config)
     name, other = config.model, config.passage_model
     if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
         name, other = str(Path(name) / "query"), str(Path(name) / "passage")
