@@ -70,10 +70,10 @@ class EncoderConfig(Settings):
         None, "How a title enters: text, before the text; pair, as the first segment; none.", found="the model's own", example="text"
     )
     query_length: int | None = setting(
-        None, "Longest query; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=64, least=1
+        None, "Longest query; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=64
     )
     passage_length: int | None = setting(
-        None, "Longest passage; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=256, least=1
+        None, "Longest passage; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=256
     )
     strip_question_mark: bool | None = setting(
         None, "Drop one trailing '?' of a query, in training and in search. The paper's code: in training only.",
@@ -90,7 +90,7 @@ def encoder_config(encoder: EncoderConfig | str | PathLike[str]) -> EncoderConfi
 class MineConfig(Settings):
     """The first stage: encode, and find the top-k candidate passages of every query (paper, section 3.1)."""
 
-    top_k: int = setting(100, "Candidates of a query. The paper: 100.", unit="passages", panel="Candidates", least=1)
+    top_k: int = setting(100, "Candidates of a query. The paper: 100.", unit="passages", panel="Candidates")
     centre: Centre = setting(
         "off", "Subtract the mean vector of the passages and of the queries (global), or of each language (language): "
         "the strongest step without training, for search across languages.", panel="Candidates",
@@ -112,7 +112,7 @@ class MineConfig(Settings):
         None, "Drop candidates whose score is lower than the best one's by more than this.", found="none is dropped",
         unit="similarity", example=2.0, least=0,
     )  # fmt: skip
-    first_rank: int = setting(1, "Take the candidates from this rank on; better ones are left out.", unit="rank", least=1)
+    first_rank: int = setting(1, "Take the candidates from this rank on; better ones are left out.", unit="rank")
     collapse: Collapse = setting("off", "Keep one of several passages with the same text (exact) or nearly the same text (near).")
     exclude_source: bool = setting(False, "Leave out the passage that a query was made from: `source` of its record, a passage's id.")
     index: Index = setting(
@@ -122,8 +122,8 @@ class MineConfig(Settings):
     device: str = _device()
     precision: Precision = setting("fp32", "Arithmetic of the encoder; auto: the faster one here, measured.")
     store: StoredPrecision = setting("f32", "Precision of the vectors on disk; f16 takes half of the space.")
-    batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.", unit="tokens", least=1)
-    shard_rows: int = setting(262144, "Passages in one file of vectors; a killed run begins again at a file.", unit="passages", least=1)
+    batch_tokens: int = setting(16384, "Padded tokens in one forward pass of the encoder.", unit="tokens")
+    shard_rows: int = setting(262144, "Passages in one file of vectors; a killed run begins again at a file.", unit="passages")
     threads: int = setting(0, "Threads of the search; 0: all. The exact result does not depend on it.", unit="threads", least=0, most=1024)
     memory: str | None = setting(
         None, "Memory of the exact search with its queries and results; on a GPU, the GPU's.", found="1 GiB beside them",
@@ -158,21 +158,18 @@ class LabelConfig(Settings):
     )  # fmt: skip
     screen: int | None = setting(
         None, "Score the retriever's best so many candidates of a query and no others.", found="all",
-        unit="passages", panel="Labels", example=100, least=1,
+        unit="passages", panel="Labels", example=100,
     )  # fmt: skip
     temperature: float = setting(
-        0.1,
-        "The scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.",
-        unit="nats",
-        panel="Labels",
-        above=0,
-    )
+        0.1, "The scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.",
+        unit="nats", panel="Labels", above=0,
+    )  # fmt: skip
     correct: Correction = setting(
         "none", "average: take out of the scores what the languages of query and passage alone do (against same-language bias)."
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target's tokens.")
     source_length: int = setting(
-        512, "Longest prompt with its passage; only the passage's text is ever cut. The paper: 512.", unit="tokens", least=1
+        512, "Longest prompt with its passage; only the passage's text is ever cut. The paper: 512.", unit="tokens"
     )
     precision: Precision = setting(
         "auto", "Arithmetic of the language model; auto: the one in which a few pairs are scored faster here.", panel="Resources"
@@ -191,7 +188,7 @@ class LabelConfig(Settings):
     )  # fmt: skip
     device: str = _device()
     batch_tokens: int | None = setting(
-        None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024, least=1
+        None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024
     )
     share: bool = setting(True, "Compute a passage once for all the queries that mined it; false scores each pair by itself.")
 
@@ -206,11 +203,9 @@ class LabelConfig(Settings):
 class TrainConfig(Settings):
     """The third stage: distil the labels into the encoder (paper, section 3.3; reference `BiEncoderInBatchKLLoss`)."""
 
-    epochs: int = setting(10, "Passes over the queries. The paper: 10.", unit="epochs", panel="Training", least=1)
-    batch_size: int = setting(16, "Queries in one step. The paper: 16 on each GPU.", unit="queries", panel="Training", least=1)
-    passages_per_query: int = setting(
-        16, "Candidates drawn for each query in each step. The paper: 16.", unit="passages", panel="Training", least=1
-    )
+    epochs: int = setting(10, "Passes over the queries. The paper: 10.", unit="epochs", panel="Training")
+    batch_size: int = setting(16, "Queries in one step. The paper: 16 on each GPU.", unit="queries", panel="Training")
+    passages_per_query: int = setting(16, "Candidates drawn for each query in each step. The paper: 16.", unit="passages", panel="Training")
     learning_rate: float = setting(2e-5, "Peak learning rate of AdamW. The paper: 2e-5.", unit="rate", panel="Training", above=0)
     student_temperature: float | None = setting(
         None, "The similarities are divided by it.", found="1 for dot as in the paper, 0.02 for cosine",
@@ -221,24 +216,17 @@ class TrainConfig(Settings):
     )
     untie: bool = setting(False, "Train two encoders that begin with the same weights, as the paper does.", panel="Training")
     held_out: float = setting(
-        0.05,
-        "Share of the queries kept for the validation loss, which needs labels and no judgments.",
-        unit="share",
-        panel="Training",
-        least=0,
-        below=1,
-    )
+        0.05, "Share of the queries kept for the validation loss, which needs labels and no judgments.",
+        unit="share", panel="Training", least=0, below=1,
+    )  # fmt: skip
     keep: Keep = setting("best", "Weights that are saved: those of the best validation loss, or the last.", panel="Training")
     seed: int = setting(
         0, "Seed of the order, of the drawn candidates and of the dropout.", unit="seed", panel="Training", least=0, most=2**63 - 1
     )
     warmup: float = setting(
-        0.1,
-        "Share of the steps in which the learning rate rises from 0; from there it falls linearly to 0.",
-        unit="share",
-        least=0,
-        below=1,
-    )
+        0.1, "Share of the steps in which the learning rate rises from 0; from there it falls linearly to 0.",
+        unit="share", least=0, below=1,
+    )  # fmt: skip
     weight_decay: float = setting(0.0, "Weight decay of AdamW, on weight matrices only.", unit="rate", least=0)
     clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.", unit="norm", above=0)
     negatives: Negatives = setting(
@@ -249,9 +237,7 @@ class TrainConfig(Settings):
         "keep, as in the paper's code.",
     )  # fmt: skip
     dropout: bool = setting(True, "Use the model's own dropout while training.")
-    evaluations: int = setting(4, "Validations in an epoch. The paper: 4.", unit="validations", least=1)
+    evaluations: int = setting(4, "Validations in an epoch. The paper: 4.", unit="validations")
     precision: Precision = setting("fp32", "Arithmetic; bf16 is autocast; auto: the faster one here, measured.", panel="Resources")
     device: str = _device()
-    chunk_tokens: int = setting(
-        8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens", least=1
-    )
+    chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")

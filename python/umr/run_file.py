@@ -42,9 +42,14 @@ class RunConfig(Settings):
     mine: MineConfig = setting(REQUIRED, "Mining: find the candidates of every query.")
     label: LabelConfig = setting(REQUIRED, "Labelling: score the candidates with a language model.")
     train: TrainConfig = setting(REQUIRED, "Training: distil the labels into the encoder.")
-    rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds", least=1)
+    rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds")
     lang: str | None = setting(
-        None, "Language of every query.", found="the record's own, else identified", unit="code", panel="Input", example="de"
+        None,
+        "Language of every query; several with commas (es,ar,ja): identified among these.",
+        found="the record's own, else identified",
+        unit="code",
+        panel="Input",
+        example="de",
     )
 
 

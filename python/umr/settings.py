@@ -17,7 +17,6 @@ from umr.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
 MOST = 2**31 - 1
-"""Largest whole number, unless a setting says another."""
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
 
 
@@ -44,7 +43,8 @@ def setting(
         example: what `umr init` writes where there is no default.
         path: "file": a path; "model": a path or the name of a model. In a run file both are relative to the file.
         check: is handed value and name, and raises a UsageError.
-        limits: `least` and `most`, which are allowed; `above` and `below`, which are not.
+        limits: `least` and `most`, which are allowed; `above` and `below`, which are not. A whole number is 1 to 2^31 - 1 where they say
+            nothing else.
     """
     metadata = {
         "help": help, "unit": unit, "panel": panel, "found": found, "example": example, "path": path, "check": check, "limits": limits,
@@ -132,7 +132,7 @@ def _require_range(value: float, kind: type, name: str, limits: dict[str, float]
     """Refuse a number that is beyond the limits or not finite."""
     if kind is float and not math.isfinite(value):
         raise UsageError(f"{name} is {value}, expected a finite number")
-    bounds = {"most": MOST, **limits} if kind is int else limits
+    bounds = {"least": 1, "most": MOST, **limits} if kind is int else limits
     for bound, words, holds in BOUNDS:
         if bound in bounds and not holds(value, bounds[bound]):
             raise UsageError(f"{name} is {value!r:.80}, expected {words} {bounds[bound]:,}")

@@ -37,7 +37,7 @@ def finish(layout: WorkLayout, *stages: str) -> None:
 def test_a_work_folder_is_opened_as_it_was_made(tmp_path: Path, corpus: tiny.TinyCorpus) -> None:
     talk = tiny.Talk()
     made = make(tmp_path / "work", corpus, reporter=talk)
-    assert talk.said == ["12 passages, 8 queries in 5 languages"]
+    assert talk.said[0] == "12 passages, 8 queries in 5 languages"
     for opened in (open_workspace(tmp_path / "work"), make(tmp_path / "work", corpus)):
         assert opened.queries.ids() == made.queries.ids() == [f"q{i}" for i in range(8)]
         assert opened.queries.langs == made.queries.langs
