@@ -44,13 +44,9 @@ class RunConfig(Settings):
     train: TrainConfig = setting(REQUIRED, "Training: distil the labels into the encoder.")
     rounds: int = setting(1, "Rounds of mining, labelling and training.", unit="rounds")
     lang: str | None = setting(
-        None,
-        "Language of every query; several with commas (es,ar,ja): identified among these.",
-        found="the record's own, else identified",
-        unit="code",
-        panel="Input",
-        example="de",
-    )
+        None, "Language of every query; several with commas (es,ar,ja): identified among these.",
+        found="the record's own, else identified", unit="code", panel="Input", example="de",
+    )  # fmt: skip
 
 
 TABLES: Mapping[str, type] = {"encoder": EncoderConfig, "mine": MineConfig, "label": LabelConfig, "train": TrainConfig}

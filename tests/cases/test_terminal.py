@@ -70,8 +70,7 @@ def test_tables_titles_and_warnings_are_harmless_and_whole(work: Path, call: tup
     assert done.exit_code == 0, done.stderr
     harmless(done.stdout + done.stderr)
     if call == ("status",):
-        assert f"next: umr label {work}" in done.stdout
-        assert done.stdout.count("[bold] :smile:") == 2
+        assert "[bold] :smile:" in done.stdout
     else:
         assert f"xq{SHOWN}" in done.stdout
 
