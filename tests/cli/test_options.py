@@ -204,7 +204,7 @@ def test_init_writes_a_run_file_once(shell: Shell, tmp_path: Path, monkeypatch: 
         (("train", "--clip", 3), "a setting of the run file: clip under [train] (--config FILE"),
         (("mine", "--query-length", 3), "a setting of the run file: query_length under [encoder]"),
         (("mine", "--precision", "bf16"), "a setting of the run file: precision under [mine]"),
-        (("train", "--batch-token", 5), "a setting of the run file: batch_tokens under [mine]"),
+        (("train", "--shard-row", 5), "a setting of the run file: shard_rows under [mine]"),
         (("mine", "--rounds", 5), "a setting of the run file: rounds at its top"),
         (("status", "--verfy"), "Did you mean --verify?"),
     ],
