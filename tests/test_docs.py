@@ -219,8 +219,8 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
         list(blocks_of(Path("x.md"), "```bash\numr\n"))
 
 
-FOREIGN = {"--check", "--alone", "--pairs", "--repeats", "--previous-output"}
-"""Options of other programs that the documents name: the benchmarks and the paper's code."""
+FOREIGN = {"--no-deps", "--wheel-dir", "--index-url", "--check", "--alone", "--pairs", "--repeats", "--previous-output"}
+"""Options of other programs that the documents name: pip, the benchmarks and the paper's code."""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)

@@ -224,7 +224,8 @@ def test_a_word_like_no_option_has_no_suggestion(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [("train", "--seed", -1), ("mine", "--per-language", -1), ("train", "--device", "meta"), ("mine", "--memory", "1KB")]
+    "call",
+    [("train", "--seed", -1), ("mine", "--per-language", -1), ("train", "--device", "meta"), ("label", "--memory", "1KB", "--lm", "l")],
 )
 def test_a_value_out_of_range_is_a_usage_error(shell: Shell, work: Path, call: tuple[object, ...]) -> None:
     done = shell(call[0], work, *call[1:])

@@ -120,7 +120,7 @@ def test_a_record_of_no_known_kind_is_refused(tmp_path: Path, records: Any) -> N
 
 
 def test_a_record_without_what_it_needs_is_refused_with_its_names(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"passages-.*\.jsonl:2: no text: looked for text.*the keys are id, body text"):
+    with pytest.raises(FormatError, match=r"passages-.*\.jsonl:2: no text: looked for text.*the keys are body text, id"):
         opened(tmp_path, [ROWS[0], {"id": "x", "body text": "y"}])
     with pytest.raises(FormatError, match="not valid UTF-8"):
         opened(tmp_path, ["half a pair: \ud800", "b"])
