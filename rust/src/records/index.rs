@@ -16,9 +16,9 @@ use crate::fingerprint;
 use crate::progress::Progress;
 
 /// First bytes of an index.
-const MAGIC: &[u8; 8] = b"UMRINDX1";
-/// Magic and header length.
-const PREFIX: usize = 12;
+const MAGIC: &[u8; 8] = b"UMRINDX2";
+/// Magic, length of the header, its CRC-32.
+const PREFIX: usize = 16;
 /// Changes whenever the same bytes would be read as other records.
 pub const READER_VERSION: u32 = 3;
 
@@ -53,6 +53,7 @@ pub fn save(path: &Path, header: &Header, body: &[u8]) -> Result<()> {
     let mut file = Staged::create(path)?;
     file.write(MAGIC)?;
     file.write(&(json.len() as u32).to_le_bytes())?;
+    file.write(&crc32fast::hash(&json).to_le_bytes())?;
     file.write(&json)?;
     file.write(body)?;
     file.commit().map(|_| ())
@@ -86,9 +87,14 @@ pub fn load(
 }
 
 fn read_header(bytes: &[u8]) -> Option<(Header, usize)> {
-    let mut length = [0u8; 4];
-    length.copy_from_slice(bytes.strip_prefix(MAGIC)?.get(..4)?);
-    let skip = PREFIX.checked_add(u32::from_le_bytes(length) as usize)?;
-    let header = serde_json::from_slice(bytes.get(PREFIX..skip)?).ok()?;
-    Some((header, skip))
+    let word = |at: usize| {
+        let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    };
+    let skip = PREFIX.checked_add(word(MAGIC.len())? as usize)?;
+    let json = bytes.get(PREFIX..skip)?;
+    if !bytes.starts_with(MAGIC) || word(MAGIC.len() + 4)? != crc32fast::hash(json) {
+        return None;
+    }
+    Some((serde_json::from_slice(json).ok()?, skip))
 }
