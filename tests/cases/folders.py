@@ -39,7 +39,10 @@ def ours(encoder: DualEncoder | Path, side: Side, folder: Path, texts: Sequence[
     """Vectors by umr: [n, d]."""
     if isinstance(encoder, Path):
         encoder = umr.load_encoder(EncoderConfig(model=str(encoder)))
-    records = Records.from_texts([str(i) for i in range(len(texts))], list(texts), [""] * len(texts))
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate(texts)]
+    (folder / "texts.jsonl").write_text("".join(lines))
+    records = Records.open([str(folder / "texts.jsonl")], "passages", str(folder / "cache"))
     return encode(records, encoder, side, WorkLayout(folder), MineConfig(batch_tokens=256), Silent()).read()
 
 

@@ -88,4 +88,4 @@ def test_training_beside_empty_passages(models: dict[str, Path], tmp_path: Path)
     space = work(tmp_path / "w", config(models["gpt2"]), queries=("river", "king", "the song", "bridge"))
     labelled(space, mining=MineConfig(top_k=3, device="cpu"))
     umr.train(space, TrainConfig(epochs=1, batch_size=2, passages_per_query=2, held_out=0, device="cpu"))
-    assert umr.load_encoder(space.encoder_of(1)).dimensions == 32
+    assert umr.load_encoder(space.encoder_of(1)).query.dimensions == 32

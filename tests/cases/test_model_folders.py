@@ -27,7 +27,7 @@ PROMPTS = {"query": "query: ", "document": "passage: "}
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Saved by sentence-transformers itself: mean pooling, prompts for both sides."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     folder = tmp_path_factory.mktemp("original")
     bert = tiny.encoder(folder / "bert", positions=64)

@@ -238,7 +238,9 @@ def _load_dpr(folder: Path, config: Any, architecture: str) -> Any:
     import transformers
 
     if architecture not in ("DPRQuestionEncoder", "DPRContextEncoder"):
-        raise ModelError(f"{folder} is a {architecture or 'DPR model of no named kind'}, not an encoder", "give a DPR question or context encoder")
+        raise ModelError(
+            f"{folder} is a {architecture or 'DPR model of no named kind'}, not an encoder", "give a DPR question or context encoder"
+        )
     if config.projection_dim:
         raise ModelError(
             f"{folder / 'config.json'}: projection_dim is {config.projection_dim}: a projection of its vectors, which umr does not compute",

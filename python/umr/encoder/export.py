@@ -48,9 +48,7 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
             _save_side(encoder, encoder.side(side), temporary / side, lengths[side], mean, encoder.tied)
 
 
-def _save_side(
-    whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None, halved: bool = False
-) -> None:
+def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None, halved: bool = False) -> None:
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]

@@ -43,7 +43,9 @@ def load_tokenizer(name: str, folder: Path) -> Any:
             "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder) writes tokenizer.json",
         )
     if tokenizer.split_special_tokens:
-        raise ModelError(f"{name}: split_special_tokens in tokenizer_config.json is true, which umr does not honour", "choose another model")
+        raise ModelError(
+            f"{name}: split_special_tokens in tokenizer_config.json is true, which umr does not honour", "choose another model"
+        )
     backend = tokenizer.backend_tokenizer
     growth = _growth(_rules(backend.normalizer)) * _growth(_rules(backend.pre_tokenizer))
     if growth > MOST_GROWTH:
@@ -140,4 +142,6 @@ def tokenised(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
     except BaseException as error:
         if not panicked(error):
             raise
-        raise ModelError("the tokenizer's rules do not come to an end on a text", "use another model, or mend its tokenizer.json") from error
+        raise ModelError(
+            "the tokenizer's rules do not come to an end on a text", "use another model, or mend its tokenizer.json"
+        ) from error

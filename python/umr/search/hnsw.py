@@ -84,9 +84,7 @@ def _sample(queries: Floats, passages: Embeddings) -> tuple[Floats, Literal["que
     return passages.read(evenly_spaced(np.arange(passages.rows, dtype=np.uint32), SAMPLE_QUERIES)), "passages"
 
 
-def _expansion(
-    graph: Graph, queries: Floats, k: int, exact: Exact, threads: int, reporter: Reporter, only: Bools | None
-) -> int:
+def _expansion(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int, reporter: Reporter, only: Bools | None) -> int:
     """How many passages to look at for the best k: as measured before, else as measured now, kept and said."""
     known = [m for m in graph.measured if m.k >= k and (m.of == "queries" or len(queries) < FEWEST_QUERIES)]
     if not known:
@@ -114,9 +112,7 @@ def _measured(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int,
         expansion *= 2
 
 
-def _search(
-    graph: Graph, queries: Floats, k: int, expansion: int, threads: int, first: int = 0, only: Bools | None = None
-) -> Lists:
+def _search(graph: Graph, queries: Floats, k: int, expansion: int, threads: int, first: int = 0, only: Bools | None = None) -> Lists:
     """The best k of what the graph gives, by exact score; `first` is the number of the first query, for messages."""
     graph.index.expansion_search = expansion
     count = min(expansion, max(2 * k, LEAST_EXPANSION), len(graph.index))  # space.py measures codes on twice as many, too

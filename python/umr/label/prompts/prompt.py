@@ -129,7 +129,8 @@ class Prompt:
         longest = longest_text(self.context or self.limit)
         if len(query) > longest:
             raise UsageError(
-                f"the question {name!r} ({query[:60]!r}) has {len(query):,} characters, the model takes {longest:,}", "leave the question out"
+                f"the question {name!r} ({query[:60]!r}) has {len(query):,} characters, the model takes {longest:,}",
+                "leave the question out",
             )
         ids = list(tokenised(self.tokenizer, self.target.format(query=query), add_special_tokens=self.encoder_decoder).input_ids)
         if not ids:
