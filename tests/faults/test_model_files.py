@@ -33,7 +33,8 @@ DEEP = "[" * 100_000
 GOOD: dict[str, Any] = {
     "umr_encoder.json": dict(zip(FIELDS, ["mean", "cosine", "", "", "text", 64, 64, False], strict=True)),
     "modules.json": [
-        {"type": "sentence_transformers.models.Transformer", "path": ""}, {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+        {"type": "sentence_transformers.models.Transformer", "path": ""},
+        {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
     ],
     "1_Pooling/config.json": {"pooling_mode": "mean", "include_prompt": True},
     "sentence_bert_config.json": {"max_seq_length": 64, "do_lower_case": False, "modality_config": {}, "model_args": {}, "query_length": 3},
