@@ -144,8 +144,9 @@ def test_what_is_not_honoured_is_refused_by_name(folder: Path, file: str, value:
 
 
 def test_settings_that_change_no_vector_stay(folder: Path, tmp_path: Path) -> None:
+    """Padding on the left moves the positions of sentence-transformers' shorter texts: each text is a batch of its own."""
     change(folder, TRANSFORMER, unpad_inputs=False, model_args={"attn_implementation": "eager"}, tokenizer_args={"padding_side": "left"})
-    agree(folder, tmp_path)
+    np.testing.assert_allclose(ours(folder, "query", tmp_path), theirs(folder, "query", batch_size=1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["euclidean", "manhattan"])

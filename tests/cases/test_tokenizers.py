@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
@@ -82,7 +83,7 @@ def test_marks_of_images_need_no_embedding(tmp_path: Path) -> None:
     tokenizer.save_pretrained(folder)
     change(folder, "tokenizer_config.json", image_token="<image>", extra_special_tokens={"image_token": "<image>"})
     found = ours(encoder(folder), "query", tmp_path / "after", ["the river", "the <image> river"])
-    assert (found[0] == plain[0]).all()
+    np.testing.assert_allclose(found[0], plain[0], atol=1e-6)
     assert abs(found[1]).sum() > 0
 
 
@@ -113,7 +114,7 @@ def test_a_regular_expression_that_does_not_come_to_an_end(tmp_path: Path) -> No
     split = {"type": "Split", "pattern": {"Regex": "(a|aa|a*)*c"}, "behavior": "Isolated", "invert": False}
     folder = rules(tiny.encoder(tmp_path / "model"), pre_tokenizer=split)
     with pytest.raises(UmrError, match=r"id '1': the tokenizer failed") as caught:
-        ours(encoder(folder), "query", tmp_path / "work", ["the river", "a" * 2000 + "b"])
+        ours(encoder(folder), "query", tmp_path / "work", ["the river", "a" * 2000 + "b c"])
     assert caught.value.exit_code == 1
 
 
@@ -124,7 +125,7 @@ def test_the_same_in_a_prompt(tmp_path: Path) -> None:
     split = {"type": "Split", "pattern": {"Regex": "(a|aa|a*)*c"}, "behavior": "Isolated", "invert": False}
     prompt = prompt_for(lm(rules(tiny.gpt2(tmp_path / "model"), pre_tokenizer=split)), LabelConfig(lm="x"))
     with pytest.raises(UmrError, match="do not come to an end"):
-        prompt.encode(["a" * 2000 + "b"])
+        prompt.encode(["a" * 2000 + "b c"])
 
 
 def test_a_tokenizer_of_hundreds_of_megabytes(tmp_path: Path) -> None:

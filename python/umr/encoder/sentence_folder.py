@@ -164,7 +164,8 @@ def _pooling(path: Path) -> Pooling:
 
 def _prompts(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, str], str]:
     """The prefixes of the sides, and the prompt that `encode` takes where none is asked for."""
-    prompts, found = typed(path, config, "prompts", dict, {}), {}
+    found: dict[str, str] = {}
+    prompts = typed(path, config, "prompts", dict, {})
     for key, names in (("query_prefix", ("query",)), ("passage_prefix", ("document", "passage", "corpus"))):
         found |= next(({key: text} for n in names if (text := typed(path, prompts, n, str, ""))), {})
     name = typed(path, config, "default_prompt_name", str, None)

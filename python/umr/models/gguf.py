@@ -88,7 +88,7 @@ def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
         ) from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None  # type: ignore[assignment]
+    model.hf_quantizer = None
     with beside(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
