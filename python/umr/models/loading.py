@@ -9,6 +9,7 @@ from typing import Any
 
 from umr.errors import ModelError
 from umr.models.explain import MERGE, incomplete, refusal
+from umr.storage import read_json
 
 WEIGHTS = ("*.safetensors", "*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*", "merges.txt")
@@ -96,9 +97,13 @@ def local_folder(name: str) -> Path:
 
 
 def _whole(folder: Path) -> Path:
-    """The folder, unless an adapter in it changes what the weights compute."""
+    """The folder, unless an adapter in it changes what the weights compute, or its weights are outside of it."""
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{folder} holds an adapter (adapter_config.json), which umr does not apply", MERGE)
+    for index in sorted(folder.glob("*.index.json")):
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or any(not isinstance(name, str) or "/" in name for name in shards.values()):
+            raise ModelError(f"{index}: its weight_map does not name files of this folder", "give the folder that save_pretrained wrote")
     return folder
 
 
