@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.config import Index, MineConfig
-from umr.data.candidates import Candidates
+from umr.data.candidates import PADDING, Candidates
 from umr.data.corpus import open_passages
 from umr.data.embeddings import Embeddings
 from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
-from umr.encoder.encode import encode_rows, token_store
+from umr.encoder.encode import encode_rows, token_store, with_tokens
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.encoder.means import Means
 from umr.errors import UsageError
@@ -105,7 +105,8 @@ def retrieve(
     config = mined_config(workspace, min(k, len(passages)), device, number, index)
     encoder, means, stored = _encoded(workspace, passages, number, config, reporter)
     vectors = query_vectors(queries, encoder, workspace.layout, config, reporter, means)
-    rows, scores = find(vectors, stored, config.top_k, config, reporter)
+    full = with_tokens(passages, encoder, "passage", workspace.layout, reporter)
+    rows, scores = find(vectors, stored, config.top_k, config, reporter, full)
     return Candidates(queries.ids(), queries.langs, rows, scores)
 
 
@@ -171,8 +172,10 @@ def search(
     encoder, means, stored = _encoded(workspace, workspace.passages, number, config, reporter)
     typed = typed_query(question, lang, reporter)
     vector = centred_queries(_typed_vector(typed, encoder, config), typed.langs, means)
-    rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None)
-    found = zip(workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0]), scores[0].tolist(), strict=True)
+    full = with_tokens(workspace.passages, encoder, "passage", workspace.layout, reporter)
+    rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None, full)
+    rows = rows[:, rows[0] != PADDING]
+    found = zip(workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0]), scores[0, : rows.shape[1]].tolist(), strict=True)
     return [Hit(rank, name, title, text, score) for rank, (name, (title, text), score) in enumerate(found, start=1)]
 
 

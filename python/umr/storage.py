@@ -72,7 +72,10 @@ def _sweep(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    mask = os.umask(0o077)
+    os.umask(mask)
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        file.chmod(0o666 & ~mask)  # safetensors writes for its owner alone
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())
 
@@ -102,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise storage_error(error, path, "read") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting too
         line = getattr(error, "lineno", 1)
         raise FormatError(f"{path}:{line}: not valid JSON ({error})", "the file is damaged: remove it and run the stage again") from error
     if not isinstance(value, dict):

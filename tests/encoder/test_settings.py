@@ -106,9 +106,9 @@ def test_the_newer_sentence_transformers_layout(tmp_path: Path, mode: Any, pooli
     [{"pooling_mode": ["mean", "cls"]}, {"pooling_mode": "max"}, OLD_POOLING | {"pooling_mode_max_tokens": True},
      OLD_POOLING | {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": True}],
 )  # fmt: skip
-def test_a_pooling_that_umr_has_not_is_asked_for(tmp_path: Path, pooling: dict[str, Any]) -> None:
+def test_a_pooling_that_umr_has_not_is_refused(tmp_path: Path, pooling: dict[str, Any]) -> None:
     files = {"modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"), "1_Pooling/config.json": pooling}
-    with pytest.raises(InputError, match="does not say its pooling"):
+    with pytest.raises(InputError, match="pooling_mode is"):
         resolved(folder_of(tmp_path, files))
 
 

@@ -104,6 +104,17 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
     return store
 
 
+def with_tokens(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, reporter: Reporter) -> NDArray[np.bool_] | None:
+    """Which texts have a token, and so a vector that is not zero: [n]; None where all have.
+
+    Arguments:
+        records, encoder, side, layout, reporter: as in `encode`.
+    """
+    tokens = token_store(records, encoder.side(side), side, layout, reporter)
+    lengths = tokens.lengths(np.arange(len(records), dtype=np.uint32))
+    return None if lengths.all() else lengths > 0
+
+
 @torch.inference_mode()
 def encode_rows(
     encoder: Encoder,
@@ -124,15 +135,17 @@ def encode_rows(
         bar: advanced by finished rows.
 
     Returns:
-        [m, d] float32, in the order of `rows`.
+        [m, d] float32, in the order of `rows`; zero for a text without a token.
     """
-    vectors = np.empty((len(rows), encoder.dimensions), dtype=np.float32)
+    vectors = np.zeros((len(rows), encoder.dimensions), dtype=np.float32)
     for places, ids, mask in token_batches(encoder, tokens, rows, budget):
         with autocast(precision, encoder.device):
             out = encoder(ids, mask)  # [b, d]
         vectors[places] = out.float().cpu().numpy()
         if bar:
             bar.advance(len(places))
+    if bar:
+        bar.advance(len(rows) - int(np.count_nonzero(tokens.lengths(rows))))
     return vectors
 
 
@@ -148,13 +161,15 @@ def token_batches(
         budget: padded tokens in one batch.
 
     Yields:
-        places [b] in `rows`, token ids [b, L] int64, mask [b, L].
+        places [b] in `rows`, token ids [b, L] int64, mask [b, L]; a text without a token is in no batch.
     """
     from umr._rust import plan_batches
 
-    order, bounds = plan_batches(tokens.lengths(rows), budget, MAX_ROWS)
+    lengths = tokens.lengths(rows)
+    there = np.flatnonzero(lengths)
+    order, bounds = plan_batches(lengths[there], budget, MAX_ROWS)
     for start, end in pairwise(bounds):
-        places = order[start:end]
+        places = there[order[start:end]].astype(np.uint32)
         ids, mask = tokens.gather(rows[places], encoder.pad)
         yield places, torch.from_numpy(ids).to(encoder.device), torch.from_numpy(mask).to(encoder.device)
 

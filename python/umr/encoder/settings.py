@@ -6,20 +6,21 @@ Sources, in this order: the user, `umr_encoder.json` (written by umr), a sentenc
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from umr.config import EncoderConfig, Pooling, Similarity, Title
-from umr.errors import InputError
+from umr.config import EncoderConfig, Pooling, Similarity, Title, choices_of
+from umr.encoder.sentence_folder import read_folder, require_prompts_pooled, shown, typed
+from umr.errors import FormatError, InputError
 from umr.storage import read_json
 
 FILE = "umr_encoder.json"
-MODULES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, whose work umr does itself
 LIMIT = 512  # tokens: longer passages only on request
+LONGEST = 1 << 24  # tokens that a length may be, far beyond any model's positions
+LONGEST_PREFIX = 1 << 12  # characters
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
     Raises:
         InputError: pooling or similarity is not known; the hint names the options that say it.
     """
-    found, source = known_settings(name, folder)
     chosen = {key: value for key in FIELDS if (value := getattr(config, key)) is not None}
+    found, source = known_settings(name, folder, chosen)
     merged = {**_defaults(folder), **found, **chosen}
     unknown = [key for key in ("pooling", "similarity") if key not in merged]
     if unknown:
@@ -72,6 +73,8 @@ def resolve_settings(config: EncoderConfig, name: str, folder: Path) -> tuple[En
     if chosen and found:
         source += f"; set by you: {', '.join(chosen)}"
     merged = _within(name, folder, merged, chosen)
+    if says_modules(folder) and (merged["query_prefix"] or merged["passage_prefix"]):
+        require_prompts_pooled(folder)
     return EncoderSettings(**{key: merged[key] for key in FIELDS}), source if found else "set by you"
 
 
@@ -84,35 +87,71 @@ def _within(name: str, folder: Path, merged: Mapping[str, Any], chosen: Mapping[
     return {**merged, **dict.fromkeys(lengths, limit)}
 
 
-def known_settings(name: str, folder: Path) -> tuple[dict[str, Any], str]:
-    """What the model's own files or its family say, and which of them said it."""
+def known_settings(name: str, folder: Path, chosen: Collection[str] = ()) -> tuple[dict[str, Any], str]:
+    """What the model's own files or its family say, and which of them said it.
+
+    Arguments:
+        name, folder: of the model.
+        chosen: settings that the user gives, of which the files need not say anything that umr honours.
+
+    Raises:
+        FormatError: a value that a setting cannot have; the message names file and key.
+        InputError: a setting of the files that umr does not honour.
+    """
     if (folder / FILE).is_file():
         value = read_json(folder / FILE)
-        return {key: value[key] for key in FIELDS if key in value}, f"read from {FILE}"
-    if (folder / "modules.json").is_file():
-        return _family(name, folder)[0] | _sentence_transformers(folder), "read from its sentence-transformers files"
+        return _checked(folder / FILE, {key: value[key] for key in FIELDS if key in value}), f"read from {FILE}"
+    if says_modules(folder):
+        found = _checked(folder / "modules.json", _family(name, folder)[0] | read_folder(folder, chosen))
+        lengths = {key: min(LIMIT, found[key]) for key in ("query_length", "passage_length") if key in found}
+        return found | lengths, "read from its sentence-transformers files"
     return _family(name, folder)
 
 
+def says_modules(folder: Path) -> bool:
+    """Whether the settings are those of sentence-transformers' files."""
+    return (folder / "modules.json").is_file() and not (folder / FILE).is_file()
+
+
+def _checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file, each of a value that it can have."""
+    hints = get_type_hints(EncoderSettings)
+    for key, value in found.items():
+        choices, kind = choices_of(hints[key]), hints[key]
+        right = value in choices if choices else type(value) is kind
+        if not right or (kind is int and not 0 < value <= LONGEST) or (kind is str and not _short_text(value)):
+            expected = ", ".join(choices) or {int: f"a number from 1 to {LONGEST}", bool: "true or false"}.get(kind, "a short text")
+            raise FormatError(f"{path}: {key} is {shown(value)}, expected {expected}", "mend the file, or choose another encoder")
+    return found
+
+
+def _short_text(value: str) -> bool:
+    """Whether it can be a prefix: no lone surrogates, and not longer than any text that is encoded."""
+    return len(value) <= LONGEST_PREFIX and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _defaults(folder: Path) -> dict[str, Any]:
-    limit = min(LIMIT, _positions(folder) or LIMIT)
+    path = folder / "tokenizer_config.json"
+    tokenizer = typed(path, _json(path), "model_max_length", (int, float), LIMIT)
+    limit = max(1, min(LIMIT, _positions(folder) or LIMIT, tokenizer))
     return {
         "query_prefix": "", "passage_prefix": "", "title": "text",
-        "query_length": limit, "passage_length": limit, "strip_question_mark": False,
+        "query_length": int(limit), "passage_length": int(limit), "strip_question_mark": False,
     }  # fmt: skip
 
 
 def _positions(folder: Path) -> int | None:
     """Tokens that the model has positions for, None where it does not say."""
-    config = _json(folder / "config.json")
+    path = folder / "config.json"
+    config = _json(path)
     # RoBERTa's positions begin after the padding index, so two of them cannot be used.
     reserved = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
-    positions = config.get("max_position_embeddings")
-    return int(positions) - reserved if positions else None
+    positions = typed(path, config, "max_position_embeddings", int, 0)
+    return int(positions) - reserved if positions > 0 else None  # XLNet says -1
 
 
 def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
-    architecture = (_json(folder / "config.json").get("architectures") or [""])[0]
+    architecture = architecture_of(folder)
     if architecture == "Contriever":
         return {"pooling": "mean", "similarity": "dot", "title": "text"}, "the Contriever family"
     if architecture.startswith("DPR"):
@@ -123,44 +162,11 @@ def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
     return {}, ""
 
 
-def _sentence_transformers(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    for module in modules:
-        kind = module["type"].rsplit(".", 1)[-1]
-        if kind == "Pooling":
-            found |= _pooling(_json(folder / module["path"] / "config.json"))
-        if kind == "Normalize":
-            found["similarity"] = "cosine"
-        if kind not in MODULES:
-            raise InputError(
-                f"{folder} has a module {kind!r} after its pooling, which umr does not run",
-                f"give an encoder of {', '.join(MODULES)} alone",
-            )
-    settings = _json(folder / "config_sentence_transformers.json")
-    if "similarity" not in found and settings.get("similarity_fn_name") in ("dot", "cosine"):
-        found["similarity"] = settings["similarity_fn_name"]
-    prompts: Mapping[str, str] = settings.get("prompts") or {}
-    for key, names in (("query_prefix", ("query",)), ("passage_prefix", ("passage", "document", "corpus"))):
-        found |= next(({key: prompts[n]} for n in names if prompts.get(n)), {})
-    # From 5.4 on the length is the tokenizer's own.
-    length = _json(folder / "sentence_bert_config.json").get("max_seq_length") or _json(folder / "tokenizer_config.json").get(
-        "model_max_length"
-    )
-    if length:
-        found |= {"query_length": min(LIMIT, length), "passage_length": min(LIMIT, length)}
-    return found
-
-
-def _pooling(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The pooling of both layouts: `pooling_mode_*` booleans (to 5.3), or `pooling_mode` (from 5.4), a name or a list of names."""
-    modes: dict[str, Pooling] = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"}
-    named = config.get(
-        "pooling_mode",
-        [key.removeprefix("pooling_mode_") for key, value in config.items() if value is True and key.startswith("pooling_mode_")],
-    )
-    active = [named] if isinstance(named, str) else named
-    return {"pooling": modes[active[0]]} if len(active) == 1 and active[0] in modes else {}
+def architecture_of(folder: Path) -> str:
+    """The class of the weights as config.json names it, empty where it does not."""
+    path = folder / "config.json"
+    names = typed(path, _json(path), "architectures", list, [])
+    return str(names[0]) if names else ""
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 
 @dataclass(frozen=True)
 class Rules:
-    """What is left out, in this order: source passages, low scores, duplicates, first ranks.
+    """What is left out, in this order: source passages, empty ones, low scores, duplicates, first ranks.
 
     Arguments:
         k: candidates a query.
@@ -201,6 +201,8 @@ def _apply(rows: Rows, queries: Ints, known: Lists, retriever: EncoderSource, ru
     there = rows != PADDING
     source = there & (rows == rules.source_passages[queries][:, None])
     left, dropped = there & ~source, {"source": source}
+    if retriever.full is not None:
+        left &= retriever.full[np.where(there, rows, np.uint32(0))]
     least = np.full(len(rows), -np.inf, dtype=np.float32)
     if np.isfinite(rules.min_score) or np.isfinite(rules.margin):
         scores = retriever.scores(queries, np.where(left, rows, np.uint32(PADDING)), known)

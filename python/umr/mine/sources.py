@@ -15,7 +15,7 @@ from umr.data.embeddings import Embeddings
 from umr.data.trec import DEPTH, TrecRun, read_run
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
-from umr.encoder.encode import encode, encoder_identity
+from umr.encoder.encode import encode, encoder_identity, with_tokens
 from umr.encoder.encoder import load_encoder
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
@@ -66,6 +66,7 @@ class EncoderSource:
         passages: vectors of the whole corpus.
         config: how they are searched.
         reporter: shows the progress.
+        full: [n] which passages have a token; None where all have. The others are never found.
     """
 
     name: str
@@ -74,9 +75,10 @@ class EncoderSource:
     passages: Embeddings
     config: MineConfig
     reporter: Reporter
+    full: Bools | None = None
 
     def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
-        """See `Source`; every list is full, for `depth` is at most the corpus.
+        """See `Source`; a list is shorter than `depth` only where fewer passages count.
 
         Arguments:
             queries, depth: see `Source`.
@@ -84,6 +86,7 @@ class EncoderSource:
         """
         everyone = np.array_equal(queries, np.arange(len(self.queries)))  # whose vectors need not be copied
         vectors = self.queries if everyone else self.queries[queries]
+        only = self.full if only is None else only if self.full is None else only & self.full
         return find(vectors, self.passages, depth, self.config, self.reporter, only)
 
     def scores(self, queries: Ints, rows: Rows, known: Lists) -> Floats:
@@ -187,4 +190,5 @@ def _encode(name: str, what: str, encoder: DualEncoder, workspace: Workspace, co
         "passage_embeddings": passages.folder.name, "query_embeddings": queries.folder.name,
     }  # fmt: skip
     vectors = centred_queries(queries.read(), workspace.queries.langs, means, reporter)
-    return EncoderSource(name, about, vectors, passages, config, reporter)
+    full = with_tokens(workspace.passages, encoder, "passage", layout, reporter)
+    return EncoderSource(name, about, vectors, passages, config, reporter, full)

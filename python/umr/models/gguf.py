@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 from umr.errors import MissingExtraError, ModelError
+from umr.models.gguf_header import check_header
+from umr.models.loading import pretrained
 from umr.progress import Reporter
 from umr.storage import beside
 
@@ -52,20 +53,17 @@ def convert_smollm2(cache: Path, reporter: Reporter) -> Path:
 
 
 def convert_file(path: Path, cache: Path, reporter: Reporter) -> Path:
-    """Any GGUF file; the converted folder is keyed by name, size and the file's first and last mebibyte.
+    """Any GGUF file; the converted folder is keyed by the file's name and content.
 
     Raises:
         ModelError: there is no such file, or transformers cannot read it.
         MissingExtraError: gguf or accelerate is not installed.
     """
+    from umr._rust import fingerprint_files
+
     if not path.is_file():
         raise ModelError(f"no GGUF file at {path}", "check the path")
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        head = handle.read(1 << 20)
-        handle.seek(max(0, size - (1 << 20)))
-        key = hashlib.sha256(head + handle.read() + str(size).encode()).hexdigest()[:16]
-    folder = cache / f"{path.stem}-{key}"
+    folder = cache / f"{path.stem}-{fingerprint_files([str(path)])[:16]}"
     return folder if folder.is_dir() else _convert(path, folder, reporter)
 
 
@@ -77,19 +75,20 @@ def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     reporter.say(f"converting {file.name.lstrip('.')} into {folder} (once, about a minute)")
+    check_header(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
-    except (OSError, ValueError, KeyError) as error:
+            tokenizer = pretrained(file.parent, AutoTokenizer, gguf_file=file.name)
+            model = pretrained(file.parent, AutoModelForCausalLM, gguf_file=file.name, dtype=torch.bfloat16)
+    except ModelError as error:
+        why = str(error.__cause__).strip().partition("\n")[0]
         raise ModelError(
-            f"{file}: transformers cannot read this GGUF file ({error})",
-            "convert it with llama.cpp's tools, or use a folder or hub id",
+            f"{file}: transformers cannot read this GGUF file ({why})", "convert it with llama.cpp's tools, or use a folder or hub id"
         ) from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None  # type: ignore[assignment]
+    model.hf_quantizer = None
     with beside(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -12,9 +12,10 @@ from torch import nn
 from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
-from umr.models.loading import load, local_folder, tokenizer_fingerprint, weights_fingerprint
+from umr.models.loading import local_folder, pretrained, tokenizer_fingerprint, weights_fingerprint
 from umr.models.quantised import quantise, require_quantiser
 from umr.models.special_tokens import settle_special_tokens, special_tokens
+from umr.models.tokenizers import load_tokenizer, require_embeddings
 from umr.progress import Reporter
 
 
@@ -59,10 +60,11 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModel:
     from umr._rust import fingerprint
 
     folder = local_folder(resolve(name, reporter))
-    config = load(str(folder), AutoConfig.from_pretrained)
+    config = pretrained(folder, AutoConfig)
     _require_lm(name, config)
     identity = fingerprint(weights_fingerprint(folder) + tokenizer_fingerprint(folder))
-    tokenizer = _tokenizer(name, folder)
+    tokenizer = load_tokenizer(name, folder)
+    require_embeddings(name, tokenizer, getattr(config.get_text_config(), "vocab_size", None))
     if not config.is_encoder_decoder and settle_special_tokens(tokenizer, config.model_type):
         reporter.say(f"{name}: its tokenizer does not begin or end texts as the model was trained; mended (see docs/labels.md)")
         identity = fingerprint(f"{identity} {special_tokens(tokenizer)}")
@@ -87,15 +89,6 @@ def _require_lm(name: str, config: Any) -> None:
         f"{name} is a {config.model_type} ({architecture}), not a language model that scores text",
         "give a causal or encoder-decoder language model to --lm",
     )
-
-
-def _tokenizer(name: str, folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = load(str(folder), AutoTokenizer.from_pretrained)
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"{name} has no fast tokenizer", "convert it once and save tokenizer.json beside the weights")
-    return tokenizer
 
 
 def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weights: Weights = "native") -> LanguageModel:
@@ -126,7 +119,7 @@ def _model(lm: LanguageModel, dtype: torch.dtype | str, weights: Weights) -> Any
     if weights != "native":
         require_quantiser()
     loader = AutoModelForSeq2SeqLM if lm.encoder_decoder else AutoModelForCausalLM
-    model, found = load(lm.folder, loader.from_pretrained, dtype=dtype, output_loading_info=True)
+    model, found = pretrained(Path(lm.folder), loader, dtype=dtype, output_loading_info=True)
     if found["missing_keys"]:
         raise ModelError(
             f"{lm.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from umr.errors import ModelError
-from umr.models.explain import incomplete, refusal
+from umr.models.explain import MERGE, incomplete, refusal
+from umr.storage import read_json
 
 WEIGHTS = ("*.safetensors", "*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*", "merges.txt")
@@ -49,8 +50,29 @@ def load(name: str, loader: Callable[..., Any], **options: Any) -> Any:
     try:
         with quietly():
             return loader(name, **options)
-    except Exception as error:  # code of others: tokenizers raises plain Exception, transformers almost anything
+    except BaseException as error:  # code of others: tokenizers raises plain Exception and panics, transformers almost anything
+        if not (isinstance(error, Exception) or panicked(error)):
+            raise
         raise refusal(name, error) from error
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether an error is a panic of a library in Rust, which is no `Exception`."""
+    return type(error).__name__ == "PanicException"
+
+
+def pretrained(folder: Path, kind: Any, **options: Any) -> Any:
+    """What a class of transformers loads from a folder; code that the folder brings is never run.
+
+    Arguments:
+        folder: the model's files.
+        kind: a class with `from_pretrained`.
+        options: passed on.
+
+    Raises:
+        ModelError: an unusable folder, or one that needs code of its own.
+    """
+    return load(str(folder), kind.from_pretrained, trust_remote_code=False, **options)
 
 
 def local_folder(name: str) -> Path:
@@ -62,7 +84,7 @@ def local_folder(name: str) -> Path:
         ModelError: the files cannot be had, or the repository is no model of transformers.
     """
     if Path(name).is_dir():
-        return Path(name)
+        return _whole(Path(name))
     from huggingface_hub import snapshot_download
 
     folder = Path(load(name, snapshot_download, allow_patterns=DOWNLOADED))
@@ -71,6 +93,17 @@ def local_folder(name: str) -> Path:
     if not (folder / "config.json").exists():
         why = incomplete(folder) or "of a repository of GGUF files download one and give its path; otherwise choose another model"
         raise ModelError(f"{name} is no model of transformers: its repository has no config.json", why)
+    return _whole(folder)
+
+
+def _whole(folder: Path) -> Path:
+    """The folder, unless an adapter in it changes what the weights compute, or its weights are outside of it."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{folder} holds an adapter (adapter_config.json), which umr does not apply", MERGE)
+    for index in sorted(folder.glob("*.index.json")):
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or any(not isinstance(name, str) or "/" in name for name in shards.values()):
+            raise ModelError(f"{index}: its weight_map does not name files of this folder", "give the folder that save_pretrained wrote")
     return folder
 
 

@@ -15,8 +15,10 @@ from umr.progress import Reporter, Silent
 from umr.search.exact import top_k
 from umr.search.gpu import top_k_on
 from umr.search.hnsw import hnsw_top_k
-from umr.search.lists import Bools, Floats, Lists
+from umr.search.lists import Bools, Floats, Lists, no_lists
 from umr.sizes import bytes_of
+
+NEARLY_ALL = 0.9  # of the passages: so many that count are found by a graph over all
 
 
 def find(
@@ -29,8 +31,8 @@ def find(
 ) -> Lists:
     """The k passages of the largest inner product with each query, by the index that `config` names.
 
-    Where only some passages count, the search is exact whatever the index: the neighbours of a query in a graph over all
-    passages may hold none of them.
+    Where only some passages count, the search is exact whatever the index, unless these are nearly all: the neighbours of a
+    query in a graph over all passages may hold none of them. A query whose vector is zero finds nothing.
 
     Arguments:
         queries: [Q, d] float32.
@@ -51,13 +53,17 @@ def find(
     """
     reporter = reporter or Silent()
     _require_searchable(queries, passages, k)
-    if config.index == "exact" or only is not None:
-        return _exact(queries, passages, k, config, reporter, only)
 
     def exact(sample: Floats, wanted: int) -> Lists:
-        return _exact(sample, passages, wanted, config, reporter, None)
+        return _exact(sample, passages, wanted, config, reporter, only)
 
-    return hnsw_top_k(queries, passages, k, exact, config.threads, reporter)
+    if config.index == "exact" or (only is not None and only.mean() < NEARLY_ALL):
+        found = exact(queries, k)
+    else:
+        found = hnsw_top_k(queries, passages, k, exact, config.threads, reporter, only)
+    empty = ~queries.any(axis=1)
+    found.rows[empty], found.scores[empty] = no_lists(int(empty.sum()), k)
+    return found
 
 
 def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None) -> Lists:

@@ -13,7 +13,7 @@ from umr.data.embeddings import Embeddings
 from umr.progress import Reporter, Silent
 from umr.search.equal_vectors import with_equal
 from umr.search.graph import Graph, Recall, build_graph, open_graph
-from umr.search.lists import Floats, Lists, no_lists
+from umr.search.lists import Bools, Floats, Lists, no_lists
 from umr.search.reader import evenly_spaced
 from umr.search.scoring import Best, pair_scores, require_scores
 
@@ -36,6 +36,7 @@ def hnsw_top_k(
     exact: Exact,
     threads: int = 0,
     reporter: Reporter | None = None,
+    only: Bools | None = None,
 ) -> Lists:
     """The k passages of nearly the largest inner products with each query.
 
@@ -46,9 +47,10 @@ def hnsw_top_k(
         queries: [Q, d] float32.
         passages: finished embeddings, n rows.
         k: at most n.
-        exact: the exact search.
+        exact: the exact search, among the passages that count.
         threads: 0 takes all.
         reporter: shows the progress, and the recall when it is measured.
+        only: [n] which passages count. (default: all)
 
     Returns:
         lists [Q, k]: score down, then row up.
@@ -61,11 +63,11 @@ def hnsw_top_k(
     graph = open_graph(passages)
     if graph is None:
         graph = build_graph(passages, _sample(queries, passages)[0], k, threads, reporter)
-    expansion = _expansion(graph, queries, k, exact, threads, reporter)
+    expansion = _expansion(graph, queries, k, exact, threads, reporter, only)
     found, step = no_lists(len(queries), k), max(1, BATCH_PASSAGES // expansion)
     with reporter.bar("searching the index", len(queries), "queries") as bar:
         for at in range(0, len(queries), step):
-            part = _search(graph, queries[at : at + step], k, expansion, threads, at)
+            part = _search(graph, queries[at : at + step], k, expansion, threads, at, only)
             found.rows[at : at + step], found.scores[at : at + step] = part
             bar.advance(len(part.rows))
     short = np.flatnonzero(found.rows[:, -1] == PADDING)
@@ -82,11 +84,11 @@ def _sample(queries: Floats, passages: Embeddings) -> tuple[Floats, Literal["que
     return passages.read(evenly_spaced(np.arange(passages.rows, dtype=np.uint32), SAMPLE_QUERIES)), "passages"
 
 
-def _expansion(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int, reporter: Reporter) -> int:
+def _expansion(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int, reporter: Reporter, only: Bools | None) -> int:
     """How many passages to look at for the best k: as measured before, else as measured now, kept and said."""
     known = [m for m in graph.measured if m.k >= k and (m.of == "queries" or len(queries) < FEWEST_QUERIES)]
     if not known:
-        known = [_measured(graph, queries, k, exact, threads)]
+        known = [_measured(graph, queries, k, exact, threads, only)]
         graph.remember(known[0])
     best = known[0]
     reporter.say(
@@ -98,19 +100,19 @@ def _expansion(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int
     return best.expansion
 
 
-def _measured(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int) -> Recall:
+def _measured(graph: Graph, queries: Floats, k: int, exact: Exact, threads: int, only: Bools | None) -> Recall:
     """The recall of a search that is widened until it is enough."""
     sample, of = _sample(queries, graph.passages)
     least = exact(sample, k).scores[:, -1:]
     expansion, most = max(k, LEAST_EXPANSION), min(graph.passages.rows, max(MOST_EXPANSION, k))
     while True:
-        recall = float(np.mean(_search(graph, sample, k, expansion, threads).scores >= least))
+        recall = float(np.mean(_search(graph, sample, k, expansion, threads, only=only).scores >= least))
         if recall >= ENOUGH_RECALL or expansion >= most:
             return Recall(k, expansion, recall, len(sample), of)
         expansion *= 2
 
 
-def _search(graph: Graph, queries: Floats, k: int, expansion: int, threads: int, first: int = 0) -> Lists:
+def _search(graph: Graph, queries: Floats, k: int, expansion: int, threads: int, first: int = 0, only: Bools | None = None) -> Lists:
     """The best k of what the graph gives, by exact score; `first` is the number of the first query, for messages."""
     graph.index.expansion_search = expansion
     count = min(expansion, max(2 * k, LEAST_EXPANSION), len(graph.index))  # space.py measures codes on twice as many, too
@@ -126,5 +128,6 @@ def _search(graph: Graph, queries: Floats, k: int, expansion: int, threads: int,
     require_scores(scores, places, torch.from_numpy(rows.astype(np.int64)), first)
     of, every = with_equal(graph.equal, rows, k)
     best = Best(len(queries), k, torch.device("cpu"))
-    best.add(places[of], torch.from_numpy(every.astype(np.int64)), scores[of])
+    counted = torch.from_numpy(np.ones(len(every), dtype=np.bool_) if only is None else only[every])
+    best.add(places[of][counted], torch.from_numpy(every.astype(np.int64))[counted], scores[of][counted])
     return best.lists()

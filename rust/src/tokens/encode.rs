@@ -1,6 +1,8 @@
 //! From texts to token ids, exactly as the fast tokenizers of Hugging Face do it from Python.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tokenizers::tokenizer::{Encoding, PostProcessor, truncate_encodings};
 use tokenizers::{
@@ -13,6 +15,9 @@ use super::options::{TitleMode, TokenOptions};
 use super::unigram::Unigram;
 use crate::error::{Error, Result};
 use crate::records::Fields;
+
+/// Time for one text, a thousand times what a slow one takes: a tokenizer whose rules explode is given up.
+const SLOWEST: Duration = Duration::from_secs(60);
 
 /// A tokenizer together with its options.
 pub struct Encoder<'o> {
@@ -46,13 +51,24 @@ impl<'o> Encoder<'o> {
         Ok(encoder)
     }
 
-    /// The ids of one record.
+    /// The ids of one record; none where it is blank.
     pub fn ids(&self, fields: &Fields<'_>) -> Result<Vec<u32>> {
-        let (first, second) = self.options.texts(fields);
-        self.encode(&first, second).map_err(|error| {
-            let message = format!("id {:?}: the tokenizer failed: {error}", fields.id);
-            Error::input(message, "check that tokenizer.json is complete")
-        })
+        let Some((first, second)) = self.options.texts(fields) else {
+            return Ok(Vec::new());
+        };
+        let (begun, id) = (Instant::now(), &fields.id);
+        // The library's regular expressions panic where they go back too often.
+        let ids = catch_unwind(AssertUnwindSafe(|| self.encode(&first, second)))
+            .unwrap_or_else(|_| Err("its rules do not come to an end on this text".into()));
+        let ids = ids.map_err(|error| {
+            let message = format!("id {id:?}: the tokenizer failed: {error}");
+            Error::input(message, "check that tokenizer.json is complete and sound")
+        })?;
+        if begun.elapsed() > SLOWEST {
+            let message = format!("id {id:?}: the tokenizer took more than {SLOWEST:?} for it");
+            return Err(Error::input(message, "use another tokenizer.json"));
+        }
+        Ok(ids)
     }
 
     /// The ids of a text, or of a pair of texts, special tokens included.

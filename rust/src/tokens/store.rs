@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Bytes, Written};
 
 /// Version of the folder's form.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The value of `format` in the manifest.
 pub const FORMAT: &str = "umr-tokens";
 /// Name of the manifest; a folder without it holds no store.

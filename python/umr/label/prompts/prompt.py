@@ -19,6 +19,7 @@ from umr.label.prompts.chat import in_chat
 from umr.label.scorers.trees import Branch, Tree, grow
 from umr.languages import language_name
 from umr.models.lm import LanguageModel
+from umr.models.tokenizers import head, longest_text, tokenised
 
 CAUSAL = ("Passage: {text}\n\nQuestion in {language}:", " {query}")
 ENCODER_DECODER = (
@@ -55,7 +56,8 @@ class Prompt:
         _check("target", self.target, "query")
 
     def fill(self, title: str, text: str, lang: str) -> str:
-        """The source text of a passage for queries in a language (a code)."""
+        """The source text of a passage for queries in a language (a code); far more than the limit's tokens can hold is cut off."""
+        title, text = head(title, self.limit), head(text, self.limit)
         return self.source.format(title=title, text=text, language=language_name(lang))
 
     def room(self, target: int) -> int:
@@ -76,9 +78,9 @@ class Prompt:
         """
         if not filled:
             return []
-        begin = self.tokenizer("").input_ids[:1]
+        begin = tokenised(self.tokenizer, "").input_ids[:1]
         bos = self.tokenizer.bos_token_id if begin and begin[0] == self.tokenizer.bos_token_id else None
-        encoded = self.tokenizer(list(filled), add_special_tokens=not self.chat).input_ids
+        encoded = tokenised(self.tokenizer, list(filled), add_special_tokens=not self.chat).input_ids
         return [self._begun(list(ids), bos) for ids in encoded]
 
     def _begun(self, ids: list[int], bos: int | None) -> list[int]:
@@ -101,7 +103,8 @@ class Prompt:
         ids = self.encode([self.fill(title, text, lang)])[0]
         if len(ids) <= limit:
             return ids
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        text = head(text, self.limit)
+        offsets = tokenised(self.tokenizer, text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
         keep = len(offsets)
         while len(ids) > limit:
             keep -= max(1, len(ids) - limit)
@@ -123,7 +126,13 @@ class Prompt:
         Raises:
             UsageError: it has no tokens, or leaves no room for a source.
         """
-        ids = list(self.tokenizer(self.target.format(query=query), add_special_tokens=self.encoder_decoder).input_ids)
+        longest = longest_text(self.context or self.limit)
+        if len(query) > longest:
+            raise UsageError(
+                f"the question {name!r} ({query[:60]!r}) has {len(query):,} characters, the model takes {longest:,}",
+                "leave the question out",
+            )
+        ids = list(tokenised(self.tokenizer, self.target.format(query=query), add_special_tokens=self.encoder_decoder).input_ids)
         if not ids:
             raise UsageError(f"the question {name!r} ({query[:60]!r}) has no tokens", "give a --target template that has, or leave it out")
         if self.room(len(ids)) < 1:
