@@ -18,6 +18,7 @@ from umr.config import LabelConfig
 from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.progress import Reporter
+from umr.progress.clock import duration
 
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
@@ -86,8 +87,6 @@ def _table(number: int, found: Sequence[Forecast]) -> RenderableType:
 
 
 def _time(made: Forecast) -> str:
-    from umr.label.plan.forecast import duration
-
     return f"about {duration(made.seconds)}" if made.seconds else "none"
 
 

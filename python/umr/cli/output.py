@@ -14,8 +14,8 @@ import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from umr.cli.reporter import RichReporter
 from umr.errors import UmrError
+from umr.progress import Reporter, console
 from umr.storage import storage_error
 
 INTERRUPTED = 130
@@ -34,7 +34,7 @@ class Result:
     shown: list[RenderableType] = field(default_factory=list)
 
 
-def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -> None:
+def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> None:
     """Run a command and end the process with its exit code.
 
     Arguments:
@@ -43,7 +43,7 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
         quiet: only warnings on stderr.
     """
     try:
-        _show(work(RichReporter(quiet)), as_json)
+        _show(work(console.Console(quiet)), as_json)
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None

@@ -14,7 +14,7 @@ from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_mapping
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ class Workspace:
     passages: Records
     queries: Queries
     encoder: EncoderConfig
+
+    def __repr__(self) -> str:
+        rounds = ", ".join(f"round {place.number}: {place.stage}" for place in self.layout.rounds() if place.stage) or "no round"
+        size = f"{len(self.passages):,} passages, {len(self.queries):,} queries in {len(set(self.queries.langs))} languages"
+        return f"Workspace({str(self.layout.folder)!r}: {size}, encoder {self.encoder.model!r}; {rounds})"
 
     def encoder_of(self, number: int) -> EncoderConfig:
         """The encoder that round `number` mines with: the user's in round 0, then the one trained in the round before.
@@ -81,7 +86,7 @@ def create_workspace(
     queries: Sequence[str],
     encoder: EncoderConfig,
     lang: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
 ) -> Workspace:
     """Open a work folder for these inputs, making it when it is new.
 
@@ -97,7 +102,7 @@ def create_workspace(
         InputError: a file is missing or cannot be used.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, encoder = reporter or Silent(), WorkLayout(Path(folder)), _absolute(encoder)
+    reporter, layout, encoder = reporter_of(reporter), WorkLayout(Path(folder)), _absolute(encoder)
     inputs = {"passages": expand(passages, "passages"), "queries": expand(queries, "queries"), "lang": lang}
     workspace = _open(layout, inputs, encoder, reporter)
     if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
@@ -106,7 +111,7 @@ def create_workspace(
     return workspace
 
 
-def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Workspace:
+def open_workspace(folder: Path | str, reporter: Reporting = None) -> Workspace:
     """Open an existing work folder.
 
     Raises:
@@ -121,7 +126,7 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
         )
     value = read_manifest(layout.manifest, "work")
     encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
-    workspace = _open(layout, value, encoder, reporter or Silent())
+    workspace = _open(layout, value, encoder, reporter_of(reporter))
     if _fingerprints(workspace) != value["made_from"]:
         changed = [k for k, v in _fingerprints(workspace).items() if value["made_from"].get(k) != v]
         raise MismatchError(
@@ -132,8 +137,9 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
 
 
 def _open(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
-    queries = open_queries(expand(inputs["queries"], "queries"), layout.corpus, inputs["lang"], reporter)
-    passages = open_passages(expand(inputs["passages"], "passages"), layout.corpus, reporter)
+    with reporter.bar("reading passages and queries", 0, ""):
+        queries = open_queries(expand(inputs["queries"], "queries"), layout.corpus, inputs["lang"], reporter)
+        passages = open_passages(expand(inputs["passages"], "passages"), layout.corpus, reporter)
     reporter.say(f"{len(passages):,} passages, {len(queries):,} queries in {len(set(queries.langs))} languages")
     return Workspace(layout, passages, queries, encoder)
 
