@@ -73,7 +73,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES and (name.startswith("_") or find_spec(f"umr.{name}") is None):
+    if name not in _HOMES and (name.startswith("__") or find_spec(f"umr.{name}") is None):
         raise AttributeError(f"module 'umr' has no attribute {name!r}")
     value = getattr(import_module(f"umr.{_HOMES[name]}"), name) if name in _HOMES else import_module(f"umr.{name}")
     globals()[name] = value
