@@ -14,12 +14,11 @@ import tiny
 import umr
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("saturated")
-    corpus = tiny.tiny_corpus(folder / "corpus", 40, 12)
-    config = umr.EncoderConfig(model=str(tiny.encoder(folder / "e5")), pooling="mean", similarity="cosine")
-    made = umr.create_workspace(folder / "work", [str(corpus.passages)], [str(corpus.queries)], config)
+@pytest.fixture
+def work(tmp_path: Path) -> Any:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 40, 12)
+    config = umr.EncoderConfig(model=str(tiny.encoder(tmp_path / "e5")), pooling="mean", similarity="cosine")
+    made = umr.create_workspace(tmp_path / "work", [str(corpus.passages)], [str(corpus.queries)], config)
     umr.mine(made, umr.MineConfig(top_k=16))
     return made
 
@@ -53,7 +52,7 @@ def test_labelling_and_training_say_the_temperature_that_gives_four(work: Any, l
     assert any("saturated" in warning for warning in umr.inspect_labels(work).warnings)
 
 
-def test_the_temperature_that_is_said_gives_four(work: Any, lm: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_temperature_that_is_said_gives_four(work: Any, lm: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         umr.label(work, umr.LabelConfig(lm=lm, precision="fp32", temperature=2e-5), force=True)
         (cure,) = filter(None, (said(record.message) for record in caplog.records))

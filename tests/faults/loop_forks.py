@@ -36,7 +36,7 @@ torch.set_num_threads(1)
 FOLDER = Path(sys.argv[1])
 ENCODER = EncoderConfig(model=str(FOLDER / "bert"), pooling="mean", similarity="cosine")
 MINE = MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1)
-LABEL = LabelConfig(lm=str(FOLDER / "llama"), precision="fp32", pack_tokens=400)
+LABEL = LabelConfig(lm=str(FOLDER / "llama"), precision="fp32", batch_tokens=400)
 TRAIN = TrainConfig(epochs=2, batch_size=8, passages_per_query=3, learning_rate=1e-3, held_out=0.2, evaluations=2)
 Job = dict[str, Any]
 
