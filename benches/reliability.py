@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,7 @@ def harness(name: str, *arguments: str) -> Any:
 def made(folder: Path, passages: int, queries: int) -> Any:
     """The models and a corpus in a folder; the module that made them."""
     sys.path.insert(0, str(REPOSITORY / "tests"))
-    import tiny
-
+    tiny = import_module("tiny")
     tiny.encoder(folder / "bert")
     tiny.llama(folder / "llama")
     tiny.llama(folder / "other", seed=1)
