@@ -221,7 +221,7 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
         list(blocks_of(Path("x.md"), "```bash\numr\n"))
 
 
-FOREIGN = {"--check", "--alone", "--pairs", "--repeats", "--previous-output"}
+FOREIGN = {"--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats", "--previous-output"}
 """Options of other programs that the documents name: the benchmarks and the paper's code."""
 
 
