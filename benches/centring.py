@@ -121,16 +121,16 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
     """
     import numpy as np
 
-    from umr.cli.reporter import RichReporter
     from umr.config import MineConfig
     from umr.data.corpus import open_passages
     from umr.data.corpus_langs import corpus_languages
     from umr.data.queries import open_queries
     from umr.encoder.centre import means_for, passage_vectors, query_vectors
     from umr.layout import WorkLayout
+    from umr.progress.console import Console
     from umr.search.exact import top_k
 
-    talk, layout = RichReporter(), WorkLayout(work)
+    talk, layout = Console(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
     queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
     config = MineConfig(centre="language" if centre == "questions" else centre, shard_rows=SHARD)

@@ -68,12 +68,12 @@ def options() -> argparse.ArgumentParser:
 def mined(args: argparse.Namespace, report: Report) -> Mined:
     """Mine train-small, or find it mined."""
     import umr
-    from umr.cli.reporter import RichReporter
+    from umr.progress.console import Console
 
     seconds: list[float] = []
     workspace = open_work(args)
     with stopwatch(seconds):
-        candidates = umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, RichReporter())
+        candidates = umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, Console())
     report.fact("mine, seconds", round(seconds[0], 1))
     return Mined(workspace, candidates)
 
@@ -81,8 +81,8 @@ def mined(args: argparse.Namespace, report: Report) -> Mined:
 def measure(work: Mined, report: Report) -> tuple[dict[str, Evaluation], dict[str, Floats]]:
     """The retriever's order and that of every way to label, and the likelihoods [Q, k] of each way."""
     import umr
-    from umr.cli.reporter import RichReporter
     from umr.data.qrels import read_qrels
+    from umr.progress.console import Console
 
     gold = read_qrels(require_file("data", "train-small", "hidden", "gold.qrels.gz"))
     ids, found, scores = passage_ids(work.workspace, work.candidates), {}, {}
@@ -90,7 +90,7 @@ def measure(work: Mined, report: Report) -> tuple[dict[str, Evaluation], dict[st
     for name, ways in WAYS.items():
         seconds: list[float] = []
         with stopwatch(seconds):
-            labels = umr.label(work.workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, RichReporter(), force=True)
+            labels = umr.label(work.workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, Console(), force=True)
         report.fact(f"label, {name}, seconds", round(seconds[0], 1))
         found[name], scores[name] = judge_order(work.candidates, order_of(labels), ids, gold), labels.scores
     return found, scores

@@ -64,18 +64,18 @@ def english_passages(folder: Path) -> Path:
 def open_work(args: argparse.Namespace) -> Workspace:
     """The work folder over train-small."""
     import umr
-    from umr.cli.reporter import RichReporter
+    from umr.progress.console import Console
 
     passages, queries = (str(require_file("data", "train-small", name)) for name in ("passages.tsv.gz", "queries.jsonl.gz"))
-    return umr.create_workspace(args.work, [passages], [queries], umr.EncoderConfig(model=E5, title="none"), reporter=RichReporter())
+    return umr.create_workspace(args.work, [passages], [queries], umr.EncoderConfig(model=E5, title="none"), reporter=Console())
 
 
 def train_round(workspace: Workspace, args: argparse.Namespace, report: Report) -> None:
     """Mine, label and train on train-small, the time of each stage in the report."""
     import umr
-    from umr.cli.reporter import RichReporter
+    from umr.progress.console import Console
 
-    talk = RichReporter()
+    talk = Console()
     rate = args.learning_rate
     training = umr.TrainConfig(epochs=args.epochs, learning_rate=rate, freeze="passages", held_out=0.1, evaluations=1)
     stages: dict[str, Callable[[], object]] = {
@@ -93,12 +93,12 @@ def train_round(workspace: Workspace, args: argparse.Namespace, report: Report) 
 def measure(workspace: Workspace, number: int) -> Evaluation:
     """The encoder of a round on XQuAD-R."""
     import umr
-    from umr.cli.reporter import RichReporter
+    from umr.progress.console import Console
 
     queries, qrels = require_file("data", "xquad-r", "queries.jsonl.gz"), require_file("data", "xquad-r", "qrels.en.txt.gz")
     passages = english_passages(workspace.layout.folder)
     test = umr.read_test_set(workspace, qrels, [str(queries)], [str(passages)])
-    return umr.judge(workspace, test, number, METRICS, reporter=RichReporter())[0]
+    return umr.judge(workspace, test, number, METRICS, reporter=Console())[0]
 
 
 def main(args: argparse.Namespace, report: Report) -> None:

@@ -13,6 +13,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import typer
 from typer.testing import CliRunner
 
 import tiny
+import umr
 from umr.cli import app
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.models import PYPI_MODELS
@@ -219,7 +221,10 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
         list(blocks_of(Path("x.md"), "```bash\numr\n"))
 
 
-FOREIGN = {"--no-deps", "--wheel-dir", "--index-url", "--check", "--alone", "--pairs", "--repeats", "--previous-output"}
+FOREIGN = {
+    "--no-deps", "--wheel-dir", "--index-url", "--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats",
+    "--previous-output",
+}  # fmt: skip
 """Options of other programs that the documents name: pip, the benchmarks and the paper's code."""
 
 
@@ -229,3 +234,30 @@ def test_an_option_that_the_text_names_is_one(file: Path) -> None:
     known = {name for command in group.commands.values() for p in command.params for name in p.opts} | {"--help", "--version"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", file.read_text(encoding="utf-8")))
     assert named - known - FOREIGN == set()
+
+
+def resolved(name: str) -> Any:
+    """What a dotted name below `umr` stands for, as Python finds it after `import umr`."""
+    found: Any = umr
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+DOTTED = re.compile(r"\bumr\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
+NAMES = sorted({name for file in FILES for name in DOTTED.findall(file.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_the_text_gives_is_there(name: str) -> None:
+    try:
+        resolved(name)
+    except AttributeError:
+        import_module(f"umr.{name}")  # a module that a block imports from
+
+
+def test_a_name_that_is_not_there_is_noticed() -> None:
+    assert {"Console", "progress.Reporter", "create_workspace", "mine"} <= set(NAMES)
+    for name in ("nonsense", "progress.Nonsense"):
+        with pytest.raises(AttributeError):
+            resolved(name)

@@ -59,16 +59,16 @@ def pool(a_language: int = A_LANGUAGE) -> Pool:
 
 
 def _mine(a_language: int) -> Pool:
-    from umr.cli.reporter import RichReporter
     from umr.config import EncoderConfig, MineConfig
     from umr.data.workspace import create_workspace
     from umr.mine import mine
+    from umr.progress.console import Console
 
     say(f"mining {TOP} candidates of {a_language} xquad-r questions a language with e5-small (once, about a minute)")
     english = [p for p in passages("xquad-r") if p["id"].startswith("en:")]
     asked = _questions(a_language)
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
-        folder, reporter = Path(name), RichReporter(quiet=True)
+        folder, reporter = Path(name), Console(quiet=True)
         files = [_write_passages(folder / "passages.tsv", english), write_jsonl(folder / "queries.jsonl", asked)]
         encoder = EncoderConfig(E5, title="none")  # the text alone, as the label prompt has it
         workspace = create_workspace(folder / "work", [str(files[0])], [str(files[1])], encoder, None, reporter)

@@ -122,15 +122,15 @@ def embeddings(count: int, query_count: int) -> tuple[Floats, Floats]:
 
 def _encode(count: int, query_count: int) -> tuple[Floats, Floats]:
     from umr._rust import Records
-    from umr.cli.reporter import RichReporter
     from umr.config import EncoderConfig
-    from umr.encoder.encode import encode_rows, token_store
     from umr.encoder.encoder import load_encoder
+    from umr.encoder.rows import encode_rows, token_store
     from umr.layout import WorkLayout
     from umr.models.device import settle_precision
+    from umr.progress.console import Console
 
     say(f"encoding {count:,} real passages once (5 to 10 minutes on 2 cores for 20,000), kept in {cache_folder()}")
-    reporter = RichReporter()
+    reporter = Console()
     encoder = load_encoder(EncoderConfig(E5, passage_length=TOKENS, query_length=TOKENS), "cpu", reporter)
     precision = settle_precision("auto", encoder.query.device, reporter)
     found = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from umr.label import forecast_labels, label
     from umr.label.inspect import inspect_labels
     from umr.mine import mine
+    from umr.progress.console import Console
     from umr.retrieve import search
     from umr.rounds import run
     from umr.run_file import RunConfig, read_config
@@ -41,9 +43,11 @@ _HOMES = {
     "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "run_file", "read_config": "run_file",
     "forecast_labels": "label", "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
     "DualEncoder": "encoder.encoder", "load_encoder": "encoder.encoder", "UmrError": "errors",
+    "Console": "progress.console",
 }  # fmt: skip
 
 __all__ = [
+    "Console",
     "DualEncoder",
     "EncoderConfig",
     "LabelConfig",
@@ -69,9 +73,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and (name.startswith("__") or find_spec(f"umr.{name}") is None):
         raise AttributeError(f"module 'umr' has no attribute {name!r}")
-    value = getattr(import_module(f"umr.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"umr.{_HOMES[name]}"), name) if name in _HOMES else import_module(f"umr.{name}")
     globals()[name] = value
     return value
 

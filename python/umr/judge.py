@@ -18,7 +18,7 @@ from umr.data.queries import Queries
 from umr.data.workspace import Workspace
 from umr.errors import InputError
 from umr.evaluate import Evaluation, evaluate_run
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 from umr.retrieve import choose_round, encoders, open_test_set, retrieve
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class TestSet:
 
     __test__ = False  # pytest: not a test
 
+    def __repr__(self) -> str:
+        return f"TestSet({self.queries}, {len(self.passages):,} passages, {self.qrels})"
+
     queries: Queries
     passages: Records
     qrels: Qrels
@@ -50,7 +53,7 @@ def read_test_set(
     queries: Inputs = (),
     passages: Inputs = (),
     lang: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
 ) -> TestSet:
     """Open judged queries.
 
@@ -64,11 +67,12 @@ def read_test_set(
     Raises:
         InputError: no judged query is among the queries, or no judged passage among the passages.
     """
-    other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter or Silent())
+    reporter = reporter_of(reporter)
+    other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter)
     found = TestSet(other_queries or workspace.queries, other_passages or workspace.passages, read_qrels(qrels))
-    _check(found, Path(qrels), reporter or Silent())
+    _check(found, Path(qrels), reporter)
     absent = len(set(found.qrels.grades) - set(found.queries.ids()))
-    if absent and reporter:
+    if absent:
         reporter.say(f"{absent:,} judged queries are not among the {len(found.queries):,} queries: left out")
     return found
 
@@ -100,7 +104,7 @@ def judge(
     metrics: Sequence[str] = METRICS,
     k: int = 100,
     device: str = "auto",
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     index: Index = "exact",
 ) -> tuple[Evaluation, Candidates]:
     """Retrieve with the encoder of a round and measure it.
@@ -118,7 +122,7 @@ def judge(
     Returns:
         the evaluation, and what was retrieved.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     chosen = choose_round(workspace, number)
     reporter.say(f"measuring the encoder of round {chosen}")
     deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from umr.config import Index, MineConfig
 from umr.data.candidates import PADDING, Candidates
@@ -18,14 +13,14 @@ from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
-from umr.encoder.encode import encode_rows, token_store, with_tokens
+from umr.encoder.encode import with_tokens
 from umr.encoder.encoder import DualEncoder, load_encoder
 from umr.encoder.means import Means
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
 from umr.models.device import pick_device
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 from umr.search import find
 
 if TYPE_CHECKING:
@@ -86,7 +81,7 @@ def retrieve(
     number: int,
     k: int,
     device: str = "auto",
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     index: Index | None = "exact",
 ) -> Candidates:
     """The top passages of queries.
@@ -101,7 +96,7 @@ def retrieve(
         reporter: shows the progress.
         index: exact or hnsw; None for the one that the round was mined with. What is measured should be exact.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     config = mined_config(workspace, min(k, len(passages)), device, number, index)
     encoder, means, stored = _encoded(workspace, passages, number, config, reporter)
     vectors = query_vectors(queries, encoder, workspace.layout, config, reporter, means)
@@ -114,7 +109,8 @@ def _encoded(
     workspace: Workspace, passages: Records, number: int, config: MineConfig, reporter: Reporter
 ) -> tuple[DualEncoder, Means | None, Embeddings]:
     """The encoder of a round, what it is centred with, and the vectors of the passages."""
-    encoder = load_encoder(workspace.encoder_of(number), pick_device(config.device), reporter)
+    with reporter.bar("loading the encoder", 0, ""):
+        encoder = load_encoder(workspace.encoder_of(number), pick_device(config.device), reporter)
     means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
     return encoder, means, passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
 
@@ -146,7 +142,7 @@ def search(
     lang: str | None = None,
     number: int | None = None,
     device: str = "auto",
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     index: Index | None = None,
 ) -> list[Hit]:
     """The top passages of one typed question.
@@ -166,20 +162,14 @@ def search(
     """
     if not question.strip():
         raise UsageError("the question is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     number = choose_round(workspace, number)
     config = mined_config(workspace, min(k, len(workspace.passages)), device, number, index)
     encoder, means, stored = _encoded(workspace, workspace.passages, number, config, reporter)
     typed = typed_query(question, lang, reporter)
-    vector = centred_queries(_typed_vector(typed, encoder, config), typed.langs, means)
+    vector = centred_queries(encoder.encode([question], "query", config.batch_tokens), typed.langs, means)
     full = with_tokens(workspace.passages, encoder, "passage", workspace.layout, reporter)
     rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None, full)
     rows = rows[:, rows[0] != PADDING]
     found = zip(workspace.passages.ids(rows[0]), workspace.passages.texts(rows[0]), scores[0, : rows.shape[1]].tolist(), strict=True)
     return [Hit(rank, name, title, text, score) for rank, (name, (title, text), score) in enumerate(found, start=1)]
-
-
-def _typed_vector(query: Queries, encoder: DualEncoder, config: MineConfig) -> NDArray[np.float32]:
-    with tempfile.TemporaryDirectory(prefix="umr-") as folder:
-        tokens = token_store(query.records, encoder.query, "query", WorkLayout(Path(folder)), Silent())
-        return encode_rows(encoder.query, tokens, np.zeros(1, dtype=np.uint32), config.batch_tokens)

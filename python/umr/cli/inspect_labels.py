@@ -9,10 +9,11 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
-from umr.cli.foreign_text import Foreign, clean
+from umr.cli.foreign_text import Foreign
 from umr.cli.output import Result
 from umr.data.workspace import Workspace
 from umr.progress import Reporter
+from umr.progress.terminal import clean
 
 if TYPE_CHECKING:
     from umr.label.inspect import Inspection

@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from umr.cli.foreign_text import clean
 from umr.cli.inspect_labels import inspected
 from umr.cli.options import Force, Round, Work, option
 from umr.cli.output import Result
@@ -18,6 +17,8 @@ from umr.config import LabelConfig
 from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.progress import Reporter
+from umr.progress.clock import duration
+from umr.progress.terminal import clean
 
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
@@ -86,8 +87,6 @@ def _table(number: int, found: Sequence[Forecast]) -> RenderableType:
 
 
 def _time(made: Forecast) -> str:
-    from umr.label.plan.forecast import duration
-
     return f"about {duration(made.seconds)}" if made.seconds else "none"
 
 

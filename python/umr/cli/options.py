@@ -15,10 +15,10 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from umr.cli.output import Result, finish
-from umr.cli.reporter import RichReporter
 from umr.config import DEVICE, EncoderConfig
 from umr.data.corpus import is_utf8
 from umr.errors import UsageError
+from umr.progress import Reporter
 from umr.run_file import TABLES, RunConfig, read_tables
 from umr.settings import REQUIRED, choices_of
 
@@ -163,7 +163,7 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
         as_json, quiet, path = values.pop("json"), values.pop("quiet"), values.pop("config_file", None)
         given = {name: {f.name: values.pop(_key(kind, f.name), None) for f in dataclasses.fields(kind)} for name, kind in configs.items()}
 
-        def work(reporter: RichReporter) -> Result:
+        def work(reporter: Reporter) -> Result:
             file = read_tables(path) if path else {}
             for name in ("passages", "queries", "lang"):
                 if name in values and not values[name]:

@@ -14,9 +14,9 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from umr.cli.foreign_text import STEERING, Terminal, drop
-from umr.cli.reporter import RichReporter
 from umr.errors import StorageError, UmrError
+from umr.progress import Reporter, console
+from umr.progress.terminal import STEERING, Terminal, drop
 from umr.storage import storage_error
 
 INTERRUPTED = 130
@@ -35,7 +35,7 @@ class Result:
     shown: list[RenderableType] = field(default_factory=list)
 
 
-def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -> None:
+def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> None:
     """Run a command and end the process with its exit code.
 
     Arguments:
@@ -44,7 +44,7 @@ def finish(work: Callable[[RichReporter], Result], as_json: bool, quiet: bool) -
         quiet: only warnings on stderr.
     """
     try:
-        _show(work(RichReporter(quiet)), as_json)
+        _show(work(console.Console(quiet)), as_json)
     except BrokenPipeError:
         drop(sys.stdout)
         raise typer.Exit(0) from None

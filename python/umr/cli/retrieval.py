@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from umr.cli.foreign_text import clean
 from umr.cli.options import Device, Lang, Passages, Queries, Work, option
 from umr.cli.output import Result
 from umr.config import Index
 from umr.progress import Reporter
+from umr.progress.terminal import clean
 
 if TYPE_CHECKING:
     from umr.retrieve import Hit

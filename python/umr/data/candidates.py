@@ -38,6 +38,9 @@ class Provenance:
     ranks: NDArray[np.uint32]
     scores: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        return f"Provenance({', '.join(self.names)})"
+
     def part(self, some: slice) -> Provenance:
         """That of some queries."""
         return Provenance(self.names, self.ranks[:, some], self.scores[:, some])
@@ -69,6 +72,11 @@ class Candidates:
     rows: NDArray[np.uint32]
     scores: NDArray[np.float32]
     provenance: Provenance | None = None
+
+    def __repr__(self) -> str:
+        size = f"{self.rows.shape[1]}" if self.present.all() else f"up to {self.rows.shape[1]}"
+        found = f", found by {', '.join(self.provenance.names)}" if self.provenance else ""
+        return f"Candidates({len(self.query_ids):,} queries in {len(set(self.langs))} languages x {size} passages{found})"
 
     @property
     def present(self) -> NDArray[np.bool_]:

@@ -83,12 +83,12 @@ class Embeddings:
 
         Arguments:
             make: from the rows [m] of a shard to their vectors [m, d]; advances the bar by its rows.
-            bar: advanced by the rows of shards that are there.
+            bar: told of the rows of shards that are there.
         """
         for shard in range(self.shards):
             rows = np.arange(*self.span(shard), dtype=np.uint32)
             if self.finished(shard):
-                bar.advance(len(rows))
+                bar.skip(len(rows))
             else:
                 self.write(shard, make(rows))
         self.finish()

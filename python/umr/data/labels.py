@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from umr._rust import Records
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+ENOUGH = 4.0
+"""Effective candidates of a query that labels should have on average; with half of them they are saturated."""
+SAMPLED = 4096  # queries whose scores a temperature is found with
+HALVINGS = 50  # of the interval that a temperature is in
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,17 @@ class Labels:
     labels: Floats
     combined: Floats | None = None
 
+    def __repr__(self) -> str:
+        queries, k = self.labels.shape
+        kept = self.effective[~np.isnan(self.effective)]
+        about = f", {kept.mean():.1f} effective a query" if len(kept) else ""
+        return f"Labels({queries:,} queries x {k} candidates, {int(np.isfinite(self.labels).sum()):,} labelled{about})"
+
+    @property
+    def effective(self) -> Doubles:
+        """[Q] exp of the entropy of a query's label: as many equally likely candidates have it; NaN where nothing is labelled."""
+        return effective_candidates(self.labels)
+
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a (query, passage), in order of query and rank."""
         write_blocks(path, self._blocks(passages))
@@ -50,6 +66,61 @@ class Labels:
             some = slice(start, start + len(part.query_ids))
             yield part.columns(passages) | {name: value[some].reshape(-1) for name, value in values.items()}
             start = some.stop
+
+
+def effective_candidates(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> Doubles:
+    """How many equally likely candidates have the entropy of a softmax.
+
+    Arguments:
+        scores: [Q, k] nats or log-probabilities; what is not finite does not count.
+        temperature: the scores are divided by it.
+
+    Returns:
+        [Q], from 1 to k; NaN where no score counts.
+    """
+    scaled = np.where(np.isfinite(scores), scores, -np.inf).astype(np.float64)
+    best = scaled.max(axis=1, keepdims=True, initial=-np.inf)
+    lower = np.where(np.isfinite(scaled), scaled - np.where(np.isfinite(best), best, 0), -np.inf) / temperature
+    weights = np.exp(lower)
+    total = weights.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = np.log(total) - (weights * np.where(weights > 0, lower, 0)).sum(axis=1) / total
+    return np.where(total > 0, np.exp(entropy), np.nan)
+
+
+def temperature_for(labels: Labels, effective: float) -> float:
+    """The temperature that would give so many effective candidates on average: they rise with it, so that halving an interval finds it.
+
+    Arguments:
+        labels: whose scores are taken; of many queries an even sample.
+        effective: above 1 and below the scored candidates of a query on average.
+    """
+    scores = labels.scores if labels.combined is None else labels.combined
+    some = np.flatnonzero(np.isfinite(scores).any(axis=1))
+    some = some[np.linspace(0, len(some) - 1, min(len(some), SAMPLED)).astype(int)]
+    low, high = -12.0, 12.0  # powers of 10
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = effective_candidates(scores[some], 10**middle).mean() > effective
+        low, high = (low, middle) if enough else (middle, high)
+    return float(10**high)
+
+
+def saturation(labels: Labels) -> str | None:
+    """What to say of labels that leave nearly all weight on one candidate; None where they do not.
+
+    Arguments:
+        labels: of a round.
+    """
+    scored = np.isfinite(labels.labels).sum(axis=1)
+    if not scored.any():
+        return None
+    mean, many = float(np.nanmean(labels.effective)), float(scored[scored > 0].mean())
+    wanted = min(ENOUGH, many / 2)
+    if mean >= wanted / 2:
+        return None
+    cure = f"--temperature {temperature_for(labels, wanted):.2g} would give {wanted:.2g}"
+    return f"the labels are saturated: {mean:.1f} of {many:.0f} candidates are effective on average; {cure}"
 
 
 def read_labels(path: Path) -> Labels:

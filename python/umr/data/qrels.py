@@ -33,6 +33,9 @@ class Qrels:
 
     grades: Mapping[str, Mapping[str, int]]
 
+    def __repr__(self) -> str:
+        return f"Qrels({len(self):,} judged queries)"
+
     def __len__(self) -> int:
         """Number of judged questions."""
         return len(self.grades)

@@ -30,6 +30,9 @@ class Queries:
     records: Records
     langs: list[str]
 
+    def __repr__(self) -> str:
+        return f"Queries({len(self):,} in {len(set(self.langs))} languages)"
+
     def __len__(self) -> int:
         return len(self.records)
 

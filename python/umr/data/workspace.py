@@ -18,7 +18,7 @@ from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_mapping
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ class Workspace:
     passages: Records
     queries: Queries
     encoder: EncoderConfig
+
+    def __repr__(self) -> str:
+        rounds = ", ".join(f"round {place.number}: {place.stage}" for place in self.layout.rounds() if place.stage) or "no round"
+        size = f"{len(self.passages):,} passages, {len(self.queries):,} queries in {len(set(self.queries.langs))} languages"
+        return f"Workspace({str(self.layout.folder)!r}: {size}, encoder {self.encoder.model!r}; {rounds})"
 
     def encoder_of(self, number: int) -> EncoderConfig:
         """The encoder that round `number` mines with: the user's in round 0, then the one trained in the round before.
@@ -85,7 +90,7 @@ def create_workspace(
     queries: Inputs,
     encoder: EncoderConfig | str | PathLike[str],
     lang: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
 ) -> Workspace:
     """Open a work folder for these inputs, making it when it is new.
 
@@ -101,7 +106,7 @@ def create_workspace(
         UsageError: lang is no language.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, new = reporter or Silent(), WorkLayout(Path(folder)), not WorkLayout(Path(folder)).manifest.exists()
+    reporter, layout, new = reporter_of(reporter), WorkLayout(Path(folder)), not WorkLayout(Path(folder)).manifest.exists()
     encoder = _absolute(encoder_config(encoder))
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
@@ -114,7 +119,7 @@ def create_workspace(
     return workspace
 
 
-def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Workspace:
+def open_workspace(folder: Path | str, reporter: Reporting = None) -> Workspace:
     """Open an existing work folder.
 
     Raises:
@@ -129,7 +134,7 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
         )
     value = read_manifest(layout.manifest, "work")
     encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
-    workspace = _open(layout, value, encoder, reporter or Silent())
+    workspace = _open(layout, value, encoder, reporter_of(reporter))
     if _fingerprints(workspace) != value["made_from"]:
         changed = [k for k, v in _fingerprints(workspace).items() if value["made_from"].get(k) != v]
         raise MismatchError(
@@ -141,8 +146,9 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
 
 def _open(layout: WorkLayout, inputs: Mapping[str, Any], encoder: EncoderConfig, reporter: Reporter) -> Workspace:
     files = {what: expand([layout.folder / path for path in inputs[what]], what) for what in ("passages", "queries")}
-    queries = open_queries(files["queries"], layout.corpus, inputs["lang"], reporter)
-    passages = open_passages(files["passages"], layout.corpus, reporter)
+    with reporter.bar("reading passages and queries", 0, ""):
+        queries = open_queries(files["queries"], layout.corpus, inputs["lang"], reporter)
+        passages = open_passages(files["passages"], layout.corpus, reporter)
     reporter.say(f"{len(passages):,} passages, {len(queries):,} queries in {len(set(queries.langs))} languages")
     return Workspace(layout, passages, queries, encoder)
 

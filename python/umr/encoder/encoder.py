@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umr.config import EncoderConfig, Pooling, encoder_config
 from umr.encoder.means import Means, read_means
+from umr.encoder.rows import Side, encode_rows, token_store
 from umr.encoder.sentence_folder import lower_cases
 from umr.encoder.settings import FILE, EncoderSettings, architecture_of, resolve_settings, says_modules
-from umr.errors import MismatchError, ModelError
+from umr.errors import MismatchError, ModelError, UsageError
+from umr.layout import WorkLayout
 from umr.models import resolve
 from umr.models.loading import local_folder, pretrained
 from umr.models.tokenizers import load_tokenizer, lower_case, require_embeddings
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, Silent, reporter_of
 from umr.storage import read_json
 
-Side = Literal["query", "passage"]
 MEANS = "umr_means.safetensors"  # what an encoder was centred with in training, beside its weights
 TIED = "tied"  # key of umr_encoder.json: the folders of both sides hold the same weights
 UNRELATED = ("architectures", "dtype", "torch_dtype", "transformers_version", "tokenizer_class")  # in config.json, but no part of a vector
@@ -114,12 +119,43 @@ class DualEncoder:
         """Whether both sides are the same weights."""
         return self.query is self.passage
 
+    def __repr__(self) -> str:
+        same = "the same weights on both sides" if self.tied else "two encoders"
+        return f"DualEncoder({self.query.dimensions} dimensions, {same}; {self.query.settings.describe()})"
+
     def side(self, side: Side) -> Encoder:
         """The encoder of one side."""
         return self.query if side == "query" else self.passage
 
+    def encode(self, texts: Sequence[str], side: Side, batch_tokens: int = 16384) -> NDArray[np.float32]:
+        """Encode texts as mining encodes them; nothing is kept. The vectors are not centred.
 
-def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu", reporter: Reporter | None = None) -> DualEncoder:
+        Arguments:
+            texts: n queries, or n passages, whose titles (if any) stand before the text as the encoder's settings say.
+            side: query or passage: decides the prefix, the length and, where they differ, the encoder.
+            batch_tokens: padded tokens in one forward pass.
+
+        Returns:
+            [n, d] float32 on the processor, of length 1 where the similarity is cosine.
+
+        Raises:
+            UsageError: `texts` is a single text, or there is no such side.
+        """
+        from umr._rust import Records
+
+        if isinstance(texts, str) or side not in get_args(Side):
+            what = f"expected a list of texts and a side, got {type(texts).__name__} and {side!r}"
+            raise UsageError(what, 'write encode([text], side="query")')
+        rows = np.arange(len(texts), dtype=np.uint32)
+        if not len(rows):
+            return np.empty((0, self.query.dimensions), dtype=np.float32)
+        records = Records.from_texts([str(row) for row in rows], list(texts), [""] * len(rows))
+        with tempfile.TemporaryDirectory(prefix="umr-") as folder:
+            tokens = token_store(records, self.side(side), side, WorkLayout(Path(folder)), Silent())
+            return encode_rows(self.side(side), tokens, rows, batch_tokens)
+
+
+def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu", reporter: Reporting = None) -> DualEncoder:
     """Load a dual encoder in float32.
 
     Arguments:
@@ -133,7 +169,7 @@ def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu"
         MismatchError: the two sides have different dimensions, similarities or means.
         InputError: the settings are not known.
     """
-    reporter, config = reporter or Silent(), encoder_config(config)
+    reporter, config = reporter_of(reporter), encoder_config(config)
     name, other = config.model, config.passage_model
     if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
         name, other = str(Path(name) / "query"), str(Path(name) / "passage")

@@ -12,9 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from umr.config import EncoderConfig, Pooling, Similarity, Title, choices_of
+from umr.config import EncoderConfig, Pooling, Similarity, Title
 from umr.encoder.sentence_folder import read_folder, require_prompts_pooled, shown, typed
 from umr.errors import FormatError, InputError
+from umr.settings import choices_of
 from umr.storage import read_json
 
 FILE = "umr_encoder.json"

@@ -34,6 +34,10 @@ class Evaluation:
     unjudged: int = 0
     without_relevant: int = 0
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {value:.3f}" for name, value in self.macro.items())
+        return f"Evaluation({len(self.languages):,} queries in {len(self.counts)} languages; macro {means})"
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics, in the order asked for."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates, candidates_of
-from umr.data.labels import Labels, labels_of
+from umr.data.labels import Labels, labels_of, saturation
 from umr.data.scores import open_scores
 from umr.data.workspace import Workspace, clear_from, require_mined_with, round_for
 from umr.errors import UsageError
@@ -16,7 +16,8 @@ from umr.label.combine import make_labels
 from umr.label.plan.pairs import Pairs, pairs_of
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress.clock import Clock, duration
 
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
@@ -32,7 +33,7 @@ def label(
     workspace: Workspace,
     config: LabelConfig,
     number: int | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     force: bool = False,
 ) -> Labels:
     """Label the candidates of a round; scores that any store already holds are never computed again.
@@ -41,7 +42,7 @@ def label(
         workspace: passages and queries.
         config: language models, prompt, truncation, precision, and how scores become labels.
         number: the round; None for the newest.
-        reporter: shows what is done.
+        reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
         force: label again even where the round is labelled; scores are kept.
 
     Raises:
@@ -50,7 +51,7 @@ def label(
         UsageError: a question or a prompt that the model cannot take; the message names it.
         ModelError: a model cannot be loaded.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     place, candidates, models = _begin(workspace, config, number, reporter)
     made_from = _made_from(config, models)
     if place.labelled.exists() and not force:
@@ -58,14 +59,16 @@ def label(
         require_same(place.labelled, f"round {place.number} was labelled", found, made_from, KEEP)
         reporter.say(f"round {place.number} is labelled already: {place.labels}")
         return labels_of(place)
+    clock = Clock(0)
     pairs = pairs_of(workspace, candidates, config.screen)
     _score(workspace, place, pairs, config, models, reporter)
-    return _label(workspace, place, pairs, config, models, made_from, reporter)
+    labels = _label(workspace, place, pairs, config, models, made_from, reporter)
+    next_command = f"umr train {workspace.layout.folder} --round {place.number}"
+    reporter.say(f"round {place.number} labelled in {duration(clock.elapsed)}: {labels}; next: {next_command}")
+    return labels
 
 
-def forecast_labels(
-    workspace: Workspace, config: LabelConfig, number: int | None = None, reporter: Reporter | None = None
-) -> list[Forecast]:
+def forecast_labels(workspace: Workspace, config: LabelConfig, number: int | None = None, reporter: Reporting = None) -> list[Forecast]:
     """What labelling a round will take; no score is kept. The plan that is made stays, and labelling goes on with it.
 
     Arguments:
@@ -77,7 +80,7 @@ def forecast_labels(
     Raises:
         as `label`, but for what only scoring finds out.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     place, candidates, models = _begin(workspace, config, number, reporter)
     return _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, dry_run=True)
 
@@ -93,7 +96,9 @@ def _begin(
     place = round_for(workspace.layout, "label", number)
     require_mined_with(workspace, place)
     candidates, models = candidates_of(place), list["Model"]()
-    for lm in [find_lm(name, reporter) for name in (config.lm, *config.also)]:
+    with reporter.bar("looking at the language models", 0, ""):
+        found = [find_lm(name, reporter) for name in (config.lm, *config.also)]
+    for lm in found:
         prompt = prompt_for(lm, config)
         identity = identity_of(workspace, candidates, lm, prompt, config, reporter)
         if any(identity == other for *_, other in models):
@@ -150,6 +155,8 @@ def _label(
     labels.write(place.labels, workspace.passages)
     named = {"lm": config.lm, "also": list(config.also), "store": str(stores[0].folder), "pairs": len(pairs), **counts[0]}
     write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), **named})
+    if saturated := saturation(labels):
+        reporter.warn(saturated)
     for stale in place.plans():  # of runs with other options that were never ended
         shutil.rmtree(stale, ignore_errors=True)
     return labels

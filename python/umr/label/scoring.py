@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from umr.manifest import read_manifest
 from umr.models.device import keep_precision, pick_device
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter
+from umr.progress.clock import Clock
 
 
 def stores_of(workspace: Workspace, config: LabelConfig) -> Path:
@@ -54,7 +54,8 @@ def identity_of(
     kept = stores_of(workspace, config) / f"precision-{lm.fingerprint[:16]}.json"
 
     def measure() -> Precision:
-        return faster_precision(lm, config, sample_trees(workspace, candidates, prompt), device, reporter)
+        with reporter.bar("measuring which precision is faster", 0, ""):
+            return faster_precision(lm, config, sample_trees(workspace, candidates, prompt), device, reporter)
 
     precision = keep_precision(kept, config.precision, device, reporter, measure)
     return {
@@ -102,9 +103,10 @@ def score_missing(
     reporter.say(f"{lm.name}: {len(pairs):,} pairs, {int(np.isfinite(table).sum()):,} of them scored before")
     if not len(missing):
         return Forecast(lm.name, len(pairs), 0)
-    lm = load_lm(lm, identity["precision"], pick_device(config.device), config.weights)
+    with reporter.bar(f"loading {lm.name}", 0, ""):
+        lm = load_lm(lm, identity["precision"], pick_device(config.device), config.weights)
+        scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
     device = lm.device.type
-    scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
     budget = budget_for(config, scorer, device)
     made_from = _made_from(workspace, place, identity, config, device)
     plan = plan_for(place, made_from, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
@@ -141,7 +143,7 @@ def _run(
     reporter: Reporter,
 ) -> None:
     """Score batches into a store, each on disk before the next begins."""
-    done, total, start = 0, sum(len(plan.places(batch)) for batch in batches), time.perf_counter()
+    clock = Clock(sum(len(plan.places(batch)) for batch in batches))
     with reporter.bar("labelling", sum(map(plan.tokens, batches)), "tokens") as bar, store.appending() as log:
         for batch in batches:
             numbers = plan.numbers[plan.places(batch)]
@@ -154,6 +156,7 @@ def _run(
                     "a model that overflows in bf16 may not in fp32: use --precision fp32",
                 )
             log.append(*pairs.keys(numbers), scores)
-            done += len(numbers)
-            bar.note(f"{done:,}/{total:,} pairs, {done / max(time.perf_counter() - start, 1e-9):,.1f}/s")
+            clock.advance(len(numbers))
+            bar.note(", ".join(filter(None, (clock.count("pairs"), clock.speed()))))
             bar.advance(plan.tokens(batch))
+    reporter.say(f"scored {clock.summary('pairs')}")

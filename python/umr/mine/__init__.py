@@ -13,7 +13,8 @@ from umr.errors import InputError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.mine.options import options
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress.clock import Clock
 
 if TYPE_CHECKING:
     from umr.mine.select import Selection
@@ -26,7 +27,7 @@ def mine(
     workspace: Workspace,
     config: MineConfig,
     number: int | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     force: bool = False,
 ) -> Candidates:
     """Mine the candidates of a round; a finished round is read, a killed one continues.
@@ -35,7 +36,7 @@ def mine(
         workspace: passages and queries.
         config: k, precision, sizes.
         number: the round; None for the newest unfinished one, or the next when that is trained.
-        reporter: shows what is done.
+        reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
         force: mine again even where the round is mined; its later artefacts are removed.
 
     Returns:
@@ -45,7 +46,7 @@ def mine(
         MismatchError: the round was mined with another configuration.
         InputError: k is larger than the corpus; a model cannot be loaded.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     place = round_for(workspace.layout, "mine", number)
     made_from = {
         "top_k": config.top_k, "precision": config.precision, "store": config.store,
@@ -75,6 +76,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     from umr.mine.sources import open_sources
     from umr.models.device import keep_precision, pick_device
 
+    clock = Clock(len(workspace.queries))
     # Settled once: whoever reads these embeddings later (training, search) must not measure anew.
     precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
     config = replace(config, precision=precision)
@@ -104,6 +106,9 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
         "counts": counts,
     }
     write_manifest(place.mined, "mine", made_from, contents)
+    clock.advance(len(workspace.queries))
+    next_command = f"umr label {workspace.layout.folder} --round {place.number} --lm MODEL"
+    reporter.say(f"round {place.number} mined: {clock.summary('queries')}; next: {next_command}")
     return candidates
 
 

@@ -162,7 +162,8 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
     models = [("the encoder of the round", workspace.encoder_of(number))]
     models += [(name, EncoderConfig(model=name)) for name in also_encoders(config)]
     device = pick_device(config.device)
-    loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
+    with reporter.bar("loading encoders", 0, ""):
+        loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
     _refuse_twice("--also-encoder", [(what, encoder_identity(encoder)) for what, encoder in loaded])
     encoders = [
         _encode("encoder" if place == 1 else f"encoder{place}", what, encoder, workspace, config, reporter)

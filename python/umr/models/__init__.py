@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from umr.errors import ModelError
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 
 
 def cache_folder() -> Path:
@@ -33,7 +33,7 @@ PYPI_MODELS: dict[str, Callable[[Reporter], Path]] = {
 }
 
 
-def resolve(name: str, reporter: Reporter | None = None) -> str:
+def resolve(name: str, reporter: Reporting = None) -> str:
     """The folder or hub id to load a model from.
 
     Arguments:
@@ -46,7 +46,7 @@ def resolve(name: str, reporter: Reporter | None = None) -> str:
     Raises:
         ModelError: a path that does not exist, an unknown `pypi:` name, a package that is not installed.
     """
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     if name.startswith("pypi:"):
         if name not in PYPI_MODELS:
             raise ModelError(f"unknown model {name!r}", f"models carried by PyPI packages: {', '.join(PYPI_MODELS)}")

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig, TrainConfig
-from umr.data.labels import labels_of
+from umr.data.labels import labels_of, saturation
 from umr.data.workspace import Workspace, require_mined_with, round_for
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_same, write_manifest
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress.clock import Clock, duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ def train(
     workspace: Workspace,
     config: TrainConfig,
     number: int | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporting = None,
     force: bool = False,
 ) -> Path:
     """Train the encoder of a round on its labels; a finished round is left, a killed one continues from its last state.
@@ -30,7 +31,7 @@ def train(
         workspace: passages and queries.
         config: everything about the training.
         number: the round; None for the newest.
-        reporter: shows what is done.
+        reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
         force: train again even where the round is trained.
 
     Returns:
@@ -41,7 +42,7 @@ def train(
     """
     from umr._rust import fingerprint_files
 
-    reporter = reporter or Silent()
+    reporter = reporter_of(reporter)
     place = round_for(workspace.layout, "train", number)
     require_mined_with(workspace, place)
     mined = read_manifest(place.mined, "mine")
@@ -55,7 +56,10 @@ def train(
         return place.encoder
     if force:
         shutil.rmtree(place.training, ignore_errors=True)
+    clock = Clock(0)
     _train(workspace, place, config, mined, made_from, reporter)
+    next_command = f"umr mine {workspace.layout.folder} --round {place.number + 1}"
+    reporter.say(f"round {place.number} trained in {duration(clock.elapsed)}: {place.encoder}; next: {next_command}")
     return place.encoder
 
 
@@ -71,13 +75,17 @@ def _train(
     from umr.train.loop import run
 
     what, hint = f"round {place.number} was mined", "mine the round again with --force"
-    encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
+    with reporter.bar("loading the encoder", 0, ""):
+        encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     require_same(place.mined, what, mined, encoder_identity(encoder), hint)
     reporter.say(f"training in {place.folder.name}")
     encoders = prepare(workspace, encoder, config, MineConfig(**mined["config"]), reporter)
     means = encoders.dual.means
     require_same(place.mined, what, mined, means_record(means), hint)
-    history = run(encoders, labels_of(place), config, made_from, place.training, reporter)
+    labels = labels_of(place)
+    if saturated := saturation(labels):
+        reporter.warn(saturated)
+    history = run(encoders, labels, config, made_from, place.training, reporter)
     place.trained.unlink(missing_ok=True)
     save_encoder(encoders.dual, place.encoder)
     if means and means.centre == "language":

@@ -15,9 +15,10 @@ from umr.config import MineConfig, TrainConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
 from umr.encoder.centre import languages_for, means_for, passage_groups
-from umr.encoder.encode import encode, token_batches, token_store
-from umr.encoder.encoder import DualEncoder, Encoder, Side
+from umr.encoder.encode import encode
+from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.means import Means
+from umr.encoder.rows import Side, token_batches, token_store
 from umr.progress import Reporter
 from umr.train.batches import Rows
 from umr.train.grad_cache import Chunk

@@ -18,6 +18,7 @@ from umr.data.labels import Labels
 from umr.errors import InputError, ScoreError
 from umr.models.device import keep_precision
 from umr.progress import Bar, Reporter
+from umr.progress.clock import Clock
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
 from umr.train.distillation import Objective
@@ -72,10 +73,15 @@ class _Training:
         self._announce()
         for encoder in self.trained.values():
             encoder.train(self.config.dropout)
+        clock, before = Clock(self.total), self.history.steps
         with self.reporter.bar("training", self.total, "steps") as bar:
-            bar.advance(self.history.steps)
+            bar.skip(before)
+            if len(self.split.held_out) and not self.history.validation:
+                self.history.validation.append((0, self.objective.validation_loss(self.labels, self.split.held_out)))
             with deferred_interrupt(self.reporter) as stop:
                 self._steps(bar, stop)
+        clock.advance(self.total - before)
+        self.reporter.say(f"trained {clock.summary('steps')}")
         if self.config.keep == "best" and self.history.best_step >= 0:
             load_weights(self.trained, self.folder / "best.safetensors")
         for encoder in self.trained.values():
@@ -93,8 +99,6 @@ class _Training:
         )
         if self.history.steps:
             self.reporter.say(f"going on from step {self.history.steps:,}")
-        elif len(self.split.held_out):
-            self.history.validation.append((0, self.objective.validation_loss(self.labels, self.split.held_out)))
 
     def _steps(self, bar: Bar, stop: Event) -> None:
         while self.history.steps < self.total:

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from umr.config import LabelConfig
 from umr.label import scoring
-from umr.label.plan.forecast import Forecast, announce, duration
+from umr.label.plan.forecast import Forecast, announce
 from umr.label.scorers.trees import Tree
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
@@ -117,11 +117,3 @@ def test_it_is_said_in_three_lines() -> None:
     announce(Forecast("lm", 40, 30, 10, 9000, 50000, 3, 4096, 2.5e15, None, 1_200_000), talk)
     assert len(talk.said) == 6
     assert talk.said[-1] == "2.5e+15 floating-point operations; 1.2 MB of scores"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (59, "59 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"), (12000, "3 h 20 min"), (900000, "10 days 10 h")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

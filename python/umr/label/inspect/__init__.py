@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from umr.data.candidates import PADDING
-from umr.data.labels import Labels, labels_of
+from umr.data.labels import Labels, labels_of, saturation
 from umr.data.passage_langs import passage_languages
 from umr.data.workspace import Workspace, round_for
 from umr.label.inspect.examples import Example, FirstPlaces, examples, first_places
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings
 from umr.manifest import read_manifest
-from umr.progress import Reporter, Silent
+from umr.progress import Reporter, Reporting, reporter_of
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -46,6 +46,10 @@ class Inspection:
     warnings: Sequence[str]
     combined: bool = False
 
+    def __repr__(self) -> str:
+        queries = f"{self.macro.questions:,} queries in {len(self.per_language)} languages"
+        return f"Inspection(round {self.number} by {self.lm}: {queries}, {self.macro.effective:.1f} effective candidates on average)"
+
     def data(self) -> dict[str, Any]:
         """As JSON has it: plain dictionaries, None for NaN."""
         return {
@@ -60,7 +64,7 @@ class Inspection:
         }
 
 
-def inspect_labels(workspace: Workspace, number: int | None = None, count: int = 3, reporter: Reporter | None = None) -> Inspection:
+def inspect_labels(workspace: Workspace, number: int | None = None, count: int = 3, reporter: Reporting = None) -> Inspection:
     """Inspect the labels of a round; no language model is loaded.
 
     Arguments:
@@ -77,12 +81,12 @@ def inspect_labels(workspace: Workspace, number: int | None = None, count: int =
     place = _labelled(workspace, number)
     labels = labels_of(place)
     firsts = first_places(labels)
-    langs = _passage_langs(workspace.passages, labels, firsts, reporter or Silent())
+    langs = _passage_langs(workspace.passages, labels, firsts, reporter_of(reporter))
     rows = statistics(labels, langs)
     manifest = read_manifest(place.labelled, "label")
     made_from = manifest["made_from"]
     found = examples(labels, firsts, workspace.queries, workspace.passages, count)
-    alarms = warnings(rows, made_from.get("temperature"))
+    alarms = [*warnings(rows, made_from.get("temperature")), *filter(None, [saturation(labels)])]
     lm = str(manifest.get("lm") or made_from.get("lm", "unknown"))
     return Inspection(place.number, lm, made_from, rows, macro(rows), found, alarms, labels.combined is not None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.data.labels import Labels
+from umr.data.labels import Labels, effective_candidates
 from umr.label.inspect.agreement import rank_correlations
 from umr.label.inspect.examples import FirstPlaces, first_places
 
@@ -124,10 +124,9 @@ def _sharpness(labels: Labels, firsts: FirstPlaces) -> dict[str, Floats]:
         mean = scores.sum(axis=1) / count
         spread = np.sqrt((np.where(scored, scores - mean[:, None], 0) ** 2).sum(axis=1) / count)
     extent = np.where(scored, scores, -np.inf).max(axis=1) - np.where(scored, scores, np.inf).min(axis=1)
-    entropy, top = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=1), p[np.arange(len(p)), firsts.label]
-    effective = np.exp(entropy)
+    effective, top = effective_candidates(np.where(scored, labels.labels, -np.inf)), p[np.arange(len(p)), firsts.label]
     return {
-        "candidates": count, "score": mean, "spread": spread, "range": extent, "entropy": entropy, "effective": effective,
+        "candidates": count, "score": mean, "spread": spread, "range": extent, "entropy": np.log(effective), "effective": effective,
         "effective_share": np.where(several, effective / np.maximum(count, 1), np.nan),
         "top": top, "saturated": np.where(several, top > SATURATED, np.nan), "constant": np.where(several, extent == 0, np.nan),
     }  # fmt: skip

@@ -15,6 +15,7 @@ from umr.label.plan.plan import Plan
 from umr.label.scorers import Scorer
 from umr.label.scorers.trees import fill
 from umr.progress import Reporter
+from umr.progress.clock import duration
 
 SCORE_BYTES = 40  # of a score in the store
 COUNTED_BATCHES = 32  # whose operations are counted
@@ -106,14 +107,3 @@ def announce(made: Forecast, reporter: Reporter) -> None:
     )
     about = "" if made.seconds is None else f", about {duration(made.seconds)}"
     reporter.say(f"{made.flops:.3g} floating-point operations{about}; {made.store / 1e6:,.1f} MB of scores")
-
-
-def duration(seconds: float) -> str:
-    """A time in the two largest of its units: `3 h 20 min`."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours = minutes // 60
-    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
