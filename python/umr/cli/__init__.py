@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from umr.cli import demo, label, mine, models, retrieval, run, status, train
+from umr.cli.output import obey_signals
 from umr.cli.options import Command, Group, command, option
 
 MORE = "There are more settings: `umr init` writes a file with all of them, and --config reads it."
@@ -47,4 +48,5 @@ def _main(
 
 def main() -> None:
     """The console script `umr`."""
+    obey_signals()
     app()
