@@ -58,6 +58,11 @@ def require_whole(path: Path, manifest: Mapping[str, Any], hint: str) -> None:
             raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
+def absent_files(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The files beside a manifest that are gone, a sentence each; nothing is read."""
+    return [f"{path.with_name(name)} is gone" for name in manifest.get("files", {}) if not path.with_name(name).exists()]
+
+
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:
     """Read a manifest and check that it is one of `kind` in this format version.
 

@@ -32,7 +32,7 @@ def test_a_round_in_three_commands_and_the_next_mining(shell: Shell, kit: Any, t
     assert again.json["round"] == 1
     assert "read from umr_encoder.json" in again.talk
     status = shell("status", work, "--json")
-    assert status.json["rounds"] == [{"round": 0, "stage": "train"}, {"round": 1, "stage": "mine"}]
+    assert [(r["round"], r["stage"]) for r in status.json["rounds"]] == [(0, "train"), (1, "mine")]
     assert (status.json["next"], status.json["passages"], status.json["queries"]) == ("label", 9, 8)
 
 
@@ -57,7 +57,7 @@ TRAIN = ("--epochs", 1, "--batch-size", 4, "--passages-per-query", 2, "--held-ou
 def test_text_for_people_on_stdout_talk_on_stderr(shell: Shell, work: Path) -> None:
     done = shell("status", work)
     assert done.code == 0
-    assert f"next: umr mine {work}" in done.out
+    assert f"next: umr mine {work} --top-k 4" in done.out
     assert "9 passages, 8 queries in 5 languages" in done.talk
     assert shell("status", work, "--quiet").err == ""
 
@@ -67,7 +67,7 @@ def test_search_shows_passages(shell: Shell, work: Path) -> None:
     assert shown.code == 0, shown.err
     assert shown.out.startswith("1. ")
     assert "\n2. " in shown.out
-    found = shell("search", work, "the old bridge", "--lang", "en", "--top-k", 2, "--round", 0, "--json")
+    found = shell("search", work, "the old bridge", "--lang", "en", "--top-k", 2, "--round", "first", "--json")
     hits = found.json["hits"]
     assert [h["rank"] for h in hits] == [1, 2]
     assert hits[0]["score"] >= hits[1]["score"]
@@ -84,13 +84,14 @@ def qrels(tmp_path: Path) -> Path:
 def test_eval_compares_the_first_and_the_newest_encoder(shell: Shell, work: Path, qrels: Path) -> None:
     found = shell("eval", work, "--qrels", qrels, "--metrics", "R@1,MRR", "--json")
     assert found.code == 0, found.err
-    assert found.json["rounds"] == [0, 1]
+    assert found.json["rounds"] == ["first", 0]
     assert [c["metric"] for c in found.json["comparisons"]] == ["R@1", "MRR"]
     assert set(found.json["before"]["per_language"]) == {"en", "de", "ru", "ar", "zh"}
     shown = shell("eval", work, "--qrels", qrels)
-    assert "round 0" in shown.out
-    one = shell("eval", work, "--qrels", qrels, "--round", 0, "--json")
-    assert one.json["round"] == 0
+    assert "the first encoder -> the encoder trained in round 0" in " ".join(shown.out.split())
+    one = shell("eval", work, "--qrels", qrels, "--round", "first", "--json")
+    assert one.json["round"] == "first"
+    assert "expected a number" in shell("eval", work, "--qrels", qrels, "--round", "last").talk
     assert one.json["macro"]["MRR"] == found.json["before"]["macro"]["MRR"]
 
 

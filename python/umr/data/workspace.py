@@ -144,6 +144,19 @@ def create_workspace(
     return workspace
 
 
+def require_work_folder(layout: WorkLayout) -> None:
+    """Refuse a folder that is none.
+
+    Raises:
+        InputError: it has no work.json.
+    """
+    if not layout.manifest.exists():
+        raise InputError(
+            f"{layout.folder} is not a work folder: it has no work.json",
+            "begin with `umr mine WORK --passages P --queries Q --encoder M`",
+        )
+
+
 def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Workspace:
     """Open an existing work folder.
 
@@ -152,11 +165,7 @@ def open_workspace(folder: Path | str, reporter: Reporter | None = None) -> Work
         MismatchError: its passages or queries have changed since.
     """
     layout = WorkLayout(Path(folder))
-    if not layout.manifest.exists():
-        raise InputError(
-            f"{folder} is not a work folder: it has no work.json",
-            "begin with `umr mine WORK --passages P --queries Q --encoder M`",
-        )
+    require_work_folder(layout)
     value = read_manifest(layout.manifest, "work")
     encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
     workspace = _open(layout, value, encoder, reporter or Silent())

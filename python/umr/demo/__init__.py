@@ -17,6 +17,7 @@ from umr.judge import judge, read_test_set
 from umr.label import label
 from umr.mine import mine
 from umr.progress import Reporter
+from umr.retrieve import Which
 from umr.train import train
 
 DATA = Path(__file__).parent / "data"
@@ -25,6 +26,7 @@ MINING = MineConfig(top_k=8)
 LABELLING = LabelConfig(lm="pypi:gemma-3-270m")
 # A few hundred questions: the passages stay as they are, so that a step on two cores takes about a second.
 TRAINING = TrainConfig(epochs=8, passages_per_query=8, learning_rate=3e-5, freeze="passages", held_out=0.1, evaluations=1)
+ENCODERS: tuple[Which, Which] = ("first", 0)
 METRICS = ("R@1", "R@5", "MRR")
 
 
@@ -70,5 +72,5 @@ def demonstrate(work: Path, device: str, reporter: Reporter) -> Demonstration:
 
 def _evaluated(workspace: Workspace, device: str, reporter: Reporter) -> Demonstration:
     test = read_test_set(workspace, DATA / "qrels.test.txt", [str(DATA / "queries.test.jsonl")], reporter=reporter)
-    before, after = (judge(workspace, test, number, METRICS, device=device, reporter=reporter)[0] for number in (0, 1))
+    before, after = (judge(workspace, test, which, METRICS, device=device, reporter=reporter)[0] for which in ENCODERS)
     return Demonstration(workspace, before, after, [compare(before, after, metric=name) for name in METRICS])

@@ -42,13 +42,15 @@ def writing(layout: WorkLayout, reporter: Reporter) -> Iterator[None]:
         raise storage_error(error, layout.lock) from error
     try:
         _take(file, layout, reporter)
-        os.ftruncate(file, 0)
-        os.pwrite(file, _this_process().encode(errors="replace"), 0)
-        _remove_unfinished(layout)
-        yield
-        os.ftruncate(file, 0)
+        try:
+            os.ftruncate(file, 0)  # a killed writer left its own
+            os.pwrite(file, _this_process().encode(errors="replace"), 0)
+            _remove_unfinished(layout)
+            yield
+        finally:
+            os.ftruncate(file, 0)
     finally:
-        os.close(file)
+        os.close(file)  # which releases the lock
 
 
 def _take(file: int, layout: WorkLayout, reporter: Reporter) -> None:
