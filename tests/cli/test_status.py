@@ -68,14 +68,14 @@ def stages_left(shell: Shell, work: Path, kit: Any) -> list[str]:
 def test_the_next_command_works_as_printed(shell: Shell, kit: Any, tmp_path: Path) -> None:
     """From the first mining to the end of the second round, with the options that each stage was called with before."""
     work = tmp_path / "a folder" / "work"
-    assert shell("mine", work, *kit.inputs, "--top-k", 4, "--collapse", "near").code == 0
+    assert shell("mine", work, *kit.inputs, "--top-k", 4, "--centre", "global").code == 0
     assert stages_left(shell, work, kit) == ["label", "train"]
     assert stages_left(shell, work, kit) == ["mine", "label", "train"]
     found = shell("status", work, "--json").json
     assert [state["top_k"] for state in found["rounds"]] == [4, 4]
     assert [state["encoder"] for state in found["rounds"]] == [str(kit.bert), "trained in round 0"]
     assert [state["lms"] for state in found["rounds"]] == [[str(kit.llama)]] * 2
-    assert "--collapse near" in found["command"]
+    assert "--centre global" in found["command"]
 
 
 @pytest.mark.parametrize(

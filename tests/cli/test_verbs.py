@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,6 +123,65 @@ batch_size = 4
         assert done.code == 0, done.err
         assert done.json == {"rounds": 1, "encoder": str(tmp_path / "work" / "round-0" / "encoder")}
     assert "trained already" in done.talk
+
+
+SIGNALLED = """
+import os, signal, sys
+from umr.train.distillation import Objective
+real = Objective.backward
+def watched(objective, batch, step):
+    if step == 1:
+        os.kill(os.getpid(), int(sys.argv.pop()))
+    return real(objective, batch, step)
+Objective.backward = watched
+from umr.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_keeps_the_state_and_is_the_exit_code(shell: Shell, work: Path, number: signal.Signals) -> None:
+    options = ["--epochs", "3", "--batch-size", "4", "--passages-per-query", "2", "--seed", "4", "--force"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    call = [sys.executable, "-c", SIGNALLED, "train", str(work), *options, str(int(number))]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number, done.stderr
+    assert "it goes on where it stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+    again = shell("train", work, *options)
+    assert again.code == 0, again.err
+    assert "going on from step 2" in again.talk
+
+
+def test_training_says_the_loss_of_the_weights_that_it_kept(shell: Shell, kit: Any, work: Path) -> None:
+    """A rate at which the loss rises at once: the lowest is that before training, which nobody keeps."""
+    done = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05, "--force", "--json")
+    assert done.code == 0, done.err
+    losses = dict(done.json["validation"])
+    made = json.loads((work / "round-0" / "train.json").read_text())
+    assert made["kept_step"] > 0
+    shown = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05)
+    assert f"validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" in shown.out
+
+
+def test_run_says_how_to_do_a_stage_again_and_does_it(shell: Shell, kit: Any, work: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    tables = {
+        "encoder": f'model = "{kit.bert}"\npooling = "mean"\nsimilarity = "cosine"',
+        "mine": "top_k = 4",
+        "label": f'lm = "{kit.llama}"\nprecision = "fp32"\ntemperature = 0.5',
+        "train": "epochs = 1\nbatch_size = 4\npassages_per_query = 2\nheld_out = 0.2",
+    }
+    head = f'work = "{work}"\npassages = ["{kit.passages}"]\nqueries = ["{kit.queries}"]\n'
+    file.write_text(head + "".join(f"[{name}]\n{text}\n" for name, text in tables.items()))
+    refused = shell("run", file)
+    assert refused.code == 1
+    assert "umr run FILE --force-from 0 label" in refused.talk
+    done = shell("run", file, "--force-from", 0, "label")
+    assert done.code == 0, done.err
+    assert "mined already" in done.talk
+    assert len(list(work.rglob("train.json"))) == 2
+    assert "there is no stage 'search'" in shell("run", file, "--force-from", 0, "search").talk
 
 
 def test_models_and_version(shell: Shell) -> None:
