@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Which = int | Literal["first"]
 """An encoder: the round that trained it, or `first`, the one that the work began with."""
 
+
 @dataclass(frozen=True)
 class Hit:
     """One found passage."""

@@ -1,4 +1,4 @@
-"""A cure must not destroy: what was trained outlives every --force, and a call that is refused changes nothing and says why in the user's words."""
+"""A cure must not destroy: what was trained outlives every --force; a refused call changes nothing and says why in the user's words."""
 
 from __future__ import annotations
 

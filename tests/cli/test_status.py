@@ -50,7 +50,7 @@ def test_a_changed_file_is_named(shell: Shell, centred: Path, pattern: str, said
 
 
 def stages_left(shell: Shell, work: Path, kit: Any) -> list[str]:
-    """Follow `next` as it is printed until a round is whole; the stages that it named. The only model that it may name unasked is swapped."""
+    """Follow `next` as it is printed until a round is whole; the stages that it named. A model that it suggests unasked is swapped."""
     named = []
     for _ in range(4):
         shown = shell("status", work)
@@ -79,7 +79,8 @@ def test_the_next_command_works_as_printed(shell: Shell, kit: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("path", "stage"), [("candidates.parquet", "mine"), ("labels.parquet", "label"), ("encoder", "train"), ("encoder/model.safetensors", "train")]
+    ("path", "stage"),
+    [("candidates.parquet", "mine"), ("labels.parquet", "label"), ("encoder", "train"), ("encoder/model.safetensors", "train")],
 )
 def test_what_is_gone_is_named_and_made_again_by_the_next_command(shell: Shell, kit: Any, work: Path, path: str, stage: str) -> None:
     gone = work / "round-0" / path

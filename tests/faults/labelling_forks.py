@@ -1,8 +1,8 @@
 """Labels work folders in forks of one process that has torch loaded, and kills them: `python labelling_forks.py LM JOBS`.
 
-JOBS is a JSON list of {`work`: a folder, `kills`: labellings to kill one after the other, `together`: folders that are
-then labelled at once, `store`: of the scores, `pause`: seconds before each batch}. Every batch that a fork begins is a line of WORK.log: the number of the fork, then the
-pairs. On stdout: a JSON list of how the forks of each job ended.
+JOBS is a JSON list of {`work`: a folder, `kills`: labellings to kill one after the other, `together`: folders that are then labelled at
+once, `store`: of the scores, `pause`: seconds before each batch}. Every batch that a fork begins is a line of WORK.log: the number of
+the fork, then the pairs. On stdout: a JSON list of how the forks of each job ended.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from umr.cli import demo, label, mine, models, retrieval, run, status, train
-from umr.cli.output import obey_signals
 from umr.cli.options import Command, Group, command, option
+from umr.cli.output import obey_signals
 
 MORE = "There are more settings: `umr init` writes a file with all of them, and --config reads it."
 PANELS: dict[str, dict[str, Callable[..., Any]]] = {

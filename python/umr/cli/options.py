@@ -62,7 +62,7 @@ Force = Annotated[
     bool,
     option(
         "--force",
-        help="Do the stage again, also with other settings. Vectors and scores are kept; what was trained is moved into a folder that is said.",
+        help="Do the stage again, also with other settings. Vectors and scores are kept; what was trained is moved aside and named.",
         panel="Input",
     ),
 ]

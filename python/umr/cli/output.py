@@ -1,4 +1,4 @@
-"""How a command ends: its result on stdout, an error on stderr with its hint, and the exit codes 0, 1, 2 (128 and its number for a signal)."""
+"""How a command ends: its result on stdout, an error on stderr with its hint, and the exit codes 0, 1, 2, or that of a signal."""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ def evaluate(
     lang: Lang = None,
     round: Annotated[
         str | None,
-        option("--round", help="Measure this encoder alone: the one trained in this round, or first.", unit="number or first", panel="Input"),
+        option(
+            "--round", help="Measure this encoder alone: the one trained in this round, or first.", unit="number or first", panel="Input"
+        ),
     ] = None,
     metrics: Annotated[
         str, option(help=f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS})", unit="names", panel="Measures")
@@ -76,7 +78,9 @@ def search(
     round: Annotated[
         str | None,
         option(
-            "--round", help="Search with the encoder trained in this round, or the first. (default: the newest)", unit="number or first",
+            "--round",
+            help="Search with the encoder trained in this round, or the first. (default: the newest)",
+            unit="number or first",
             panel="Input",
         ),
     ] = None,

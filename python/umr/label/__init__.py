@@ -165,7 +165,14 @@ def _label(
     make_room(place, "label", reporter)  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
     options = {name: value for name, value in asdict(config).items() if name not in ("lm", "also")}
-    named = {"lm": config.lm, "also": list(config.also), "config": options, "store": str(stores[0].folder), "pairs": len(pairs), **counts[0]}
+    named = {
+        "lm": config.lm,
+        "also": list(config.also),
+        "config": options,
+        "store": str(stores[0].folder),
+        "pairs": len(pairs),
+        **counts[0],
+    }
     write_manifest(place.labelled, "label", _made_from(place, config, models), {"files": checksums(place.labels), **named})
     for stale in place.plans():  # of runs with other options that were never ended
         shutil.rmtree(stale, ignore_errors=True)

@@ -87,9 +87,7 @@ def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: boo
     require_same(place.training_state, "the training began", found, made_from, hint)
 
 
-def _train(
-    workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter
-) -> None:
+def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
     from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
     from umr.encoder.encoder import load_encoder
