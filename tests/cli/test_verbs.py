@@ -128,10 +128,12 @@ batch_size = 4
 SIGNALLED = """
 import os, signal, sys
 from umr.train.distillation import Objective
+number = int(sys.argv.pop())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one
 real = Objective.backward
 def watched(objective, batch, step):
     if step == 1:
-        os.kill(os.getpid(), int(sys.argv.pop()))
+        os.kill(os.getpid(), number)
     return real(objective, batch, step)
 Objective.backward = watched
 from umr.cli import main

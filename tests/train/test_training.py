@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,16 +137,26 @@ def test_sigkill_loses_nothing(begin: Begin, unbroken: dict[str, bytes]) -> None
     assert outcome(work) == unbroken
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """No signal is ignored, as a shell's background job would inherit it."""
+    before = [(n, signal.signal(n, signal.default_int_handler)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 2), (signal.SIGINT, STEPS - 1), (signal.SIGTERM, 3), (signal.SIGHUP, 1)])
 def test_a_signal_finishes_the_step_and_saves(
     begin: Begin, unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: int
 ) -> None:
-    work, notes, before = begin(), Notes(), signal.getsignal(number)
+    work, notes = begin(), Notes()
     stop_before(monkeypatch, step, lambda: signal.raise_signal(number))
     with pytest.raises(Interrupted) as caught:
         train(work, TRAIN, reporter=notes)
     assert caught.value.signal == number
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.default_int_handler
     assert "finishing this step" in notes.text
     state = read_manifest(work.layout.round(0).training / "state.json", "training")
     assert state["steps"] == step + 1
@@ -154,6 +164,7 @@ def test_a_signal_finishes_the_step_and_saves(
     assert outcome(work) == unbroken
 
 
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_twice_stops_at_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)

@@ -56,7 +56,8 @@ def evaluate(
     workspace = open_workspace(work, reporter)
     test = read_test_set(workspace, qrels, queries or (), passages or (), lang, reporter)
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    first, newest = (_which(round), None) if round is not None else first_and_newest(workspace)
+    asked = _which(round)
+    first, newest = first_and_newest(workspace) if asked is None else (asked, None)
     before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
     if newest is None:
         return Result({"round": first, **before.data()}, [evaluation_table(before, name_of(first))])
@@ -97,8 +98,10 @@ def search(
 
 def _which(round: str | None) -> Which | None:
     """The encoder that `--round` names."""
-    if round is None or round == "first":
-        return round
+    if round is None:
+        return None
+    if round == "first":
+        return "first"
     if not round.isdigit():
         raise UsageError(f"--round is {round!r}, expected a number or `first`", "`umr status` shows the rounds")
     return int(round)

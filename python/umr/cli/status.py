@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich.console import RenderableType
 from rich.table import Table
 
 from umr.cli.foreign_text import clean
@@ -60,7 +61,7 @@ def status(
     stage, command = _next(layout, rounds)
     data |= {"rounds": [_data(state) for state in rounds], "damaged": [*broken, *damaged], "next": stage, "command": command}
     data |= {"writer": writer} if writer else {}
-    lines = [_table(work, rounds)]
+    lines: list[RenderableType] = [_table(work, rounds)]
     lines += [f"in work: {writer}"] if writer else []
     lines += [f"kept aside: {folder}" for state in rounds for folder in state.aside]
     lines += [f"damaged: {what}" for what in (*broken, *damaged)]
