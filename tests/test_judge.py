@@ -32,7 +32,7 @@ def qrels(folder: Path, judged: dict[str, str]) -> Path:
 
 
 def test_the_ranks_of_the_gold_are_measured(work: Workspace, tmp_path: Path) -> None:
-    """Gold at rank 1 for the even questions (English), at rank 2 for the odd (German)."""
+    """Gold at rank 1 for the even queries (English), at rank 2 for the odd (German)."""
     found = mine(work, MINE, 0).run(work.passages)
     gold = {q: ranking[int(q[1:]) % 2][0] for q, ranking in found.items()}
     evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), "first", ("R@1", "R@5", "MRR"), k=5)
