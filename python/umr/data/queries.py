@@ -42,7 +42,7 @@ class Queries:
         return [text for _, text in self.records.texts(_all(self.records))]
 
     def keys(self) -> NDArray[np.uint64]:
-        """Content keys of (text, language): [Q, 2] uint64. Ids do not enter: the same question has one score."""
+        """Content keys of (text, language): [Q, 2] uint64. Ids do not enter: the same query has one score."""
         from umr._rust import fingerprint
 
         texts = zip(self.texts(), self.langs, strict=True)
@@ -89,7 +89,7 @@ def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
     records = Records.from_texts(["typed"], [text], [lang or ""])
     if lang is None:
         lang = identify([text])[0]
-        reporter.say(f"the question looks like {language_name(lang)} ({lang}; --lang sets another)")
+        reporter.say(f"the query looks like {language_name(lang)} ({lang}; --lang sets another)")
     return Queries(records, [lang])
 
 
