@@ -78,11 +78,11 @@ def test_the_index_of_the_mining_is_used_unless_another_is_asked_for(tmp_path: P
     assert mined_config(near, 4).index == "hnsw"
     assert mined_config(near, 4, index="exact").index == "exact"
     notes, silent = Notes(), Notes()
-    question = near.queries.texts()[2]
-    hits = search(near, question, 3, reporter=notes)
+    query = near.queries.texts()[2]
+    hits = search(near, query, 3, reporter=notes)
     assert [h.passage_id for h in hits] == near.passages.ids(mined.rows[2, :3])
     assert "recall@6" in notes.text
-    assert [h.passage_id for h in search(near, question, 3, reporter=silent, index="exact")] == [h.passage_id for h in hits]
+    assert [h.passage_id for h in search(near, query, 3, reporter=silent, index="exact")] == [h.passage_id for h in hits]
     assert "recall" not in silent.text
     found = retrieve(near, near.queries, near.passages, "first", 6, "cpu", notes, index=None)
     np.testing.assert_array_equal(found.rows, mined.rows)
