@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from umr.config import LabelConfig
@@ -69,6 +69,8 @@ def label(
 
 def _labelled_before(workspace: Workspace, place: RoundLayout, config: LabelConfig, reporter: Reporter) -> Labels:
     manifest = read_manifest(place.labelled, "label")
+    if not config.also and config.precision == manifest.get("config", {}).get("precision") == "auto":  # as it was settled; none is measured
+        config = replace(config, precision=manifest["made_from"]["precision"])
     _, models = _begin(workspace, place, config, reporter)
     found, wanted = manifest["made_from"], _made_from(place, config, models)
     for key, name in (("lm", config.lm), ("also", list(config.also))):
