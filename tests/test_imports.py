@@ -16,7 +16,7 @@ HOUSE = Path(umr.__file__).parent
 FLOORS: list[set[str]] = [
     {"errors", "config", "settings", "progress", "storage", "layout", "manifest", "languages", "sizes", "run_file"},
     {"models"},
-    {"data"},
+    {"data", "work"},
     {"encoder"},
     {"search"},
     {"mine", "label", "train", "evaluate"},

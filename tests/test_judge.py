@@ -32,10 +32,10 @@ def qrels(folder: Path, judged: dict[str, str]) -> Path:
 
 
 def test_the_ranks_of_the_gold_are_measured(work: Workspace, tmp_path: Path) -> None:
-    """Gold at rank 1 for the even questions (English), at rank 2 for the odd (German)."""
+    """Gold at rank 1 for the even queries (English), at rank 2 for the odd (German)."""
     found = mine(work, MINE, 0).run(work.passages)
     gold = {q: ranking[int(q[1:]) % 2][0] for q, ranking in found.items()}
-    evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), 0, ("R@1", "R@5", "MRR"), k=5)
+    evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), "first", ("R@1", "R@5", "MRR"), k=5)
     assert evaluation.per_language == {"de": {"R@1": 0.0, "R@5": 1.0, "MRR": 0.5}, "en": {"R@1": 1.0, "R@5": 1.0, "MRR": 1.0}}
     assert evaluation.macro["MRR"] == pytest.approx(0.75)
     assert evaluation.counts == {"de": 3, "en": 4}
@@ -46,7 +46,7 @@ def test_other_queries_over_the_same_passages(work: Workspace, tmp_path: Path) -
     other = tmp_path / "other.tsv"
     other.write_text("x1\tthe old bridge\nx2\tthe king\n")
     test = read_test_set(work, qrels(tmp_path, {"x1": "p0", "gone": "p1"}), [str(other)], (), "en")
-    evaluation, _ = judge(work, test, 0, ("R@1",), k=99)
+    evaluation, _ = judge(work, test, "first", ("R@1",), k=99)
     assert set(evaluation.per_query["R@1"]) == {"x1"}
     assert evaluation.unjudged == 1
     assert sorted(p.name for p in work.layout.folder.iterdir() if p.is_dir() and p.name == "evaluation")
@@ -62,14 +62,14 @@ def test_judgments_of_something_else_are_refused(work: Workspace, tmp_path: Path
 
 
 def test_the_first_and_the_newest_encoder(work: Workspace) -> None:
-    assert first_and_newest(work) == (0, None)
+    assert first_and_newest(work) == ("first", None)
     train(work, TRAIN)
-    assert first_and_newest(work) == (0, 1)
+    assert first_and_newest(work) == ("first", 0)
 
 
 def test_a_metric_deeper_than_k_retrieves_deeper(work: Workspace, tmp_path: Path) -> None:
     found = mine(work, MINE, 0).run(work.passages)
     gold = {q: ranking[5][0] for q, ranking in found.items()}
-    evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), 0, ("R@10", "MRR"), k=2)
+    evaluation, candidates = judge(work, read_test_set(work, qrels(tmp_path, gold)), "first", ("R@10", "MRR"), k=2)
     assert candidates.rows.shape == (7, 10)
     assert evaluation.macro["R@10"] == 1.0

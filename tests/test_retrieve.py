@@ -13,7 +13,7 @@ from train.rig import MINE, TRAIN, Notes, encoder_config, labelled, opened
 from umr.data.workspace import Workspace
 from umr.errors import UsageError
 from umr.mine import mine
-from umr.retrieve import choose_round, encoders, mined_config, retrieve, search
+from umr.retrieve import Which, choose_encoder, encoders, mined_config, retrieve, search
 from umr.train import train
 
 
@@ -28,27 +28,27 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return made
 
 
-def test_encoders_are_counted_from_the_one_that_the_work_began_with(work: Workspace) -> None:
-    assert encoders(work) == [0, 1]
-    assert (choose_round(work, None), choose_round(work, 0)) == (1, 0)
-    with pytest.raises(UsageError, match="no encoder for round 2") as caught:
-        choose_round(work, 2)
-    assert "0, 1" in caught.value.hint
+def test_an_encoder_is_named_by_the_round_that_trained_it(work: Workspace) -> None:
+    assert encoders(work) == ["first", 0]
+    assert (choose_encoder(work, None), choose_encoder(work, "first")) == (0, "first")
+    with pytest.raises(UsageError, match="no encoder of round 1") as caught:
+        choose_encoder(work, 1)
+    assert "first, 0" in caught.value.hint
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_retrieval_finds_what_mining_found_and_encodes_nothing_anew(work: Workspace, number: int) -> None:
+@pytest.mark.parametrize(("which", "number"), [("first", 0), (0, 1)])
+def test_retrieval_finds_what_mining_found_and_encodes_nothing_anew(work: Workspace, which: Which, number: int) -> None:
     notes = Notes()
-    found, expected = retrieve(work, work.queries, work.passages, number, 6, "cpu", notes), mine(work, MINE, number)
+    found, expected = retrieve(work, work.queries, work.passages, which, 6, "cpu", notes), mine(work, MINE, number)
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert notes.text.count("embeddings are there already") == 2
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_typed_question_finds_what_the_same_query_mined(work: Workspace, number: int) -> None:
+@pytest.mark.parametrize(("which", "number"), [("first", 0), (0, 1)])
+def test_a_typed_query_finds_what_the_same_query_mined(work: Workspace, which: Which, number: int) -> None:
     expected = mine(work, MINE, number)
-    hits = search(work, work.queries.texts()[2], 3, number=number)
+    hits = search(work, work.queries.texts()[2], 3, which=which)
     assert [h.passage_id for h in hits] == work.passages.ids(expected.rows[2, :3])
     assert [h.rank for h in hits] == [1, 2, 3]
     assert [h.score for h in hits] == pytest.approx(expected.scores[2, :3].tolist(), abs=1e-5)
@@ -60,10 +60,10 @@ def test_more_than_the_corpus_holds_is_the_corpus(work: Workspace) -> None:
     assert mined_config(work, 4).shard_rows == MINE.shard_rows
 
 
-@pytest.mark.parametrize("question", ["", "  \n"])
-def test_an_empty_question_is_refused(work: Workspace, question: str) -> None:
-    with pytest.raises(UsageError, match="question is empty") as caught:
-        search(work, question)
+@pytest.mark.parametrize("query", ["", "  \n"])
+def test_an_empty_query_is_refused(work: Workspace, query: str) -> None:
+    with pytest.raises(UsageError, match="query is empty") as caught:
+        search(work, query)
     assert "umr search" in caught.value.hint
 
 
@@ -78,15 +78,15 @@ def test_the_index_of_the_mining_is_used_unless_another_is_asked_for(tmp_path: P
     assert mined_config(near, 4).index == "hnsw"
     assert mined_config(near, 4, index="exact").index == "exact"
     notes, silent = Notes(), Notes()
-    question = near.queries.texts()[2]
-    hits = search(near, question, 3, reporter=notes)
+    query = near.queries.texts()[2]
+    hits = search(near, query, 3, reporter=notes)
     assert [h.passage_id for h in hits] == near.passages.ids(mined.rows[2, :3])
     assert "recall@6" in notes.text
-    assert [h.passage_id for h in search(near, question, 3, reporter=silent, index="exact")] == [h.passage_id for h in hits]
+    assert [h.passage_id for h in search(near, query, 3, reporter=silent, index="exact")] == [h.passage_id for h in hits]
     assert "recall" not in silent.text
-    found = retrieve(near, near.queries, near.passages, 0, 6, "cpu", notes, index=None)
+    found = retrieve(near, near.queries, near.passages, "first", 6, "cpu", notes, index=None)
     np.testing.assert_array_equal(found.rows, mined.rows)
-    retrieve(near, near.queries, near.passages, 0, 6, "cpu", silent)
+    retrieve(near, near.queries, near.passages, "first", 6, "cpu", silent)
     assert notes.text.count("recall@6") == 2
     assert "recall" not in silent.text
-    np.testing.assert_array_equal(retrieve(near, near.queries, near.passages, 0, 6, "cpu").scores, mined.scores)
+    np.testing.assert_array_equal(retrieve(near, near.queries, near.passages, "first", 6, "cpu").scores, mined.scores)

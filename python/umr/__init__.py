@@ -1,4 +1,4 @@
-"""umr: multilingual dense retrievers from passages and unlabelled questions (UMR, arXiv 2403.03516).
+"""umr: multilingual dense retrievers from passages and unlabelled queries (UMR, arXiv 2403.03516).
 
     workspace = umr.create_workspace("work", ["passages.tsv"], ["queries.jsonl"], umr.EncoderConfig(model="..."))
     umr.mine(workspace, umr.MineConfig(top_k=100))

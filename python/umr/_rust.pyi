@@ -66,7 +66,7 @@ class Records:
 
     @staticmethod
     def from_texts(ids: list[str], texts: list[str], langs: list[str]) -> Records:
-        """Queries in memory, for questions that were typed; the lists have equal lengths.
+        """Typed queries, in memory; the lists have equal lengths.
 
         Raises:
             InputError: no queries, a blank text, an empty id or one that occurs twice.

@@ -46,6 +46,10 @@ class MismatchError(InputError):
     """An artefact was made from another encoder, language model, corpus or version than the one asked for."""
 
 
+class LockedError(InputError):
+    """Another process writes to the work folder."""
+
+
 class ModelError(InputError):
     """A model cannot be found, reached, loaded, or is of a kind that this stage cannot use."""
 
@@ -60,3 +64,15 @@ class StorageError(UmrError):
 
 class MissingExtraError(UmrError):
     """A part of umr needs an optional package that is not installed; the hint names the extra."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the process to end: what Ctrl-C raises, with the number of the signal.
+
+    Arguments:
+        signal: SIGINT, SIGTERM or SIGHUP.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal

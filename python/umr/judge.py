@@ -19,7 +19,7 @@ from umr.data.workspace import Workspace
 from umr.errors import InputError
 from umr.evaluate import Evaluation, evaluate_run
 from umr.progress import Reporter, Reporting, reporter_of
-from umr.retrieve import choose_round, encoders, open_test_set, retrieve
+from umr.retrieve import Which, choose_encoder, encoders, name_of, open_test_set, retrieve
 
 if TYPE_CHECKING:
     from umr._rust import Records
@@ -100,19 +100,19 @@ def _check(test: TestSet, path: Path, reporter: Reporter) -> None:
 def judge(
     workspace: Workspace,
     test: TestSet,
-    number: int | None = None,
+    which: Which | None = None,
     metrics: Sequence[str] = METRICS,
     k: int = 100,
     device: str = "auto",
     reporter: Reporting = None,
     index: Index = "exact",
 ) -> tuple[Evaluation, Candidates]:
-    """Retrieve with the encoder of a round and measure it.
+    """Retrieve with an encoder of the work folder and measure it.
 
     Arguments:
         workspace: whose encoder is measured.
         test: judged queries.
-        number: 0 for the encoder that the work began with, r for the one trained in round r - 1; None for the newest.
+        which: the encoder: `first`, which the work began with, or the round that trained it; None for the newest.
         metrics: names of ir_measures, and MRR.
         k: passages retrieved for every query; as many as the deepest metric asks for where that is more.
         device: auto, cpu, cuda or cuda:N.
@@ -123,8 +123,8 @@ def judge(
         the evaluation, and what was retrieved.
     """
     reporter = reporter_of(reporter)
-    chosen = choose_round(workspace, number)
-    reporter.say(f"measuring the encoder of round {chosen}")
+    chosen = choose_encoder(workspace, which)
+    reporter.say(f"measuring {name_of(chosen)}")
     deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
     found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter, index)
     languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
@@ -132,7 +132,7 @@ def judge(
     return evaluate_run(found.run(test.passages), asked, languages, metrics), found
 
 
-def first_and_newest(workspace: Workspace) -> tuple[int, int | None]:
+def first_and_newest(workspace: Workspace) -> tuple[Which, Which | None]:
     """The encoder that the work began with and the newest one, None where nothing is trained yet."""
     known = encoders(workspace)
     return known[0], known[-1] if len(known) > 1 else None

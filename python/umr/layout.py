@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class RoundLayout:
         return self.folder / "training"
 
     @property
+    def training_state(self) -> Path:
+        """Manifest of the last saved state of an unfinished training."""
+        return self.training / "state.json"
+
+    @property
     def trained(self) -> Path:
         """Manifest of the training stage."""
         return self.folder / "train.json"
@@ -60,6 +66,15 @@ class RoundLayout:
     def encoder(self) -> Path:
         """The trained encoder: a sentence-transformers folder, or `query/` and `passage/` where they differ."""
         return self.folder / "encoder"
+
+    def asides(self) -> list[Path]:
+        """Folders of what was trained before a stage was done again, the newest last."""
+        numbers = (path.name.removeprefix("aside-") for path in self.folder.glob("aside-*") if path.is_dir())
+        return [self.folder / f"aside-{n}" for n in sorted(int(n) for n in numbers if n.isdigit())]
+
+    def next_aside(self) -> Path:
+        """The next free one."""
+        return next(path for n in itertools.count(len(self.asides()) + 1) if not (path := self.folder / f"aside-{n}").exists())
 
     @property
     def stage(self) -> str:
@@ -84,6 +99,11 @@ class WorkLayout:
     def manifest(self) -> Path:
         """What the folder works on: passages, queries, language, encoder of round 0."""
         return self.folder / "work.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that writes to the folder, whose number, host and command it holds."""
+        return self.folder / "lock"
 
     @property
     def corpus(self) -> Path:

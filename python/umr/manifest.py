@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from umr.errors import FormatError, MismatchError
 from umr.storage import read_json, write_json
 
 FORMAT = 1
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
@@ -56,6 +58,11 @@ def require_whole(path: Path, manifest: Mapping[str, Any], hint: str) -> None:
             raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
+def absent_files(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The files beside a manifest that are gone, a sentence each; nothing is read."""
+    return [f"{path.with_name(name)} is gone" for name in manifest.get("files", {}) if not path.with_name(name).exists()]
+
+
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:
     """Read a manifest and check that it is one of `kind` in this format version.
 
@@ -81,15 +88,21 @@ def require_same(path: Path, what: str, found: Mapping[str, Any], wanted: Mappin
 
     Arguments:
         path: the artefact's manifest.
-        what: the artefact in words.
+        what: the artefact in words, with a verb: `the index was made`.
         found: what it was made from.
         wanted: what the present call needs it to be made from.
         hint: what the user can do.
 
     Raises:
-        MismatchError: names every field that differs, with both values.
+        MismatchError: names every field that differs, with both values; of a digest it says so much alone.
     """
     differing = [key for key in wanted if found.get(key) != wanted[key]]
     if differing:
-        detail = "; ".join(f"{key} is {found.get(key)!r}, asked for {wanted[key]!r}" for key in differing)
-        raise MismatchError(f"{path}: {what} made otherwise: {detail}", hint)
+        detail = "; ".join(_difference(key, found.get(key), wanted[key]) for key in differing)
+        raise MismatchError(f"{path}: {what} otherwise: {detail}", hint)
+
+
+def _difference(key: str, found: Any, wanted: Any) -> str:
+    if DIGEST.search(f"{found} {wanted}"):
+        return f"{key} is not the same as then"
+    return f"{key} is {found!r}, asked for {wanted!r}"

@@ -1,9 +1,9 @@
-"""Retrieval outside the loop: any queries, with the encoder of any round; what evaluation and search stand on."""
+"""Retrieval outside the loop: any queries, with any encoder of the work folder; what evaluation and search stand on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from umr.config import Index, MineConfig
 from umr.data.candidates import PADDING, Candidates
@@ -26,6 +26,9 @@ from umr.search import find
 if TYPE_CHECKING:
     from umr._rust import Records
 
+Which = int | Literal["first"]
+"""An encoder: the round that trained it, or `first`, the one that the work began with."""
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -38,25 +41,34 @@ class Hit:
     score: float
 
 
-def encoders(workspace: Workspace) -> list[int]:
-    """The rounds whose encoder is there: 0 is the one that the work began with, r the one trained in round r - 1."""
-    trained = [r.number + 1 for r in workspace.layout.rounds() if r.trained.exists()]
-    return [0, *trained]
+def encoders(workspace: Workspace) -> list[Which]:
+    """The encoders that are there: `first`, which the work began with, then the rounds that trained one."""
+    return ["first", *(place.number for place in workspace.layout.rounds() if place.trained.exists())]
 
 
-def choose_round(workspace: Workspace, number: int | None) -> int:
-    """The round whose encoder is used: the named one, or the newest.
+def choose_encoder(workspace: Workspace, which: Which | None) -> Which:
+    """The encoder that is used: the named one, or the newest.
 
     Raises:
-        UsageError: that round has no encoder.
+        UsageError: there is none of this name.
     """
     known = encoders(workspace)
-    if number is not None and number not in known:
+    if which is not None and which not in known:
         raise UsageError(
-            f"there is no encoder for round {number}",
-            f"encoders: {', '.join(map(str, known))} (0 is the one the work began with)",
+            f"there is no encoder of round {which}",
+            f"encoders: {', '.join(map(str, known))} (first is the one that the work began with, R the one trained in round R)",
         )
-    return known[-1] if number is None else number
+    return known[-1] if which is None else which
+
+
+def name_of(which: Which) -> str:
+    """An encoder in words."""
+    return "the first encoder" if which == "first" else f"the encoder trained in round {which}"
+
+
+def _mines(which: Which) -> int:
+    """The round that an encoder mines."""
+    return 0 if which == "first" else which + 1
 
 
 def mined_config(workspace: Workspace, k: int, device: str = "auto", number: int = 0, index: Index | None = None) -> MineConfig:
@@ -66,7 +78,7 @@ def mined_config(workspace: Workspace, k: int, device: str = "auto", number: int
         workspace: the work folder.
         k: passages a query.
         device: auto, cpu, cuda or cuda:N.
-        number: the round; where it was not mined, the last one before it that was.
+        number: the round that was mined; where it was not, the last one before it that was.
         index: exact or hnsw; None for the one that the round was mined with.
     """
     mined = [r.mined for r in workspace.layout.rounds() if r.number <= number and r.mined.exists()]
@@ -78,7 +90,7 @@ def retrieve(
     workspace: Workspace,
     queries: Queries,
     passages: Records,
-    number: int,
+    which: Which,
     k: int,
     device: str = "auto",
     reporter: Reporting = None,
@@ -90,15 +102,15 @@ def retrieve(
         workspace: whose encoders and stores are used.
         queries: any queries.
         passages: any passages.
-        number: the round whose encoder is used.
+        which: the encoder: `first`, or the round that trained it.
         k: passages a query; cut to the corpus.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
         index: exact or hnsw; None for the one that the round was mined with. What is measured should be exact.
     """
     reporter = reporter_of(reporter)
-    config = mined_config(workspace, min(k, len(passages)), device, number, index)
-    encoder, means, stored = _encoded(workspace, passages, number, config, reporter)
+    config = mined_config(workspace, min(k, len(passages)), device, _mines(which), index)
+    encoder, means, stored = _encoded(workspace, passages, which, config, reporter)
     vectors = query_vectors(queries, encoder, workspace.layout, config, reporter, means)
     full = with_tokens(passages, encoder, "passage", workspace.layout, reporter)
     rows, scores = find(vectors, stored, config.top_k, config, reporter, full)
@@ -106,11 +118,11 @@ def retrieve(
 
 
 def _encoded(
-    workspace: Workspace, passages: Records, number: int, config: MineConfig, reporter: Reporter
+    workspace: Workspace, passages: Records, which: Which, config: MineConfig, reporter: Reporter
 ) -> tuple[DualEncoder, Means | None, Embeddings]:
-    """The encoder of a round, what it is centred with, and the vectors of the passages."""
+    """An encoder, what it is centred with, and the vectors of the passages."""
     with reporter.bar("loading the encoder", 0, ""):
-        encoder = load_encoder(workspace.encoder_of(number), pick_device(config.device), reporter)
+        encoder = load_encoder(workspace.encoder_of(_mines(which)), pick_device(config.device), reporter)
     means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
     return encoder, means, passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
 
@@ -137,37 +149,37 @@ def open_test_set(
 
 def search(
     workspace: Workspace,
-    question: str,
+    query: str,
     k: int = 5,
     lang: str | None = None,
-    number: int | None = None,
+    which: Which | None = None,
     device: str = "auto",
     reporter: Reporting = None,
     index: Index | None = None,
 ) -> list[Hit]:
-    """The top passages of one typed question.
+    """The top passages of one typed query.
 
     Arguments:
         workspace: whose passages are searched.
-        question: the text.
+        query: the text.
         k: passages; cut to the corpus.
-        lang: language code of the question, or None.
-        number: the round whose encoder is used; None for the newest.
+        lang: language code of the query, or None.
+        which: the encoder: `first`, or the round that trained it; None for the newest.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
         index: exact or hnsw; None for the one that the round was mined with.
 
     Raises:
-        UsageError: the question is empty, or there is no such round.
+        UsageError: the query is empty, or there is no such encoder.
     """
-    if not question.strip():
-        raise UsageError("the question is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
+    if not query.strip():
+        raise UsageError("the query is empty", 'write it in quotes: umr search WORK "who wrote ...?"')
     reporter = reporter_of(reporter)
-    number = choose_round(workspace, number)
-    config = mined_config(workspace, min(k, len(workspace.passages)), device, number, index)
-    encoder, means, stored = _encoded(workspace, workspace.passages, number, config, reporter)
-    typed = typed_query(question, lang, reporter)
-    vector = centred_queries(encoder.encode([question], "query", config.batch_tokens), typed.langs, means)
+    which = choose_encoder(workspace, which)
+    config = mined_config(workspace, min(k, len(workspace.passages)), device, _mines(which), index)
+    encoder, means, stored = _encoded(workspace, workspace.passages, which, config, reporter)
+    typed = typed_query(query, lang, reporter)
+    vector = centred_queries(encoder.encode([query], "query", config.batch_tokens), typed.langs, means)
     full = with_tokens(workspace.passages, encoder, "passage", workspace.layout, reporter)
     rows, scores = find(vector, stored, config.top_k, config, reporter if config.index == "hnsw" else None, full)
     rows = rows[:, rows[0] != PADDING]

@@ -7,6 +7,7 @@ import glob
 import gzip
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -21,11 +22,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 STALE = 3600.0  # seconds without a write after which an unfinished file belongs to a process that was killed
 
 
-def storage_error(error: OSError, path: Path, doing: str = "use") -> UmrError:
-    """The error a user should see for a failed read or write (`doing`) of `path`."""
+def storage_error(error: OSError, path: Path, doing: str = "use", size: int = 0) -> UmrError:
+    """The error a user should see for a failed read or write (`doing`) of `path`, which takes `size` bytes where that is known."""
     if error.errno in FULL:
         return StorageError(
-            f"no space left on the device while writing {path}",
+            f"no space left on the device while writing {path}: {_room(path, size)}",
             "free some space and run it again: finished work is kept",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -35,12 +36,24 @@ def storage_error(error: OSError, path: Path, doing: str = "use") -> UmrError:
     return StorageError(f"{path}: {error.strerror or error}")
 
 
+def _room(path: Path, size: int) -> str:
+    folder = next((folder for folder in path.absolute().parents if folder.exists()), Path("/"))
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free" + (f", {size / 1e6:,.1f} MB needed" if size else "")
+
+
+def _error_of_the_system(error: Exception) -> OSError | None:
+    """What the system told a compiled library, whose message ends with it: `No space left on device (os error 28)`."""
+    number = None if isinstance(error, UmrError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
+
+
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def beside(path: Path, size: int = 0) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
 
     Arguments:
         path: the file or folder that is to exist afterwards, whole.
+        size: bytes that it takes, where that is known; for the message about a full disk.
 
     Yields:
         the path to write to.
@@ -56,9 +69,14 @@ def beside(path: Path) -> Iterator[Path]:
         _flush(temporary)
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
-        temporary.replace(path)
+        rename(temporary, path)
     except OSError as error:
-        raise storage_error(error, path, "write") from error
+        raise storage_error(error, path, "write", size) from error
+    except Exception as error:
+        told = _error_of_the_system(error)
+        if told is None:
+            raise
+        raise storage_error(told, path, "write", size) from error
     finally:
         _remove(temporary)
 
@@ -71,13 +89,32 @@ def _sweep(path: Path) -> None:
                 _remove(left)
 
 
+def rename(path: Path, to: Path) -> None:
+    """Rename a file or a folder so that it lasts: the folders of both names are flushed."""
+    path.replace(to)
+    for folder in {path.parent, to.parent}:
+        _flush_one(folder)
+
+
 def _flush(path: Path) -> None:
     mask = os.umask(0o077)
     os.umask(mask)
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
-        file.chmod(0o666 & ~mask)  # safetensors writes for its owner alone
-        with file.open("rb+") as handle:
-            os.fsync(handle.fileno())
+    for one in [path, *path.rglob("*")]:
+        if one.is_file():
+            one.chmod(0o666 & ~mask)  # safetensors writes for its owner alone
+        _flush_one(one)
+
+
+def _flush_one(path: Path) -> None:
+    """Flush a file or the names in a folder to the device."""
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # of file systems that cannot flush a folder
+            raise
+    finally:
+        os.close(file)
 
 
 def _remove(path: Path) -> None:

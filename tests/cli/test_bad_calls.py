@@ -178,7 +178,11 @@ def test_other_options_than_before_are_refused(shell: Shell, kit: Any, work: Pat
 def test_files_that_changed_since(begin: Callable[..., Any], shell: Shell, tmp_path: Path) -> None:
     begin()
     (tmp_path / "p.tsv").write_text(GOOD_PASSAGES + "p9\tnew\tx\n")
-    failed(shell("status", tmp_path / "work"), 1, "the passages have changed since the work began")
+    failed(shell("label", tmp_path / "work", "--lm", "any"), 1, "the passages have changed since the work began")
+    shown = shell("status", tmp_path / "work")
+    assert shown.code == 1
+    assert "damaged:" in shown.out
+    assert "the passages have changed since the work began" in shown.out
 
 
 @pytest.mark.parametrize(

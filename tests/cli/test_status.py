@@ -1,7 +1,9 @@
-"""`umr status --verify`: every kind of file that a work folder keeps is read again, and what was changed is named."""
+"""`umr status`: how far each round got, what is gone, and a next command that works; `--verify` reads every kind of kept file again."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,3 +47,69 @@ def test_a_changed_file_is_named(shell: Shell, centred: Path, pattern: str, said
     assert done.code == 1
     assert path.name in done.talk
     assert said in done.talk
+
+
+def stages_left(shell: Shell, work: Path, kit: Any) -> list[str]:
+    """Follow `next` as it is printed until a round is whole; the stages that it named. A model that it suggests unasked is swapped."""
+    named = []
+    for _ in range(4):
+        shown = shell("status", work)
+        command = next(line for line in shown.out.splitlines() if line.startswith("next: ")).removeprefix("next: ")
+        words = [str(kit.llama) if word == "pypi:gemma-3-270m" else word for word in shlex.split(command)]
+        assert words[0] == "umr"
+        if words[1] == "mine" and "--round" not in words and named:
+            return named
+        done = shell(*words[1:])
+        assert done.code == 0, (command, done.err)
+        named.append(words[1])
+    return named
+
+
+def test_the_next_command_works_as_printed(shell: Shell, kit: Any, tmp_path: Path) -> None:
+    """From the first mining to the end of the second round, with the options that each stage was called with before."""
+    work = tmp_path / "a folder" / "work"
+    assert shell("mine", work, *kit.inputs, "--top-k", 4, "--centre", "global").code == 0
+    assert stages_left(shell, work, kit) == ["label", "train"]
+    assert stages_left(shell, work, kit) == ["mine", "label", "train"]
+    found = shell("status", work, "--json").json
+    assert [state["top_k"] for state in found["rounds"]] == [4, 4]
+    assert [state["encoder"] for state in found["rounds"]] == [str(kit.bert), "trained in round 0"]
+    assert [state["lms"] for state in found["rounds"]] == [[str(kit.llama)]] * 2
+    assert "--centre global" in found["command"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [("candidates.parquet", "mine"), ("labels.parquet", "label"), ("encoder", "train"), ("encoder/model.safetensors", "train")],
+)
+def test_what_is_gone_is_named_and_made_again_by_the_next_command(shell: Shell, kit: Any, work: Path, path: str, stage: str) -> None:
+    gone = work / "round-0" / path
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    shown = shell("status", work, "--json")
+    assert shown.code == 1
+    assert shown.json["next"] == stage
+    assert any(path.split("/")[0] in what and "gone" in what for what in shown.json["damaged"])
+    assert stage in stages_left(shell, work, kit)
+    assert shell("status", work).code == 0
+
+
+def test_inputs_that_are_gone_do_not_hide_the_rounds(shell: Shell, kit: Any, work: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(kit.passages.parent, tmp_path / "data"))
+    fresh = tmp_path / "fresh"
+    shell("mine", fresh, "--passages", moved / "passages.tsv", "--queries", kit.queries, *kit.encoder, "--top-k", 4)
+    (moved / "passages.tsv").unlink()
+    shown = shell("status", fresh)
+    assert shown.code == 1
+    assert str(moved / "passages.tsv") in shown.out
+    assert "round" in shown.out
+
+
+def test_an_unfinished_training_shows_its_step(shell: Shell, kit: Any, work: Path) -> None:
+    state = work / "round-0" / "training" / "state.json"
+    state.parent.mkdir()
+    (work / "round-0" / "train.json").unlink()
+    made_from = '{"epochs": 3, "batch_size": 4, "seed": 5}'
+    state.write_text(f'{{"format": 1, "kind": "training", "made_from": {made_from}, "steps": 2, "total": 20}}')
+    shown = shell("status", work)
+    assert "step 2 of 20" in shown.out
+    assert f"next: umr train {work} --epochs 3 --batch-size 4 --seed 5" in shown.out

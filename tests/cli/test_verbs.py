@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +34,7 @@ def test_a_round_in_three_commands_and_the_next_mining(shell: Shell, kit: Any, t
     assert again.json["round"] == 1
     assert "read from umr_encoder.json" in again.talk
     status = shell("status", work, "--json")
-    assert status.json["rounds"] == [{"round": 0, "stage": "train"}, {"round": 1, "stage": "mine"}]
+    assert [(r["round"], r["stage"]) for r in status.json["rounds"]] == [(0, "train"), (1, "mine")]
     assert (status.json["next"], status.json["passages"], status.json["queries"]) == ("label", 9, 8)
 
 
@@ -57,7 +59,7 @@ TRAIN = ("--epochs", 1, "--batch-size", 4, "--passages-per-query", 2, "--held-ou
 def test_text_for_people_on_stdout_talk_on_stderr(shell: Shell, work: Path) -> None:
     done = shell("status", work)
     assert done.code == 0
-    assert f"next: umr mine {work}" in done.out
+    assert f"next: umr mine {work} --top-k 4" in done.out
     assert "9 passages, 8 queries in 5 languages" in done.talk
     assert shell("status", work, "--quiet").err == ""
 
@@ -67,7 +69,7 @@ def test_search_shows_passages(shell: Shell, work: Path) -> None:
     assert shown.code == 0, shown.err
     assert shown.out.startswith("1. ")
     assert "\n2. " in shown.out
-    found = shell("search", work, "the old bridge", "--lang", "en", "--top-k", 2, "--round", 0, "--json")
+    found = shell("search", work, "the old bridge", "--lang", "en", "--top-k", 2, "--round", "first", "--json")
     hits = found.json["hits"]
     assert [h["rank"] for h in hits] == [1, 2]
     assert hits[0]["score"] >= hits[1]["score"]
@@ -84,13 +86,14 @@ def qrels(tmp_path: Path) -> Path:
 def test_eval_compares_the_first_and_the_newest_encoder(shell: Shell, work: Path, qrels: Path) -> None:
     found = shell("eval", work, "--qrels", qrels, "--metrics", "R@1,MRR", "--json")
     assert found.code == 0, found.err
-    assert found.json["rounds"] == [0, 1]
+    assert found.json["rounds"] == ["first", 0]
     assert [c["metric"] for c in found.json["comparisons"]] == ["R@1", "MRR"]
     assert set(found.json["before"]["per_language"]) == {"en", "de", "ru", "ar", "zh"}
     shown = shell("eval", work, "--qrels", qrels)
-    assert "round 0" in shown.out
-    one = shell("eval", work, "--qrels", qrels, "--round", 0, "--json")
-    assert one.json["round"] == 0
+    assert "the first encoder -> the encoder trained in round 0" in " ".join(shown.out.split())
+    one = shell("eval", work, "--qrels", qrels, "--round", "first", "--json")
+    assert one.json["round"] == "first"
+    assert "expected a number" in shell("eval", work, "--qrels", qrels, "--round", "last").talk
     assert one.json["macro"]["MRR"] == found.json["before"]["macro"]["MRR"]
 
 
@@ -120,6 +123,67 @@ batch_size = 4
         assert done.code == 0, done.err
         assert done.json == {"rounds": 1, "encoder": str(tmp_path / "work" / "round-0" / "encoder")}
     assert "trained already" in done.talk
+
+
+SIGNALLED = """
+import os, signal, sys
+from umr.train.distillation import Objective
+number = int(sys.argv.pop())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one
+real = Objective.backward
+def watched(objective, batch, step):
+    if step == 1:
+        os.kill(os.getpid(), number)
+    return real(objective, batch, step)
+Objective.backward = watched
+from umr.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_keeps_the_state_and_is_the_exit_code(shell: Shell, work: Path, number: signal.Signals) -> None:
+    options = ["--epochs", "3", "--batch-size", "4", "--passages-per-query", "2", "--seed", "4", "--force"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    call = [sys.executable, "-c", SIGNALLED, "train", str(work), *options, str(int(number))]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number, done.stderr
+    assert "it goes on where it stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+    again = shell("train", work, *options)
+    assert again.code == 0, again.err
+    assert "going on from step 2" in again.talk
+
+
+def test_training_says_the_loss_of_the_weights_that_it_kept(shell: Shell, kit: Any, work: Path) -> None:
+    """A rate at which the loss rises at once: the lowest is that before training, which nobody keeps."""
+    done = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05, "--force", "--json")
+    assert done.code == 0, done.err
+    losses = dict(done.json["validation"])
+    made = json.loads((work / "round-0" / "train.json").read_text())
+    assert made["kept_step"] > 0
+    shown = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05)
+    assert f"validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" in shown.out
+
+
+def test_run_says_how_to_do_a_stage_again_and_does_it(shell: Shell, kit: Any, work: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    tables = {
+        "encoder": f'model = "{kit.bert}"\npooling = "mean"\nsimilarity = "cosine"',
+        "mine": "top_k = 4",
+        "label": f'lm = "{kit.llama}"\nprecision = "fp32"\ntemperature = 0.5',
+        "train": "epochs = 1\nbatch_size = 4\npassages_per_query = 2\nheld_out = 0.2",
+    }
+    head = f'work = "{work}"\npassages = ["{kit.passages}"]\nqueries = ["{kit.queries}"]\n'
+    file.write_text(head + "".join(f"[{name}]\n{text}\n" for name, text in tables.items()))
+    refused = shell("run", file)
+    assert refused.code == 1
+    assert "umr run FILE --force-from 0 label" in refused.talk
+    done = shell("run", file, "--force-from", 0, "label")
+    assert done.code == 0, done.err
+    assert "mined already" in done.talk
+    assert len(list(work.rglob("train.json"))) == 2
+    assert "there is no stage 'search'" in shell("run", file, "--force-from", 0, "search").talk
 
 
 def test_models_and_version(shell: Shell) -> None:

@@ -69,8 +69,8 @@ def test_what_is_of_other_collections_is_counted_and_said(work: Workspace, tmp_p
     notes = Notes()
     found = read(work, file(tmp_path, "q0 Q0 p1 1 1 x\nnobody Q0 nothing 1 1 x\nq0 Q0 nothing 2 0 x\n"), notes)
     assert found.counts == {"lines": 1, "unknown_queries": 1, "unknown_passages": 1, "cut": 0, "missing": 3}
-    assert "1 lines; left out 1 of unknown questions and 1 of unknown passages; 3 questions have none" in notes.text
-    with pytest.raises(InputError, match="no line has a question and a passage of the work folder"):
+    assert "1 lines; left out 1 of unknown queries and 1 of unknown passages; 3 queries have none" in notes.text
+    with pytest.raises(InputError, match="no line has a query and a passage of the work folder"):
         read(work, file(tmp_path, "nobody Q0 p1 1 1 x\n"))
 
 
@@ -80,7 +80,7 @@ def test_lists_are_cut_at_a_depth(work: Workspace, tmp_path: Path) -> None:
     assert found.rows.tolist() == [[8, 7, 6], [PADDING] * 3, [1, 2, PADDING], [PADDING] * 3]
     assert found.scores.tolist() == [[8, 7, 6], [-np.inf] * 3, [1, 0, -np.inf], [-np.inf] * 3]
     assert found.counts == {"lines": 5, "unknown_queries": 0, "unknown_passages": 0, "cut": 6, "missing": 2}
-    assert "5 lines; left out 0 of unknown questions and 0 of unknown passages, 6 behind the first 3 of a list; 2 questions" in notes.text
+    assert "5 lines; left out 0 of unknown queries and 0 of unknown passages, 6 behind the first 3 of a list; 2 queries" in notes.text
     assert read(work, path).rows.shape == (4, 9)
 
 
@@ -104,7 +104,7 @@ def test_a_run_is_written_part_by_part(work: Workspace, tmp_path: Path, monkeypa
         ("q0 Q0 p1 1 nan x", r"some\.run:2: the score nan is not finite"),
         ("q0 Q0 p1 1 -inf x", r"some\.run:2: the score -inf is not finite"),
         ("q0 Q0 p1 1 1e39 x", r"some\.run:2: the score 1e39 is not finite"),
-        ("q3 Q0 p2 8 0.5 x", r"some\.run:2: question 'q3' has passage 'p2' a second time, first on line 1"),
+        ("q3 Q0 p2 8 0.5 x", r"some\.run:2: query 'q3' has passage 'p2' a second time, first on line 1"),
     ],
 )
 def test_what_is_no_run_is_refused_by_its_line(work: Workspace, tmp_path: Path, line: str, message: str) -> None:

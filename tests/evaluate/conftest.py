@@ -24,7 +24,7 @@ def made_up() -> Callable[[dict[str, list[float]]], Evaluation]:
 
 @pytest.fixture
 def pair() -> tuple[Evaluation, Evaluation]:
-    """Hits of two systems on 400 German and 100 Thai questions: +10 points in German, nothing in Thai."""
+    """Hits of two systems on 400 German and 100 Thai queries: +10 points in German, nothing in Thai."""
     rng = np.random.default_rng(7)
     de, th = rng.random(400), rng.random(100)
     before = {"de": (de < 0.6).astype(float).tolist(), "th": (th < 0.5).astype(float).tolist()}

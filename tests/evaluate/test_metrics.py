@@ -20,12 +20,12 @@ PASSAGES = st.sampled_from([f"en:{n}" for n in range(12)])
 
 
 Task = tuple[dict[str, list[tuple[str, float]]], dict[str, dict[str, int]]]
-"""A run and the grades of its questions."""
+"""A run and the grades of its queries."""
 
 
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
-    """A run with ties and judgments with grades -1 to 3, over three questions."""
+    """A run with ties and judgments with grades -1 to 3, over three queries."""
     run, grades = {}, {}
     for query in ("a", "b", "c"):
         grades[query] = draw(st.dictionaries(PASSAGES, st.integers(-1, 3), min_size=1, max_size=6))
@@ -98,12 +98,12 @@ def test_unknown_metric_is_refused_with_the_known_ones(name: str) -> None:
     ],
 )
 def test_a_ranking_that_is_none_is_refused(ranking: list[tuple[str, float]], message: str) -> None:
-    with pytest.raises(InputError, match=f"question 'q1'.*{message}"):
+    with pytest.raises(InputError, match=f"query 'q1'.*{message}"):
         evaluate_run({"q1": ranking}, Qrels({"q1": {"a": 1}}), {"q1": "en"})
 
 
 def test_judged_questions_without_a_language_are_refused() -> None:
-    with pytest.raises(InputError, match="1 of 2 judged questions are not among the questions, the first 'q2'"):
+    with pytest.raises(InputError, match="1 of 2 judged queries are not among the queries, the first 'q2'"):
         evaluate_run({}, Qrels({"q1": {"a": 1}, "q2": {"a": 1}}), {"q1": "en"})
 
 

@@ -104,7 +104,7 @@ def test_options_out_of_range_are_refused(pair: Pair, resamples: int, confidence
 
 
 def test_other_questions_or_metrics_are_refused(pair: Pair, made_up: MakeUp) -> None:
-    with pytest.raises(MismatchError, match="different questions"):
+    with pytest.raises(MismatchError, match="different queries"):
         compare(pair[0], made_up({"de": [1.0]}), metric="R@1")
     with pytest.raises(UsageError, match=r"'MRR'[\s\S]*both hold: R@1"):
         compare(*pair, metric="MRR")

@@ -39,9 +39,9 @@ def test_one_evaluation_has_a_row_a_language_and_the_macro(made_up: MakeUp) -> N
 def test_notes_tell_what_is_missing_and_are_absent_otherwise(made_up: MakeUp) -> None:
     evaluation = Evaluation({"R@1": {"q": 0.0}}, {"q": "en"}, missing=1, unjudged=1200, without_relevant=3)
     shown = " ".join(text(evaluation_table(evaluation)).split()) + " "
-    assert "judged questions missing from the run, counted as 0: 1 " in shown
-    assert "questions of the run without judgments, left out: 1,200 " in shown
-    assert "judged questions without a relevant passage, counted as 0: 3 " in shown
+    assert "judged queries missing from the run, counted as 0: 1 " in shown
+    assert "queries of the run without judgments, left out: 1,200 " in shown
+    assert "judged queries without a relevant passage, counted as 0: 3 " in shown
     assert "counted as 0" not in text(evaluation_table(made_up({"en": [1.0]})))
 
 

@@ -1,8 +1,8 @@
 """Labels work folders in forks of one process that has torch loaded, and kills them: `python labelling_forks.py LM JOBS`.
 
-JOBS is a JSON list of {`work`: a folder, `kills`: labellings to kill one after the other, `together`: labellings that are then run
-at once, `pause`: seconds before each batch}. Every batch that a fork begins is a line of WORK.log: the number of the fork, then the
-pairs. On stdout: a JSON list of how the forks of each job ended.
+JOBS is a JSON list of {`work`: a folder, `kills`: labellings to kill one after the other, `together`: folders that are then labelled at
+once, `store`: of the scores, `pause`: seconds before each batch}. Every batch that a fork begins is a line of WORK.log: the number of
+the fork, then the pairs. On stdout: a JSON list of how the forks of each job ended.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def warm(lm: str) -> None:
     AutoModelForCausalLM.from_pretrained(lm)
 
 
-def child(job: Job, number: int) -> None:
+def child(job: Job, number: int, work: str) -> None:
     """Label in this process; never returns."""
     log = os.open(f"{job['work']}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     score_within = scoring.score_within
@@ -55,7 +55,7 @@ def child(job: Job, number: int) -> None:
     scoring.score_within = logged
     code = 1
     try:
-        stage.label(open_workspace(Path(job["work"])), LabelConfig(lm=LM, precision="fp32", batch_tokens=TOKENS))
+        stage.label(open_workspace(Path(work)), LabelConfig(lm=LM, precision="fp32", batch_tokens=TOKENS, store=job["store"]))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -69,17 +69,17 @@ def begun(job: Job, number: int) -> int:
     return sum(line.startswith(f"{number} ") for line in log.read_text().splitlines()) if log.exists() else 0
 
 
-def start(job: Job, number: int) -> int:
+def start(job: Job, number: int, work: str) -> int:
     """Start a fork; its process id."""
     pid = os.fork()
     if not pid:
-        child(job, number)
+        child(job, number, work)
     return pid
 
 
 def killed(job: Job, number: int, draw: random.Random) -> int:
     """Kill a fork at a random moment: some before their first batch, most within or right after one."""
-    pid, batches = start(job, number), draw.choice([0, 1, 1, 2, 2, 3])
+    pid, batches = start(job, number, job["work"]), draw.choice([0, 1, 1, 2, 2, 3])
     if not batches:
         time.sleep(draw.uniform(0, 0.3))
     while batches and begun(job, number) < batches and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -93,7 +93,7 @@ def done(job: Job) -> list[int]:
     """Do a job; exit codes, a signal as its negative number."""
     draw = random.Random(0)
     ended = [killed(job, number, draw) for number in range(job["kills"])]
-    last = [start(job, job["kills"] + number) for number in range(job["together"])]
+    last = [start(job, job["kills"] + number, work) for number, work in enumerate(job["together"])]
     ended += [os.waitpid(pid, 0)[1] for pid in last]
     return [os.waitstatus_to_exitcode(status) for status in ended]
 

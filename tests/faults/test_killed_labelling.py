@@ -49,12 +49,16 @@ def records(work: Path) -> list[tuple[int, ...]]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Three work folders on one corpus: labelled without a break, killed again and again, labelled by two at once; and how each ended."""
+    """Work folders on one corpus: labelled without a break, killed again and again, two at once into one store; and how each ended."""
     folder = tmp_path_factory.mktemp("labelling")
     corpus = tiny.tiny_corpus(folder / "corpus", passages=40, queries=30)
+    names = ("whole", "broken", "double", "second")
+    work = {name: str(made(folder / name, corpus)) for name in names}
+    store = str(folder / "double" / "scores")
     jobs = [
-        {"work": str(made(folder / name, corpus)), "kills": kills, "together": together, "pause": pause}
-        for name, kills, together, pause in (("whole", 0, 1, 0), ("broken", KILLS, 1, 0.02), ("double", 0, 2, 0.005))
+        {"work": work["whole"], "kills": 0, "together": [work["whole"]], "store": None, "pause": 0},
+        {"work": work["broken"], "kills": KILLS, "together": [work["broken"]], "store": None, "pause": 0.02},
+        {"work": work["double"], "kills": 0, "together": [work["double"], work["second"]], "store": store, "pause": 0.005},
     ]
     path = os.pathsep.join([str(Path(umr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(HERE.with_name("labelling_forks.py")), str(tiny.llama(folder / "llama")), json.dumps(jobs)]
@@ -87,7 +91,7 @@ def test_twenty_kills_cost_a_batch_each_and_change_no_byte(runs: Runs) -> None:
     assert not list((broken / "round-0").glob("plan-*"))
 
 
-def test_two_labellings_at_once_write_segments_of_their_own(runs: Runs) -> None:
+def test_two_labellings_into_one_store_write_segments_of_their_own(runs: Runs) -> None:
     (whole, *_), (double, ended, errors) = runs["whole"], runs["double"]
     assert ended == [0, 0], errors
     assert len(list((double / "scores").glob("*/*.scores"))) in (1, 2)  # two unless the first was done before the second began

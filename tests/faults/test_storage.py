@@ -106,6 +106,28 @@ def test_every_error_of_the_system_becomes_ours(number: int, kind: type[UmrError
     assert "/folder/file" in error.message
 
 
+def test_an_error_of_the_system_in_the_words_of_a_library_is_known(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no space left") as caught, beside(tmp_path / "weights", 5_000_000):
+        raise RuntimeError("while serializing: No space left on device (os error 28)")
+    assert "MB free, 5.0 MB needed" in caught.value.message
+    with pytest.raises(RuntimeError, match="something else"), beside(tmp_path / "weights"):
+        raise RuntimeError("something else")
+
+
+def test_a_rename_is_flushed_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a crash of the machine would lose is the name, which stands in the folder."""
+    real, flushed = os.fsync, list[tuple[int, bool]]()
+
+    def watched(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, (tmp_path / "made" / "file.json").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_json(tmp_path / "made" / "file.json", {})
+    assert ((tmp_path / "made").stat().st_ino, True) in flushed, "the folder was not flushed after the rename"
+    assert ((tmp_path / "made" / "file.json").stat().st_ino, False) in flushed, "the file was not flushed before it"
+
+
 def test_a_folder_that_is_a_file_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UmrError, match="file"):

@@ -406,5 +406,5 @@ def test_candidates_of_another_encoder_are_refused(work: Any, config: LabelConfi
     made = read_manifest(place.mined, "mine")
     made["made_from"]["encoder"]["model"] = "another/encoder"
     place.mined.write_text(json.dumps(made), encoding="utf-8")
-    with pytest.raises(MismatchError, match="round 0 was mined made otherwise: encoder is"):
+    with pytest.raises(MismatchError, match="round 0 was mined otherwise: encoder is"):
         stage.label(work, config)

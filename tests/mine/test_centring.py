@@ -206,7 +206,7 @@ def test_one_passage_is_its_own_mean(tmp_path: Path, bert: Path, tower: DualEnco
 def test_mining_evaluation_and_search_stand_in_the_same_space(tmp_path: Path, bert: Path, config: MineConfig) -> None:
     work = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 60, 54, langs=LANGS), encoder_config(bert))
     mined = mine(work, replace(config, top_k=5))
-    found = retrieve(work, work.queries, work.passages, 0, 5)
+    found = retrieve(work, work.queries, work.passages, "first", 5)
     np.testing.assert_array_equal(found.rows, mined.rows)
     np.testing.assert_array_equal(found.scores, mined.scores)
     row = 7

@@ -145,7 +145,7 @@ def test_a_round_mined_with_an_encoder_that_was_trained_anew_is_refused(work: Wo
     train(work, TRAIN)
     mine(work, MINE)
     train(work, replace(TRAIN, seed=3), 0, force=True)
-    with pytest.raises(MismatchError, match="round 1 was mined made otherwise: encoder"):
+    with pytest.raises(MismatchError, match="round 1 was mined otherwise: encoder"):
         mine(work, MINE, 1)
     mine(work, MINE, 1, force=True)
 
@@ -230,5 +230,5 @@ def test_training_with_another_encoder_than_mined_is_refused(work: Workspace) ->
     train(work, TRAIN)
     labelled(work, 1)
     train(work, replace(TRAIN, seed=3), 0, force=True)
-    with pytest.raises(MismatchError, match="round 1 was mined made otherwise: encoder"):
+    with pytest.raises(MismatchError, match="round 1 was mined otherwise: encoder"):
         train(work, TRAIN, 1)

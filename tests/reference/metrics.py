@@ -1,4 +1,4 @@
-"""Metrics written straight from their definitions, one question at a time: the slow twin of `umr.evaluate.metrics`."""
+"""Metrics written straight from their definitions, one query at a time: the slow twin of `umr.evaluate.metrics`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from umr.config import EncoderConfig, MineConfig, TrainConfig
 from umr.data.labels import Labels
 from umr.data.workspace import Workspace, create_workspace
 from umr.label.combine import normalise
-from umr.manifest import write_manifest
+from umr.manifest import checksums, write_manifest
 from umr.mine import mine
 
 MINE = MineConfig(top_k=6, shard_rows=5, batch_tokens=256, threads=1)
@@ -40,7 +40,8 @@ def labelled(work: Workspace, number: int = 0, seed: int = 0, mining: MineConfig
     labels = Labels(candidates, scores, normalise(scores, 0.1))
     place = work.layout.round(number)
     labels.write(place.labels, work.passages)
-    write_manifest(place.labelled, "label", {}, {"pairs": int(scores.size)})
+    candidates_file = checksums(place.candidates)[place.candidates.name]
+    write_manifest(place.labelled, "label", {"candidates": candidates_file}, {"files": checksums(place.labels), "pairs": int(scores.size)})
     return labels
 
 

@@ -8,20 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from train.rig import MINE, TRAIN, Notes, contents
 from umr.config import TrainConfig
 from umr.data.workspace import Workspace, open_workspace
 from umr.encoder.encoder import load_encoder
-from umr.errors import MismatchError, ScoreError
+from umr.errors import Interrupted, MismatchError, ScoreError, StorageError
 from umr.manifest import read_manifest
 from umr.mine import mine
 from umr.train import checkpoint, loop, train
@@ -136,13 +137,26 @@ def test_sigkill_loses_nothing(begin: Begin, unbroken: dict[str, bytes]) -> None
     assert outcome(work) == unbroken
 
 
-@pytest.mark.parametrize("step", [2, STEPS - 1])
-def test_ctrl_c_finishes_the_step_and_saves(begin: Begin, unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    work, notes, before = begin(), Notes(), signal.getsignal(signal.SIGINT)
-    stop_before(monkeypatch, step, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """No signal is ignored, as a shell's background job would inherit it."""
+    before = [(n, signal.signal(n, signal.default_int_handler)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 2), (signal.SIGINT, STEPS - 1), (signal.SIGTERM, 3), (signal.SIGHUP, 1)])
+def test_a_signal_finishes_the_step_and_saves(
+    begin: Begin, unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: int
+) -> None:
+    work, notes = begin(), Notes()
+    stop_before(monkeypatch, step, lambda: signal.raise_signal(number))
+    with pytest.raises(Interrupted) as caught:
         train(work, TRAIN, reporter=notes)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert caught.value.signal == number
+    assert signal.getsignal(number) is signal.default_int_handler
     assert "finishing this step" in notes.text
     state = read_manifest(work.layout.round(0).training / "state.json", "training")
     assert state["steps"] == step + 1
@@ -150,6 +164,7 @@ def test_ctrl_c_finishes_the_step_and_saves(begin: Begin, unbroken: dict[str, by
     assert outcome(work) == unbroken
 
 
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_twice_stops_at_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -160,6 +175,35 @@ def test_ctrl_c_twice_stops_at_once(begin: Begin, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(KeyboardInterrupt):
         train(work, TRAIN)
     assert not (work.layout.round(0).training / "state.json").exists()
+
+
+def test_a_signal_that_is_ignored_stays_ignored(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `nohup` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_before(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGHUP))
+        assert train(begin(), TRAIN).exists()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("file", ["best.safetensors", "state-1"])
+def test_a_full_disk_is_told_with_the_path_and_the_room(begin: Begin, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """The library that writes weights knows no error of the system: it puts it in words."""
+    work, real = begin(), checkpoint.save_file
+
+    def full(tensors: Any, path: Path) -> None:
+        if file in str(path):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        real(tensors, path)
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(StorageError, match=rf"no space left on the device while writing .*{file}: [\d.,]+ MB free, 0\.\d MB needed"):
+            train(work, TRAIN)
+    assert not list(work.layout.folder.rglob("*.part"))
+    train(work, TRAIN)
 
 
 def test_two_trainings_are_bitwise_equal_and_another_seed_differs(begin: Begin, unbroken: dict[str, bytes]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from umr.cli import demo, label, mine, models, retrieval, run, status, train
 from umr.cli.options import Command, Group, command, option
+from umr.cli.output import obey_signals
 
 MORE = "There are more settings: `umr init` writes a file with all of them, and --config reads it."
 PANELS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -53,4 +54,5 @@ def main() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: what is opened next would take its number, and be written over by what is printed
             os.open(os.devnull, os.O_RDWR)
+    obey_signals()
     app()

@@ -38,5 +38,5 @@ def demo(
         "work": str(work), "before": found.before.data(), "after": found.after.data(),
         "comparisons": [asdict(c) for c in found.comparisons],
     }  # fmt: skip
-    table = comparison_table(found.comparisons, "held-out questions: multilingual-e5-small before and after one round")
+    table = comparison_table(found.comparisons, "held-out queries: multilingual-e5-small before and after one round")
     return Result(data, [table, OWN_DATA, f"macro R@1: {before:.1f} -> {after:.1f}"])

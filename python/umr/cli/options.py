@@ -64,7 +64,14 @@ Lang = Annotated[str | None, RUN["lang"]]
 Round = Annotated[
     int | None, option("--round", help="The round. (default: the newest that this stage can work on)", unit="number", panel="Input")
 ]
-Force = Annotated[bool, option("--force", help="Do the stage again, also with other settings; vectors and scores are kept.", panel="Input")]
+Force = Annotated[
+    bool,
+    option(
+        "--force",
+        help="Do the stage again, also with other settings. Vectors and scores are kept; what was trained is moved aside and named.",
+        panel="Input",
+    ),
+]
 Device = Annotated[str, option("--device", help=f"{DEVICE} (default: auto)", unit="device", panel="Resources")]
 CONFIG = Annotated[
     Path | None, option("--config", help="A run file; its settings count where no option is given.", unit="file", panel="Input")
@@ -197,6 +204,23 @@ def _settings(kind: Any) -> Iterator[inspect.Parameter]:
         if field.metadata["panel"]:
             shape = list[str] if get_origin(hints[field.name]) is tuple else hints[field.name]
             yield _parameter(_key(kind, field.name), Annotated[shape | None, _setting(kind, field)])
+
+
+def words_of(kind: type, values: Mapping[str, Any]) -> list[str]:
+    """The words on a command line that set a configuration to some values; those at their defaults need none.
+
+    Arguments:
+        kind: of the configuration.
+        values: by field; others are passed over.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(kind):
+        value = values.get(field.name)
+        if field.metadata["panel"] and _is_given(value) and value != field.default:
+            flag = FLAGS.get((kind, field.name), "--" + field.name.replace("_", "-"))
+            many = value if isinstance(value, list | tuple) else [value]
+            words += [flag] if value is True else [word for one in many for word in (flag, str(one))]
+    return words
 
 
 def _key(kind: type, name: str) -> str:

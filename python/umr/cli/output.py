@@ -1,25 +1,39 @@
-"""How a command ends: its result on stdout, an error on stderr with its hint, and the exit codes 0, 1, 2 (130 for Ctrl-C)."""
+"""How a command ends: its result on stdout, an error on stderr with its hint, and the exit codes 0, 1, 2, or that of a signal."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from umr.errors import StorageError, UmrError
+from umr.errors import Interrupted, StorageError, UmrError
 from umr.progress import Reporter, console
 from umr.progress.terminal import STEERING, Terminal, drop
 from umr.storage import storage_error
 
-INTERRUPTED = 130
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+"""Sent by Slurm, `kill` and a closed terminal; they end a command as Ctrl-C does, keeping what is finished."""
+
+
+def obey_signals() -> None:
+    """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does; one that is ignored, as `nohup` has it, stays so."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 @dataclass(frozen=True)
@@ -29,10 +43,12 @@ class Result:
     Arguments:
         data: for `--json`.
         shown: what a person sees on stdout, in order: rich renderables or lines of text.
+        code: the exit code.
     """
 
     data: Mapping[str, Any]
     shown: list[RenderableType] = field(default_factory=list)
+    code: int = 0
 
 
 def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> None:
@@ -44,12 +60,16 @@ def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> No
         quiet: only warnings on stderr.
     """
     try:
-        _show(work(console.Console(quiet)), as_json)
+        result = work(console.Console(quiet))
+        _show(result, as_json)
     except BrokenPipeError:
         drop(sys.stdout)
         raise typer.Exit(0) from None
     except (Exception, KeyboardInterrupt) as error:
         _fail(error, as_json)
+    else:
+        if result.code:
+            raise typer.Exit(result.code)
 
 
 def _told(error: BaseException) -> tuple[str, str, int]:
@@ -57,7 +77,9 @@ def _told(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, UmrError):
         return error.message, error.hint, error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", "run the same command again: it goes on where it stopped", INTERRUPTED
+        number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
+        what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        return what, "run the same command again: it goes on where it stopped", 128 + number
     if isinstance(error, MemoryError):
         hint = "compute fewer tokens at once: batch_tokens for mine, --memory for label, chunk_tokens for train (`umr init` explains them)"
         return "out of memory", hint, 2

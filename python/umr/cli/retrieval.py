@@ -12,11 +12,12 @@ import typer
 from umr.cli.options import Device, Lang, Passages, Queries, Work, option
 from umr.cli.output import Result
 from umr.config import Index
+from umr.errors import UsageError
 from umr.progress import Reporter
 from umr.progress.terminal import clean
 
 if TYPE_CHECKING:
-    from umr.retrieve import Hit
+    from umr.retrieve import Hit, Which
 
 METRICS = "R@1,R@5,MRR,nDCG@10"
 INDEX = "How to search: exact, or hnsw, an approximate index, whose recall is said. (exact, hnsw; default: {})"
@@ -30,9 +31,9 @@ def evaluate(
     passages: Passages = None,
     lang: Lang = None,
     round: Annotated[
-        int | None,
+        str | None,
         option(
-            "--round", help="Measure this encoder alone: 0 is the first one, r the one trained in round r-1.", unit="number", panel="Input"
+            "--round", help="Measure this encoder alone: the one trained in this round, or first.", unit="number or first", panel="Input"
         ),
     ] = None,
     metrics: Annotated[
@@ -51,21 +52,23 @@ def evaluate(
     from umr.data.workspace import open_workspace
     from umr.evaluate import compare, comparison_table, evaluation_table
     from umr.judge import first_and_newest, judge, read_test_set
+    from umr.retrieve import name_of
 
     workspace = open_workspace(work, reporter)
     test = read_test_set(workspace, qrels, [Path(q) for q in queries or ()], [Path(p) for p in passages or ()], lang, reporter)
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    first, newest = (round, None) if round is not None else first_and_newest(workspace)
+    asked = _which(round)
+    first, newest = first_and_newest(workspace) if asked is None else (asked, None)
     before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
     if newest is None:
-        return Result({"round": first, **before.data()}, [evaluation_table(before, f"encoder of round {first}")])
+        return Result({"round": first, **before.data()}, [evaluation_table(before, name_of(first))])
     after, _ = judge(workspace, test, newest, names, top_k, device, reporter, index)
     found = [compare(before, after, metric=name) for name in before.metrics]
     data = {
         "before": before.data(), "after": after.data(),
-        "comparisons": [asdict(c) for c in found], "rounds": [0, newest],
+        "comparisons": [asdict(c) for c in found], "rounds": [first, newest],
     }  # fmt: skip
-    return Result(data, [comparison_table(found, f"encoder of round 0 -> encoder of round {newest}")])
+    return Result(data, [comparison_table(found, f"{name_of(first)} -> {name_of(newest)}")])
 
 
 def search(
@@ -75,7 +78,13 @@ def search(
     top_k: Annotated[int, option("--top-k", "-k", help="Passages shown. (default: 5)", unit="passages", min=1, panel="Output")] = 5,
     lang: Lang = None,
     round: Annotated[
-        int | None, option("--round", help="Search with the encoder of this round. (default: the newest)", unit="number", panel="Input")
+        str | None,
+        option(
+            "--round",
+            help="Search with the encoder trained in this round, or the first. (default: the newest)",
+            unit="number or first",
+            panel="Input",
+        ),
     ] = None,
     device: Device = "auto",
     index: Annotated[Index | None, option(help=INDEX.format("as the round was mined"), unit="choice", panel="Resources")] = None,
@@ -84,8 +93,19 @@ def search(
     from umr.data.workspace import open_workspace
     from umr.retrieve import search as find
 
-    hits = find(open_workspace(work, reporter), query, top_k, lang, round, device, reporter, index)
+    hits = find(open_workspace(work, reporter), query, top_k, lang, _which(round), device, reporter, index)
     return Result({"query": query, "hits": [asdict(h) for h in hits]}, [_shown(hit) for hit in hits])
+
+
+def _which(round: str | None) -> Which | None:
+    """The encoder that `--round` names."""
+    if round is None:
+        return None
+    if round == "first":
+        return "first"
+    if not round.isdigit():
+        raise UsageError(f"--round is {round!r}, expected a number or `first`", "`umr status` shows the rounds")
+    return int(round)
 
 
 def _shown(hit: Hit) -> str:

@@ -7,11 +7,21 @@ from typing import Annotated
 
 import typer
 
+from umr.cli.options import option
 from umr.cli.output import Result
 from umr.errors import InputError
 from umr.progress import Reporter
 from umr.run_file import default_file, read_config
 from umr.storage import storage_error
+
+ForceFrom = Annotated[
+    tuple[int, str] | None,
+    option(
+        "--force-from",
+        help="Do this stage (mine, label, train) of this round and all after it again. What was trained is moved aside.",
+        unit="round stage", panel="Input",
+    ),
+]  # fmt: skip
 
 
 def init(reporter: Reporter, file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("run.toml")) -> Result:
@@ -30,11 +40,12 @@ def init(reporter: Reporter, file: Annotated[Path, typer.Argument(metavar="FILE"
 def run(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file; `umr init` writes one.", show_default=False)],
     reporter: Reporter,
+    force_from: ForceFrom = None,
 ) -> Result:
     """Run all rounds of a TOML file. Run again, it goes on where it stopped."""
     from umr.rounds import run as loop
 
     settings = read_config(config)
-    workspace = loop(settings, reporter)
+    workspace = loop(settings, reporter, force_from)
     folder = workspace.encoder_of(settings.rounds).model
     return Result({"rounds": settings.rounds, "encoder": folder}, [f"{settings.rounds} rounds done: the encoder is {folder}"])

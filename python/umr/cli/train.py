@@ -18,7 +18,7 @@ def train(work: Work, config: TrainConfig, reporter: Reporter, round: Round = No
     place = round_for(workspace.layout, "train", round)
     folder = stage(workspace, config, place.number, reporter, force)
     made = read_manifest(place.trained, "train")
-    losses = [loss for _, loss in made["validation"]]
-    change = f", validation loss {losses[0]:.4f} -> {min(losses):.4f}" if losses else ""
+    losses = dict(made["validation"])
+    change = f", validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" if losses else ""
     data = {"round": place.number, "encoder": str(folder), "steps": made["steps"], "validation": made["validation"]}
     return Result(data, [f"round {place.number}: trained encoder in {folder} ({made['steps']:,} steps{change})"])

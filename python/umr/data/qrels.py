@@ -1,4 +1,4 @@
-"""Relevance judgments: which passages answer which question, and how well.
+"""Relevance judgments: which passages answer which query, and how well.
 
 Judgments only measure; nothing in `umr` learns from them, so `evaluate/` and its command alone import this file. Three
 forms are read, told apart by the first row, plain or gzip-compressed: TREC (`qid 0 docid grade`), BEIR (tab-separated
@@ -25,10 +25,10 @@ FORMS = "expected `qid 0 docid grade`, `qid docid grade`, or BEIR's tab-separate
 
 @dataclass(frozen=True)
 class Qrels:
-    """Judgments of a set of questions.
+    """Judgments of a set of queries.
 
     Arguments:
-        grades: question id -> {passage id -> grade}; 1 and above is relevant, 0 and below is judged and not relevant.
+        grades: query id -> {passage id -> grade}; 1 and above is relevant, 0 and below is judged and not relevant.
     """
 
     grades: Mapping[str, Mapping[str, int]]
@@ -37,11 +37,11 @@ class Qrels:
         return f"Qrels({len(self):,} judged queries)"
 
     def __len__(self) -> int:
-        """Number of judged questions."""
+        """Number of judged queries."""
         return len(self.grades)
 
     def relevant(self, query_id: str) -> frozenset[str]:
-        """Ids of the passages relevant to a question: those of grade 1 and above; none for an unknown question."""
+        """Ids of the passages relevant to a query: those of grade 1 and above; none for an unknown query."""
         return frozenset(passage for passage, grade in self.grades.get(query_id, {}).items() if grade >= 1)
 
 
@@ -52,7 +52,7 @@ def read_qrels(path: str | Path) -> Qrels:
         path: the file, UTF-8.
 
     Returns:
-        The judgments, questions and passages in file order. A pair repeated with the same grade counts once.
+        The judgments, queries and passages in file order. A pair repeated with the same grade counts once.
 
     Raises:
         InputError: the file is missing, unreadable, or holds no judgment.
@@ -64,7 +64,7 @@ def read_qrels(path: str | Path) -> Qrels:
     for line, query, passage, grade in _rows(path):
         known = grades.setdefault(query, {}).setdefault(passage, grade)
         if known != grade:
-            pair = f"question {query!r} and passage {passage!r} have grade {known} and then {grade}"
+            pair = f"query {query!r} and passage {passage!r} have grade {known} and then {grade}"
             raise FormatError(f"{path}:{line}: {pair}", "keep one grade a pair")
     if not grades:
         raise InputError(f"{path}: no judgment in the file", FORMS)
@@ -72,7 +72,7 @@ def read_qrels(path: str | Path) -> Qrels:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str, int]]:
-    """Line, question, passage and grade in order; the first row that is not blank decides the form of all."""
+    """Line, query, passage and grade in order; the first row that is not blank decides the form of all."""
     separator, columns = None, 0
     for line, text in read_lines(path):
         header = not columns and text.split()[0].lower() in HEADERS

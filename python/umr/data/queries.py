@@ -45,7 +45,7 @@ class Queries:
         return [text for _, text in self.records.texts(_all(self.records))]
 
     def keys(self) -> NDArray[np.uint64]:
-        """Content keys of (text, language): [Q, 2] uint64. Ids do not enter: the same question has one score."""
+        """Content keys of (text, language): [Q, 2] uint64. Ids do not enter: the same query has one score."""
         from umr._rust import fingerprint
 
         texts = zip(self.texts(), self.langs, strict=True)

@@ -74,7 +74,9 @@ def open_scores(base: Path, made_from: Mapping[str, Any]) -> ScoreStore:
     folder = base / digest(made_from)[:16]
     manifest = folder / "manifest.json"
     if manifest.exists():
-        require_same(manifest, "scores", read_manifest(manifest, "scores")["made_from"], made_from, "give another --store folder")
+        require_same(
+            manifest, "the scores were made", read_manifest(manifest, "scores")["made_from"], made_from, "give another --store folder"
+        )
     else:
         write_manifest(manifest, "scores", made_from, {})
     return ScoreStore(folder)

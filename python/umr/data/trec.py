@@ -1,4 +1,4 @@
-"""TREC runs in and out: `question Q0 passage rank score tag`, a line each."""
+"""TREC runs in and out: `query Q0 passage rank score tag`, a line each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from umr.storage import beside, read_lines
 if TYPE_CHECKING:
     from umr._rust import Records
 
-FORM = "expected six columns apart by white space: question, Q0, passage, rank, score, tag"
+FORM = "expected six columns apart by white space: query, Q0, passage, rank, score, tag"
 BLOCK = 65536  # lines whose ids are looked up at once
 DEPTH = 1000  # passages of a list that are kept
 
@@ -32,8 +32,8 @@ class TrecRun:
     Arguments:
         rows: [Q, w] uint32 passage rows, best first; PADDING at the end of shorter lists.
         scores: [Q, w] float32, never rising; -inf where padded.
-        counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose question, or
-            else whose passage, is not of the collections), `cut` lines behind the depth, and `missing` questions without any.
+        counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose query, or
+            else whose passage, is not of the collections), `cut` lines behind the depth, and `missing` queries without any.
     """
 
     rows: NDArray[np.uint32]
@@ -55,7 +55,7 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
 
     Raises:
         InputError: the file is missing, or no line is of these collections.
-        FormatError: not six columns, a rank that is no integer, a score that is not finite, a passage twice for one question,
+        FormatError: not six columns, a rank that is no integer, a score that is not finite, a passage twice for one query,
             not UTF-8, a torn gzip stream; names the line.
     """
     path = Path(path)
@@ -70,15 +70,15 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
     }
     table = table[(table["query"] >= 0) & (table["passage"] >= 0)]
     if not len(table):
-        raise InputError(f"{path}: no line has a question and a passage of the work folder", "the ids must be those of the collections")
+        raise InputError(f"{path}: no line has a query and a passage of the work folder", "the ids must be those of the collections")
     _refuse_twice(path, table, queries, passages)
     rows, scores, kept = _lists(table, len(queries), depth)
     counts = {"lines": kept, **unknown, "cut": len(table) - kept, "missing": int((rows[:, 0] == PADDING).sum())}
     if any(list(counts.values())[1:]):
         cut = f", {counts['cut']:,} behind the first {depth:,} of a list" if counts["cut"] else ""
         reporter.say(
-            f"{path}: {counts['lines']:,} lines; left out {counts['unknown_queries']:,} of unknown questions and "
-            f"{counts['unknown_passages']:,} of unknown passages{cut}; {counts['missing']:,} questions have none"
+            f"{path}: {counts['lines']:,} lines; left out {counts['unknown_queries']:,} of unknown queries and "
+            f"{counts['unknown_passages']:,} of unknown passages{cut}; {counts['missing']:,} queries have none"
         )
     return TrecRun(rows, scores, counts)
 
@@ -105,7 +105,7 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
 
 
 Number = TypeVar("Number", int, float)
-Line = tuple[int, str, str, int, float]  # line, question, passage, rank, score
+Line = tuple[int, str, str, int, float]  # line, query, passage, rank, score
 KIND = np.dtype([("line", "<i8"), ("query", "<i8"), ("passage", "<i8"), ("rank", "<i8"), ("score", "<f4")])
 
 
@@ -144,7 +144,7 @@ def _refuse_twice(path: Path, table: NDArray[Any], queries: Records, passages: R
         before, row = table[order[int(np.argmax(same))]], table[order[int(np.argmax(same)) + 1]]
         query, passage = (r.ids(np.array([row[n]], dtype=np.uint32))[0] for r, n in ((queries, "query"), (passages, "passage")))
         raise FormatError(
-            f"{path}:{row['line']}: question {query!r} has passage {passage!r} a second time, first on line {before['line']}",
+            f"{path}:{row['line']}: query {query!r} has passage {passage!r} a second time, first on line {before['line']}",
             "keep one line a pair",
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -20,9 +21,12 @@ from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_mapping
+from umr.work.lock import writing
 
 if TYPE_CHECKING:
     from umr._rust import Records
+
+OTHER_WORK = "use a new work folder, or leave these options out to go on"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,21 @@ class Workspace:
         rounds = ", ".join(f"round {place.number}: {place.stage}" for place in self.layout.rounds() if place.stage) or "no round"
         size = f"{len(self.passages):,} passages, {len(self.queries):,} queries in {len(set(self.queries.langs))} languages"
         return f"Workspace({str(self.layout.folder)!r}: {size}, encoder {self.encoder.model!r}; {rounds})"
+
+    @contextmanager
+    def writing(self, reporter: Reporter) -> Iterator[None]:
+        """Be the one process that writes to the work folder while the context is open; see `umr.work.lock.writing`.
+
+        Raises:
+            LockedError: another process writes to it.
+            MismatchError: it works on something else by now.
+        """
+        with writing(self.layout, reporter):
+            found = read_manifest(self.layout.manifest, "work")
+            now, then = (found["made_from"], found["encoder"]), (_fingerprints(self), asdict(self.encoder))
+            if now != then:
+                raise MismatchError(f"{self.layout.manifest} is of other inputs by now", "open the work folder again")
+            yield
 
     def encoder_of(self, number: int) -> EncoderConfig:
         """The encoder that round `number` mines with: the user's in round 0, then the one trained in the round before.
@@ -81,7 +100,20 @@ def require_mined_with(workspace: Workspace, place: RoundLayout) -> None:
     """
     found = read_manifest(place.mined, "mine")["made_from"]
     wanted = {"encoder": workspace.encoder_name(place.number)}
-    require_same(place.mined, f"round {place.number} was mined", found, wanted, f"run `umr mine --round {place.number} --force` first")
+    hint = f"run `umr mine {workspace.layout.folder} --round {place.number} --force` first"
+    require_same(place.mined, f"round {place.number} was mined", found, wanted, hint)
+
+
+def require_labels_of(workspace: Workspace, place: RoundLayout) -> None:
+    """Refuse the labels of a round whose candidates are others by now.
+
+    Raises:
+        MismatchError: the round was mined again since, or one of the files is from elsewhere.
+    """
+    found, mined = read_manifest(place.labelled, "label")["made_from"], read_manifest(place.mined, "mine")
+    wanted = {"candidates": mined.get("files", {}).get(place.candidates.name)}
+    hint = f"run `umr label {workspace.layout.folder} --round {place.number} --force` first: scores are kept"
+    require_same(place.labelled, f"round {place.number} was labelled", found, wanted, hint)
 
 
 def create_workspace(
@@ -106,17 +138,36 @@ def create_workspace(
         UsageError: lang is no language.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, new = reporter_of(reporter), WorkLayout(Path(folder)), not WorkLayout(Path(folder)).manifest.exists()
-    encoder = _absolute(encoder_config(encoder))
+    reporter, layout, encoder = reporter_of(reporter), WorkLayout(Path(folder)), _absolute(encoder_config(encoder))
+    new = not layout.manifest.exists()
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
-    workspace = _open(layout, inputs, encoder, reporter)
-    if new:
-        _show_first(workspace, reporter)
-    if layout.manifest.exists() and any(place.stage for place in layout.rounds()):
-        _refuse_other(workspace, lang)
-    write_manifest(layout.manifest, "work", _fingerprints(workspace), {**inputs, "encoder": asdict(encoder)})
+    wanted = {**inputs, "encoder": asdict(encoder)}
+    if _is_settled(layout) and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
+        return open_workspace(folder, reporter)
+    with writing(layout, reporter):
+        if _is_settled(layout):
+            _refuse_other(layout, wanted)
+        workspace = _open(layout, inputs, encoder, reporter)
+        if new:
+            _show_first(workspace, reporter)
+        if _is_settled(layout):
+            _require_unchanged(workspace)
+        write_manifest(layout.manifest, "work", _fingerprints(workspace), wanted)
     return workspace
+
+
+def require_work_folder(layout: WorkLayout) -> None:
+    """Refuse a folder that is none.
+
+    Raises:
+        InputError: it has no work.json.
+    """
+    if not layout.manifest.exists():
+        raise InputError(
+            f"{layout.folder} is not a work folder: it has no work.json",
+            "begin with `umr mine WORK --passages P --queries Q --encoder M`",
+        )
 
 
 def open_workspace(folder: Path | str, reporter: Reporting = None) -> Workspace:
@@ -127,20 +178,11 @@ def open_workspace(folder: Path | str, reporter: Reporting = None) -> Workspace:
         MismatchError: its passages or queries have changed since.
     """
     layout = WorkLayout(Path(folder))
-    if not layout.manifest.exists():
-        raise InputError(
-            f"{folder} is not a work folder: it has no work.json",
-            "begin with `umr mine WORK --passages P --queries Q --encoder M`",
-        )
+    require_work_folder(layout)
     value = read_manifest(layout.manifest, "work")
     encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
     workspace = _open(layout, value, encoder, reporter_of(reporter))
-    if _fingerprints(workspace) != value["made_from"]:
-        changed = [k for k, v in _fingerprints(workspace).items() if value["made_from"].get(k) != v]
-        raise MismatchError(
-            f"{layout.manifest}: the {' and '.join(changed)} have changed since the work began",
-            "restore the files, or begin in a new work folder",
-        )
+    _require_unchanged(workspace)
     return workspace
 
 
@@ -170,13 +212,35 @@ def _fingerprints(workspace: Workspace) -> dict[str, str]:
     return {"passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint}
 
 
-def _refuse_other(workspace: Workspace, lang: str | None) -> None:
-    """The same content under another path is the same work; other content, language or encoder is not."""
-    found = read_manifest(workspace.layout.manifest, "work")
-    wanted = {**_fingerprints(workspace), "lang": lang, **asdict(workspace.encoder)}
-    hint = "use a new work folder, or leave these options out to go on"
-    began = {**found["made_from"], "lang": found["lang"], **found["encoder"]}
-    require_same(workspace.layout.manifest, "the work began", began, wanted, hint)
+def _require_unchanged(workspace: Workspace) -> None:
+    manifest, now = workspace.layout.manifest, _fingerprints(workspace)
+    began = read_manifest(manifest, "work")["made_from"]
+    changed = [name for name, fingerprint in now.items() if began.get(name) != fingerprint]
+    if changed:
+        what = f"{manifest}: the {' and '.join(changed)} have changed since the work began"
+        raise MismatchError(what, "restore the files, or begin in a new work folder")
+
+
+def _is_settled(layout: WorkLayout) -> bool:
+    """Whether something was mined, so that the inputs stay what they are."""
+    return layout.manifest.exists() and any(place.stage for place in layout.rounds())
+
+
+def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
+    """The same content under another path is the same work; other content, language or encoder is not.
+
+    Other files are read with a cache of their own: a call that is refused leaves the work folder's as it is.
+    """
+    from umr._rust import Records
+
+    found = read_manifest(layout.manifest, "work")
+    began, asked = ({"lang": value["lang"], **value["encoder"]} for value in (found, wanted))
+    require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
+    with tempfile.TemporaryDirectory(prefix=".inputs-", suffix=".part", dir=layout.folder) as cache:
+        for side in ("passages", "queries"):
+            if found[side] != wanted[side] and Records.open(wanted[side], side, cache).fingerprint != found["made_from"][side]:
+                began, asked = ({side: ", ".join(value[side])} for value in (found, wanted))
+                require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
 
 
 def _absolute(encoder: EncoderConfig) -> EncoderConfig:
@@ -186,20 +250,6 @@ def _absolute(encoder: EncoderConfig) -> EncoderConfig:
         name: str(Path(value).expanduser().absolute()) for name, value in names.items() if value and Path(value).expanduser().exists()
     }
     return replace(encoder, **local)
-
-
-def clear_from(place: RoundLayout, stage: str) -> None:
-    """Remove what a round holds from a stage on, before that stage is done again; scores and embeddings are kept.
-
-    Arguments:
-        place: the round.
-        stage: `mine` or `label`.
-    """
-    manifests = (place.trained, place.labelled) if stage == "label" else (place.trained, place.labelled, place.mined)
-    for manifest in manifests:
-        manifest.unlink(missing_ok=True)
-    for folder in (place.training, place.encoder):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:

@@ -1,6 +1,6 @@
-"""`Evaluation`: what measuring one run gave, question by question, and the means that are read from it.
+"""`Evaluation`: what measuring one run gave, query by query, and the means that are read from it.
 
-The per-question values are the record; every mean is derived from them, so that two evaluations can be compared later
+The per-query values are the record; every mean is derived from them, so that two evaluations can be compared later
 (`significance.py`) and no table can disagree with its data.
 """
 
@@ -21,11 +21,11 @@ class Evaluation:
     """Metrics of one run: every value in 0 to 1, higher is better.
 
     Arguments:
-        per_query: metric -> {question id -> value}, every judged question in every metric.
-        languages: question id -> language code, the same questions.
-        missing: judged questions that the run does not hold; they count as 0 in every mean.
-        unjudged: questions of the run without judgments; they are in no mean.
-        without_relevant: judged questions without any relevant passage; they count as 0, as in trec_eval.
+        per_query: metric -> {query id -> value}, every judged query in every metric.
+        languages: query id -> language code, the same queries.
+        missing: judged queries that the run does not hold; they count as 0 in every mean.
+        unjudged: queries of the run without judgments; they are in no mean.
+        without_relevant: judged queries without any relevant passage; they count as 0, as in trec_eval.
     """
 
     per_query: Mapping[str, Mapping[str, float]]
@@ -45,12 +45,12 @@ class Evaluation:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Language -> number of judged questions, languages sorted."""
+        """Language -> number of judged queries, languages sorted."""
         return dict(sorted(Counter(self.languages.values()).items()))
 
     @cached_property
     def per_language(self) -> dict[str, dict[str, float]]:
-        """Language -> {metric -> mean over the questions of that language}."""
+        """Language -> {metric -> mean over the queries of that language}."""
         return {language: {name: fmean(self.of(name, language).values()) for name in self.metrics} for language in self.counts}
 
     @cached_property
@@ -60,11 +60,11 @@ class Evaluation:
 
     @cached_property
     def micro(self) -> dict[str, float]:
-        """Metric -> mean over all questions."""
+        """Metric -> mean over all queries."""
         return {name: fmean(values.values()) for name, values in self.per_query.items()}
 
     def of(self, metric: str, language: str) -> dict[str, float]:
-        """Question id -> value of one metric for the questions of one language."""
+        """Query id -> value of one metric for the queries of one language."""
         return {query: value for query, value in self.per_query[metric].items() if self.languages[query] == language}
 
     def data(self) -> dict[str, Any]:

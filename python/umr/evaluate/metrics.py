@@ -2,7 +2,7 @@
 
 Names, after Voorhees & Harman's TREC and `ir_measures`; a passage of grade 1 and above is relevant:
 - `R@k`: relevant passages among the first k / all relevant ones: true recall, below 1 when more than k are relevant;
-- `Success@k`: 1 when a relevant passage is among the first k. With one relevant passage a question, the same as `R@k`;
+- `Success@k`: 1 when a relevant passage is among the first k. With one relevant passage a query, the same as `R@k`;
 - `P@k`: relevant passages among the first k / k;
 - `MRR`, `MRR@k`: 1 / rank of the first relevant passage, 0 when there is none (or none in the first k);
 - `nDCG@k`: sum of grade / log2(rank + 1) over the first k / that of the best order (Järvelin & Kekäläinen 2002);
@@ -40,17 +40,17 @@ def evaluate_run(
     """Measures a run.
 
     Arguments:
-        run: question id -> ranking, best first; scores may tie but never rise.
-        qrels: judgments; a judged question that the run lacks counts as 0, one without judgments is left out.
-        languages: question id -> language code, for every judged question.
+        run: query id -> ranking, best first; scores may tie but never rise.
+        qrels: judgments; a judged query that the run lacks counts as 0, one without judgments is left out.
+        languages: query id -> language code, for every judged query.
         metrics: names as in the head of this file.
 
     Returns:
-        Values in 0 to 1 for every judged question, with what was missing.
+        Values in 0 to 1 for every judged query, with what was missing.
 
     Raises:
         UsageError: a metric is unknown, or none was asked for.
-        InputError: a judged question has no language; a ranking names a passage twice, rises, or has a score that is
+        InputError: a judged query has no language; a ranking names a passage twice, rises, or has a score that is
             not a number; no judgment.
     """
     measures = {name: _parse(name) for name in metrics}
@@ -78,15 +78,15 @@ def _parse(name: str) -> tuple[ir_measures.Measure, int]:
 
 
 def _check(qrels: Qrels, languages: Mapping[str, str], measures: Mapping[str, object]) -> None:
-    """Refuses what cannot be averaged: no metric, no judgment, a judged question without a language."""
+    """Refuses what cannot be averaged: no metric, no judgment, a judged query without a language."""
     if not measures:
         raise UsageError("no metric was asked for", f"for example {', '.join(DEFAULT_METRICS)}")
     if not qrels.grades:
-        raise InputError("no judgment to measure against", "give the judgments of these questions")
+        raise InputError("no judgment to measure against", "give the judgments of these queries")
     unknown = [query for query in qrels.grades if query not in languages]
     if unknown:
-        what = f"{len(unknown)} of {len(qrels)} judged questions are not among the questions, the first {unknown[0]!r}"
-        raise InputError(what, "give the judgments that belong to these questions; leaving some out would hide them")
+        what = f"{len(unknown)} of {len(qrels)} judged queries are not among the queries, the first {unknown[0]!r}"
+        raise InputError(what, "give the judgments that belong to these queries; leaving some out would hide them")
 
 
 def _ranks(query: str, ranking: Ranking) -> dict[str, float]:
@@ -94,18 +94,18 @@ def _ranks(query: str, ranking: Ranking) -> dict[str, float]:
     ranks = {passage: -float(rank) for rank, (passage, _) in enumerate(ranking, start=1)}
     scores = [score for _, score in ranking]
     if len(ranks) != len(ranking):
-        raise InputError(f"question {query!r}: the run names a passage twice", "keep the first row of each pair")
+        raise InputError(f"query {query!r}: the run names a passage twice", "keep the first row of each pair")
     if any(math.isnan(score) for score in scores):
-        raise InputError(f"question {query!r}: a score is not a number", "mine again: the encoder gave NaN")
+        raise InputError(f"query {query!r}: a score is not a number", "mine again: the encoder gave NaN")
     if any(later > earlier for earlier, later in pairwise(scores)):
-        raise InputError(f"question {query!r}: a score rises down the ranking", "sort by score down, corpus row up")
+        raise InputError(f"query {query!r}: a score rises down the ranking", "sort by score down, corpus row up")
     return ranks
 
 
 def _values(
     measures: Mapping[str, tuple[ir_measures.Measure, int]], ranks: Mapping[str, Mapping[str, float]], qrels: Qrels
 ) -> dict[str, dict[str, float]]:
-    """Metric -> {question -> value}; questions that trec_eval does not see (missing, empty) keep 0."""
+    """Metric -> {query -> value}; queries that trec_eval does not see (missing, empty) keep 0."""
     grades = {query: {passage: max(0, grade) for passage, grade in row.items()} for query, row in qrels.grades.items()}
     found = {measure: dict.fromkeys(grades, 0.0) for measure, _ in measures.values()}
     for metric in ir_measures.pytrec_eval.evaluator(list(found), grades).iter_calc(ranks):

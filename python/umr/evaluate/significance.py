@@ -1,11 +1,11 @@
-"""Whether a difference between two runs is more than chance: a paired bootstrap over questions, language by language.
+"""Whether a difference between two runs is more than chance: a paired bootstrap over queries, language by language.
 
-For language l with questions 1..n_l let d_q = after_q - before_q. One resample draws n_l questions of that language
+For language l with queries 1..n_l let d_q = after_q - before_q. One resample draws n_l queries of that language
 with replacement and takes m_l* = mean of their d. The macro difference (1/L) sum_l mean(d) is resampled as
     M* = (1/L) sum_l m_l*,
 so that every language keeps its size and weight (a stratified bootstrap; drawing from the pool would not). An interval
 is the percentile interval of m_l* or M* (Efron & Tibshirani 1993, ch. 13; for retrieval Sakai, SIGIR 2006). It is
-a statement about other questions of the same kind, not about other corpora, seeds or trainings.
+a statement about other queries of the same kind, not about other corpora, seeds or trainings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Difference:
     """One row of a comparison; values in 0 to 1, differences in -1 to 1.
 
     Arguments:
-        queries: number of questions.
+        queries: number of queries.
         before: mean before.
         after: mean after.
         low: lower end of the interval of after - before.
@@ -57,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations of the same questions under one metric.
+    """Two evaluations of the same queries under one metric.
 
     Arguments:
         metric: its name.
@@ -85,14 +85,14 @@ def compare(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compares two evaluations of the same questions, with an interval for every language and for the macro mean.
+    """Compares two evaluations of the same queries, with an interval for every language and for the macro mean.
 
     Arguments:
         before: the evaluation to start from.
         after: the evaluation that should be better.
         metric: a metric that both hold.
         resamples: bootstrap draws; 10,000 place a 95 % limit within about 0.02 standard errors.
-        seed: of the draws. Each language draws from its own stream: another language's questions do not move it.
+        seed: of the draws. Each language draws from its own stream: another language's queries do not move it.
         confidence: of the intervals, strictly between 0 and 1.
 
     Returns:
@@ -100,7 +100,7 @@ def compare(
 
     Raises:
         UsageError: an unknown metric, fewer than 1 resample, a confidence outside 0 to 1.
-        MismatchError: the evaluations are not of the same questions.
+        MismatchError: the evaluations are not of the same queries.
     """
     _check(before, after, metric, resamples, confidence)
     draws = {lang: _draws(_changes(before, after, metric, lang), lang, resamples, seed) for lang in before.counts}
@@ -122,21 +122,21 @@ def _check(before: Evaluation, after: Evaluation, metric: str, resamples: int, c
         what = f"resamples {resamples} and confidence {confidence}"
         raise UsageError(what, "resamples from 1 up, confidence strictly between 0 and 1, for example 0.95")
     if before.languages != after.languages:
-        what = f"the evaluations are of different questions ({len(before.languages)} and {len(after.languages)})"
-        raise MismatchError(what, "evaluate both runs with the same questions and the same judgments")
+        what = f"the evaluations are of different queries ({len(before.languages)} and {len(after.languages)})"
+        raise MismatchError(what, "evaluate both runs with the same queries and the same judgments")
 
 
 def _changes(before: Evaluation, after: Evaluation, metric: str, language: str) -> NDArray[np.float64]:
-    """The d [n_l] of one language: after less before, questions sorted: their order in a file moves no draw."""
+    """The d [n_l] of one language: after less before, queries sorted: their order in a file moves no draw."""
     old, new = before.of(metric, language), after.per_query[metric]
     return np.array([new[query] - old[query] for query in sorted(old)], dtype=np.float64)
 
 
 def _draws(changes: NDArray[np.float64], language: str, resamples: int, seed: int) -> NDArray[np.float64]:
-    """m_l* [resamples]: means of d over questions drawn with replacement, from the language's own stream."""
+    """m_l* [resamples]: means of d over queries drawn with replacement, from the language's own stream."""
     from scipy.stats import bootstrap  # half a second that only a comparison should pay
 
-    if np.ptp(changes) == 0:  # nothing to draw: every resample is the same, and scipy refuses a single question
+    if np.ptp(changes) == 0:  # nothing to draw: every resample is the same, and scipy refuses a single query
         return np.full(resamples, changes[0])
     rng = np.random.default_rng([seed, *language.encode()])
     batch = max(1, BATCH_ELEMENTS // len(changes))

@@ -26,9 +26,9 @@ def evaluation_table(evaluation: Evaluation, title: str | None = None) -> Table:
         title: printed above; none when absent.
 
     Returns:
-        A table; its caption counts the questions that are missing from the run, unjudged, or without a relevant passage.
+        A table; its caption counts the queries that are missing from the run, unjudged, or without a relevant passage.
     """
-    table = _table(title, _notes(evaluation), "language", "questions", *evaluation.metrics)
+    table = _table(title, _notes(evaluation), "language", "queries", *evaluation.metrics)
     for language, values in evaluation.per_language.items():
         table.add_row(language, f"{evaluation.counts[language]:,}", *map(_percent, values.values()))
     table.add_section()
@@ -53,8 +53,8 @@ def comparison_table(comparisons: Sequence[Comparison], title: str | None = None
     if len(confidences) != 1:
         raise UsageError(f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one")
     interval = f"{100 * confidences.pop():.10g} % interval"
-    note = "* the interval leaves out 0 (paired bootstrap over questions, within each language)"
-    table = _table(title, note, "language", "questions", "metric", "before", "after", "change", interval)
+    note = "* the interval leaves out 0 (paired bootstrap over queries, within each language)"
+    table = _table(title, note, "language", "queries", "metric", "before", "after", "change", interval)
     for comparison in comparisons:
         for language, row in comparison.per_language.items():
             table.add_row(language, *_cells(comparison.metric, row))
@@ -71,17 +71,17 @@ def _table(title: str | None, caption: str | None, *columns: str) -> Table:
 
 
 def _notes(evaluation: Evaluation) -> str:
-    """Questions that the means count as 0 or leave out; empty when there are none."""
+    """Queries that the means count as 0 or leave out; empty when there are none."""
     notes = (
-        (evaluation.missing, "judged questions missing from the run, counted as 0"),
-        (evaluation.unjudged, "questions of the run without judgments, left out"),
-        (evaluation.without_relevant, "judged questions without a relevant passage, counted as 0"),
+        (evaluation.missing, "judged queries missing from the run, counted as 0"),
+        (evaluation.unjudged, "queries of the run without judgments, left out"),
+        (evaluation.without_relevant, "judged queries without a relevant passage, counted as 0"),
     )
     return "\n".join(f"{what}: {count:,}" for count, what in notes if count)
 
 
 def _cells(metric: str, row: Difference) -> tuple[str, ...]:
-    """Questions, metric, before, after, change, interval."""
+    """Queries, metric, before, after, change, interval."""
     star = "*" if row.significant else " "
     interval = f"{_signed(row.low)} to {_signed(row.high)}"
     means = (_percent(row.before), _percent(row.after))

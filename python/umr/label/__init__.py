@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import shutil
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from umr.config import LabelConfig
 from umr.data.candidates import Candidates, candidates_of
 from umr.data.labels import Labels, labels_of, saturation
 from umr.data.scores import open_scores
-from umr.data.workspace import Workspace, clear_from, require_mined_with, round_for
+from umr.data.workspace import Workspace, require_mined_with, round_for
 from umr.errors import UsageError
 from umr.label.combine import make_labels
 from umr.label.plan.pairs import Pairs, pairs_of
@@ -18,6 +19,7 @@ from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
+from umr.work.aside import make_room
 
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     Model = tuple[LanguageModel, Prompt, dict[str, Any]]  # with the identity of its scores
 
-KEEP = "leave the options as they were, or redo the round with --force"
+KEEP = "leave the options as they were, or label the round again with --force: scores are kept, what was trained is moved aside"
+OPTION_OF = {"source": "template"}  # what decides a score -> the option that sets it
 
 
 def label(
@@ -43,29 +46,44 @@ def label(
         config: language models, prompt, truncation, precision, and how scores become labels.
         number: the round; None for the newest.
         reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
-        force: label again even where the round is labelled; scores are kept.
+        force: label again even where the round is labelled; scores are kept, and what was trained in it is moved aside.
 
     Raises:
         MismatchError: the round was labelled with another configuration.
         ScoreError: the model gave a score that is not finite; the message names the pair.
         UsageError: a question or a prompt that the model cannot take; the message names it.
         ModelError: a model cannot be loaded.
+        LockedError: another process writes to the work folder.
     """
-    reporter = reporter_of(reporter)
-    place, candidates, models = _begin(workspace, config, number, reporter)
-    made_from = _made_from(config, models)
+    reporter, clock = reporter_of(reporter), Clock(0)
+    place = round_for(workspace.layout, "label", number)
     if place.labelled.exists() and not force:
-        found = read_manifest(place.labelled, "label")["made_from"]
-        require_same(place.labelled, f"round {place.number} was labelled", found, made_from, KEEP)
-        reporter.say(f"round {place.number} is labelled already: {place.labels}")
-        return labels_of(place)
-    clock = Clock(0)
-    pairs = pairs_of(workspace, candidates, config.screen)
-    _score(workspace, place, pairs, config, models, reporter)
-    labels = _label(workspace, place, pairs, config, models, made_from, reporter)
+        return _labelled_before(workspace, place, config, reporter)
+    with workspace.writing(reporter):
+        if place.labelled.exists() and not force:  # another process was quicker
+            return _labelled_before(workspace, place, config, reporter)
+        candidates, models = _begin(workspace, place, config, reporter)
+        pairs = pairs_of(workspace, candidates, config.screen)
+        _score(workspace, place, pairs, config, models, reporter)
+        labels = _label(workspace, place, pairs, config, models, reporter)
     next_command = f"umr train {workspace.layout.folder} --round {place.number}"
     reporter.say(f"round {place.number} labelled in {duration(clock.elapsed)}: {labels}; next: {next_command}")
     return labels
+
+
+def _labelled_before(workspace: Workspace, place: RoundLayout, config: LabelConfig, reporter: Reporter) -> Labels:
+    manifest = read_manifest(place.labelled, "label")
+    if not config.also and config.precision == manifest.get("config", {}).get("precision") == "auto":  # as it was settled; none is measured
+        config = replace(config, precision=manifest["made_from"]["precision"])
+    _, models = _begin(workspace, place, config, reporter)
+    found, wanted = manifest["made_from"], _made_from(place, config, models)
+    for key, name in (("lm", config.lm), ("also", list(config.also))):
+        if found.get(key) != wanted[key] and manifest.get(key) != name:  # told as they were named, not by their digests
+            found, wanted = {**found, key: manifest.get(key)}, {**wanted, key: name}
+    found, wanted = ({OPTION_OF.get(key, key): value for key, value in values.items()} for values in (found, wanted))
+    require_same(place.labelled, f"round {place.number} was labelled", found, wanted, KEEP)
+    reporter.say(f"round {place.number} is labelled already: {place.labels}")
+    return labels_of(place)
 
 
 def forecast_labels(workspace: Workspace, config: LabelConfig, number: int | None = None, reporter: Reporting = None) -> list[Forecast]:
@@ -81,19 +99,18 @@ def forecast_labels(workspace: Workspace, config: LabelConfig, number: int | Non
         as `label`, but for what only scoring finds out.
     """
     reporter = reporter_of(reporter)
-    place, candidates, models = _begin(workspace, config, number, reporter)
-    return _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, dry_run=True)
+    place = round_for(workspace.layout, "label", number)
+    with workspace.writing(reporter):
+        candidates, models = _begin(workspace, place, config, reporter)
+        return _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, dry_run=True)
 
 
-def _begin(
-    workspace: Workspace, config: LabelConfig, number: int | None, reporter: Reporter
-) -> tuple[RoundLayout, Candidates, list[Model]]:
-    """The round, its candidates, and the language models, which are found but not loaded."""
+def _begin(workspace: Workspace, place: RoundLayout, config: LabelConfig, reporter: Reporter) -> tuple[Candidates, list[Model]]:
+    """The candidates of a round, and the language models, which are found but not loaded."""
     from umr.label.prompts.prompt import prompt_for
     from umr.label.scoring import identity_of
     from umr.models.lm import find_lm
 
-    place = round_for(workspace.layout, "label", number)
     require_mined_with(workspace, place)
     candidates, models = candidates_of(place), list["Model"]()
     with reporter.bar("looking at the language models", 0, ""):
@@ -104,14 +121,15 @@ def _begin(
         if any(identity == other for *_, other in models):
             raise UsageError(f"the language model {lm.name} is there twice", "name each language model once")
         models.append((lm, prompt, identity))
-    return place, candidates, models
+    return candidates, models
 
 
-def _made_from(config: LabelConfig, models: list[Model]) -> dict[str, Any]:
+def _made_from(place: RoundLayout, config: LabelConfig, models: list[Model]) -> dict[str, Any]:
     """What decides the labels."""
     identity, *others = (identity for *_, identity in models)
     options = {name: getattr(config, name) for name in ("temperature", "fuse", "correct", "screen")}
-    return {**identity, **options, "also": others}
+    candidates = read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name)
+    return {**identity, **options, "also": others, "candidates": candidates}
 
 
 def _score(
@@ -139,7 +157,6 @@ def _label(
     pairs: Pairs,
     config: LabelConfig,
     models: list[Model],
-    made_from: dict[str, Any],
     reporter: Reporter,
 ) -> Labels:
     """Merge the scores of all language models, and make and write the labels."""
@@ -151,10 +168,13 @@ def _label(
     candidates = pairs.candidates
     langs = passage_languages(workspace.passages, candidates.rows, reporter)[1] if config.correct == "average" else None
     labels = make_labels(candidates, scores, config, langs)
-    clear_from(place, "label")  # only now: whatever fails before this line costs nothing that was finished
+    make_room(place, "label", reporter)  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
-    named = {"lm": config.lm, "also": list(config.also), "store": str(stores[0].folder), "pairs": len(pairs), **counts[0]}
-    write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), **named})
+    options = {name: value for name, value in asdict(config).items() if name not in ("lm", "also")}
+    named = {
+        "lm": config.lm, "also": list(config.also), "config": options, "store": str(stores[0].folder), "pairs": len(pairs), **counts[0],
+    }  # fmt: skip
+    write_manifest(place.labelled, "label", _made_from(place, config, models), {"files": checksums(place.labels), **named})
     if saturated := saturation(labels):
         reporter.warn(saturated)
     for stale in place.plans():  # of runs with other options that were never ended

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig
 from umr.data.candidates import Candidates, candidates_of
-from umr.data.workspace import Workspace, clear_from, round_for
+from umr.data.workspace import Workspace, round_for
 from umr.errors import InputError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.mine.options import options
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock
+from umr.work.aside import make_room
 
 if TYPE_CHECKING:
     from umr.mine.select import Selection
@@ -37,7 +38,7 @@ def mine(
         config: k, precision, sizes.
         number: the round; None for the newest unfinished one, or the next when that is trained.
         reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
-        force: mine again even where the round is mined; its later artefacts are removed.
+        force: mine again even where the round is mined; what was trained in it is moved aside.
 
     Returns:
         the candidates, k of every query.
@@ -45,30 +46,38 @@ def mine(
     Raises:
         MismatchError: the round was mined with another configuration.
         InputError: k is larger than the corpus; a model cannot be loaded.
+        LockedError: another process writes to the work folder.
     """
     reporter = reporter_of(reporter)
     place = round_for(workspace.layout, "mine", number)
-    made_from = {
+    if place.mined.exists() and not force:
+        return _mined_before(workspace, place, config, reporter)
+    with workspace.writing(reporter):
+        if place.mined.exists() and not force:  # another process was quicker
+            return _mined_before(workspace, place, config, reporter)
+        if config.top_k > len(workspace.passages):
+            what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
+            raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
+        return _mine(workspace, place, config, reporter)
+
+
+def _made_from(workspace: Workspace, place: RoundLayout, config: MineConfig) -> dict[str, Any]:
+    """What decides the candidates."""
+    return {
         "top_k": config.top_k, "precision": config.precision, "store": config.store,
         "encoder": workspace.encoder_name(place.number), **options(config),
     }  # fmt: skip
-    if place.mined.exists() and not force:
-        return _mined_before(place, made_from, reporter)
-    if config.top_k > len(workspace.passages):
-        what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
-        raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
-    return _mine(workspace, place, config, made_from, reporter)
 
 
-def _mined_before(place: RoundLayout, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
-    found = read_manifest(place.mined, "mine")["made_from"]
+def _mined_before(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter: Reporter) -> Candidates:
+    found, made_from = read_manifest(place.mined, "mine")["made_from"], _made_from(workspace, place, config)
     hint = "leave the options as they were, or redo the round with --force"
     require_same(place.mined, f"round {place.number} was mined", found, {**dict.fromkeys(found), **made_from}, hint)
     reporter.say(f"round {place.number} is mined already: {place.candidates}")
     return candidates_of(place)
 
 
-def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_from: Mapping[str, Any], reporter: Reporter) -> Candidates:
+def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter: Reporter) -> Candidates:
     """Encode, search, select, write."""
     from umr.data.corpus_langs import corpus_languages
     from umr.mine.per_language import SOURCE, add_languages, require_room
@@ -77,6 +86,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
     from umr.models.device import keep_precision, pick_device
 
     clock = Clock(len(workspace.queries))
+    made_from = _made_from(workspace, place, config)
     # Settled once: whoever reads these embeddings later (training, search) must not measure anew.
     precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
     config = replace(config, precision=precision)
@@ -94,7 +104,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, made_fro
         sources[SOURCE] = {"what": "a search among the passages of one language"}
     candidates = selection.candidates(workspace.queries, list(sources))
     counts |= _short_lists(candidates, reporter) | _found_by(candidates, reporter)
-    clear_from(place, "mine")  # only now: whatever fails before this line costs nothing that was finished
+    make_room(place, "mine", reporter)  # only now: whatever fails before this line costs nothing that was finished
     candidates.write(place.candidates, workspace.passages)
     contents = {
         "config": {name: value for name, value in asdict(config).items() if name not in ("also_encoder", "run")},

@@ -87,7 +87,7 @@ def open_graph(passages: Embeddings) -> Graph | None:
     if not path.exists():
         return None
     manifest = read_manifest(path, "hnsw")
-    require_same(path, "the index was", manifest["made_from"], _made_from(passages), HINT)
+    require_same(path, "the index was made", manifest["made_from"], _made_from(passages), HINT)
     for name in FILES:
         size = (folder / name).stat().st_size if (folder / name).exists() else None
         if size is None or size != manifest["bytes"].get(name):

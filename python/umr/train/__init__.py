@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig, TrainConfig
 from umr.data.labels import labels_of, saturation
-from umr.data.workspace import Workspace, require_mined_with, round_for
+from umr.data.workspace import Workspace, require_labels_of, require_mined_with, round_for
 from umr.layout import RoundLayout
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
+from umr.work.aside import make_room, move_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,40 +33,64 @@ def train(
         config: everything about the training.
         number: the round; None for the newest.
         reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
-        force: train again even where the round is trained.
+        force: train again even where the round is trained; what was trained before is moved aside.
 
     Returns:
         the folder of the trained encoder.
 
     Raises:
         MismatchError: the round was trained, or began to be, with another configuration.
+        LockedError: another process writes to the work folder.
     """
-    from umr._rust import fingerprint_files
-
-    reporter = reporter_of(reporter)
+    reporter, clock = reporter_of(reporter), Clock(0)
     place = round_for(workspace.layout, "train", number)
-    require_mined_with(workspace, place)
-    mined = read_manifest(place.mined, "mine")
-    made_from = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
-    made_from |= {"labels": fingerprint_files([str(place.labels)]), **({"means": mined["means"]} if mined.get("means") else {})}
     if place.trained.exists() and not force:
-        found = read_manifest(place.trained, "train")["made_from"]
-        hint = "leave the options as they were, or redo it with --force"
-        require_same(place.trained, f"round {place.number} was trained", found, made_from, hint)
-        reporter.say(f"round {place.number} is trained already: {place.encoder}")
-        return place.encoder
-    if force:
-        shutil.rmtree(place.training, ignore_errors=True)
-    clock = Clock(0)
-    _train(workspace, place, config, mined, made_from, reporter)
+        return _trained_before(workspace, place, config, reporter)
+    with workspace.writing(reporter):
+        if place.trained.exists() and not force:  # another process was quicker
+            return _trained_before(workspace, place, config, reporter)
+        made_from = _made_from(workspace, place, config)
+        _settle_unfinished(place, made_from, force, reporter)
+        _train(workspace, place, config, made_from, reporter)
     next_command = f"umr mine {workspace.layout.folder} --round {place.number + 1}"
     reporter.say(f"round {place.number} trained in {duration(clock.elapsed)}: {place.encoder}; next: {next_command}")
     return place.encoder
 
 
-def _train(
-    workspace: Workspace, place: RoundLayout, config: TrainConfig, mined: dict[str, Any], made_from: dict[str, Any], reporter: Reporter
-) -> None:
+def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) -> dict[str, Any]:
+    """What decides the trained encoder.
+
+    Raises:
+        MismatchError: candidates or labels are not of one making.
+    """
+    require_mined_with(workspace, place)
+    require_labels_of(workspace, place)
+    means = read_manifest(place.mined, "mine").get("means")
+    options = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
+    return {**options, "labels": checksums(place.labels)[place.labels.name], **({"means": means} if means else {})}
+
+
+def _trained_before(workspace: Workspace, place: RoundLayout, config: TrainConfig, reporter: Reporter) -> Path:
+    found, made_from = read_manifest(place.trained, "train")["made_from"], _made_from(workspace, place, config)
+    hint = "leave the options as they were, or train again with --force: the encoder of before is moved aside"
+    require_same(place.trained, f"round {place.number} was trained", found, made_from, hint)
+    reporter.say(f"round {place.number} is trained already: {place.encoder}")
+    return place.encoder
+
+
+def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: bool, reporter: Reporter) -> None:
+    """Leave an unfinished training that goes on; refuse one with other options, or move it aside where that is asked for."""
+    if not place.training_state.exists():
+        return
+    found = read_manifest(place.training_state, "training")["made_from"]
+    if force and found != made_from:
+        move_aside(place, [place.training], f"the unfinished training of round {place.number}", reporter)
+        return
+    hint = "leave the options as they were, or begin again with --force: the unfinished training is moved aside"
+    require_same(place.training_state, "the training began", found, made_from, hint)
+
+
+def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
     from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
     from umr.encoder.encoder import load_encoder
@@ -74,6 +99,7 @@ def _train(
     from umr.train.encoders import prepare
     from umr.train.loop import run
 
+    mined = read_manifest(place.mined, "mine")
     what, hint = f"round {place.number} was mined", "mine the round again with --force"
     with reporter.bar("loading the encoder", 0, ""):
         encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
@@ -86,7 +112,7 @@ def _train(
     if saturated := saturation(labels):
         reporter.warn(saturated)
     history = run(encoders, labels, config, made_from, place.training, reporter)
-    place.trained.unlink(missing_ok=True)
+    make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
     if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")

@@ -24,12 +24,14 @@ class History:
         best_step: the step of the kept weights, -1 before the first validation.
         best_loss: its validation loss, nats a query.
         validation: [step, loss] of every validation.
+        total: steps of the whole training.
     """
 
     steps: int = 0
     best_step: int = -1
     best_loss: float = float("inf")
     validation: list[tuple[int, float]] = field(default_factory=list)
+    total: int = 0
 
 
 def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -38,8 +40,13 @@ def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 def save_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
     """Write the weights of the trained encoders as one safetensors file."""
-    with beside(path) as temporary:
-        save_file(_weights(encoders), temporary)
+    weights = _weights(encoders)
+    with beside(path, _size(weights)) as temporary:
+        save_file(weights, temporary)
+
+
+def _size(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 @torch.no_grad()
@@ -67,12 +74,11 @@ def save_state(
         history: the position.
         made_from: the configuration, compared when it is read.
     """
-    state = folder / f"state-{history.steps}"
-    with beside(state) as temporary:
+    state, weights, moments = folder / f"state-{history.steps}", _weights(encoders), optimiser.state_dict()["state"]
+    tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
+    with beside(state, _size(weights) + _size(tensors)) as temporary:
         temporary.mkdir()
-        save_file(_weights(encoders), temporary / "weights.safetensors")
-        moments = optimiser.state_dict()["state"]
-        tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
+        save_file(weights, temporary / "weights.safetensors")
         save_file(tensors, temporary / "optimiser.safetensors")
     position = {
         **asdict(history),

@@ -1,4 +1,4 @@
-"""Ctrl-C waits for the end of a step, so that a training state is never torn; a second one does not wait."""
+"""Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, so that a training state is never torn; a second one does not wait."""
 
 from __future__ import annotations
 
@@ -8,32 +8,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from umr.errors import Interrupted
 from umr.progress import Reporter
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of Ctrl-C, of Slurm and kill, of a closed terminal
+
+
+class Stop:
+    """Which signal asked the training to stop; 0 where none did."""
+
+    signal = 0
+
+    def obey(self) -> None:
+        """Raise where a signal asked for it.
+
+        Raises:
+            Interrupted: with its number.
+        """
+        if self.signal:
+            raise Interrupted(self.signal)
 
 
 @contextmanager
-def deferred_interrupt(reporter: Reporter) -> Iterator[threading.Event]:
-    """While the context is open, Ctrl-C sets an event instead of raising; pressed twice, it raises.
+def deferred_interrupt(reporter: Reporter) -> Iterator[Stop]:
+    """While the context is open, a signal is noted instead of ending the process; a second one ends it. One that is ignored stays so.
 
     Arguments:
         reporter: told that the step is being finished.
 
     Yields:
-        the event. Outside the main thread signals cannot be caught, and it is never set.
+        what was noted. Outside the main thread signals cannot be caught, and nothing is.
     """
-    stop = threading.Event()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
+        stop.obey()
+        stop.signal = number
         reporter.say("finishing this step, then saving (Ctrl-C again stops at once, losing the steps since the last save)")
 
-    before = signal.signal(signal.SIGINT, handle)
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, handle)) for number in caught]
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epo
 from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
 from umr.train.distillation import Objective
 from umr.train.encoders import TrainingEncoders
-from umr.train.interrupt import deferred_interrupt
+from umr.train.interrupt import Stop, deferred_interrupt
 
 CHECKPOINT_SECONDS = 300.0
 
@@ -67,6 +66,7 @@ class _Training:
         self.total = self.config.epochs * self.steps
         self.optimiser = _optimiser([p for encoder in self.trained.values() for p in encoder.parameters() if p.requires_grad], self.config)
         self.history = load_state(folder, self.trained, self.optimiser, made_from)
+        self.history.total = self.total
         self.saved = time.monotonic()
 
     def run(self) -> History:
@@ -100,7 +100,7 @@ class _Training:
         if self.history.steps:
             self.reporter.say(f"going on from step {self.history.steps:,}")
 
-    def _steps(self, bar: Bar, stop: Event) -> None:
+    def _steps(self, bar: Bar, stop: Stop) -> None:
         while self.history.steps < self.total:
             self._step(self.history.steps)
             self.history.steps += 1
@@ -108,11 +108,10 @@ class _Training:
             last = self.history.steps == self.total
             if len(self.split.held_out) and (last or self.history.steps % max(1, self.steps // self.config.evaluations) == 0):
                 self._validate()
-            if stop.is_set() or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
+            if stop.signal or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
                 save_state(self.folder, self.trained, self.optimiser, self.history, self.made_from)
                 self.saved = time.monotonic()
-            if stop.is_set():
-                raise KeyboardInterrupt
+            stop.obey()
 
     def _step(self, step: int) -> None:
         for group in self.optimiser.param_groups:
