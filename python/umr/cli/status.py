@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from umr.cli.foreign_text import clean
 from umr.cli.options import Work, option, words_of
 from umr.cli.output import Result
 from umr.config import LabelConfig, MineConfig, TrainConfig
@@ -19,6 +18,7 @@ from umr.errors import InputError, MismatchError
 from umr.layout import WorkLayout, near_index
 from umr.manifest import read_manifest, require_whole
 from umr.progress import Reporter
+from umr.progress.terminal import clean
 from umr.work.lock import writer_of
 from umr.work.state import RoundState, states
 
