@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import tiny
 import umr
 from cases.folders import change, ours
-from umr.config import EncoderConfig
+from umr.config import EncoderConfig, LabelConfig, MineConfig
 from umr.errors import UmrError
 from umr.models.lm import find_lm
 from umr.progress import Silent
@@ -40,10 +41,7 @@ KINDS: list[tuple[Any, Any]] = [(tiny.encoder, encoder), (tiny.llama, lm), (tiny
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"])
 def test_a_sentencepiece_model_alone(tmp_path: Path, make: Any, load: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where sentencepiece and protobuf are not installed."""
-    import importlib.util
-
-    known = importlib.util.find_spec
-    monkeypatch.setattr("umr.models.tokenizers.find_spec", lambda n: None if n == "sentencepiece" else known(n), raising=False)
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
     folder = make(tmp_path / "model")
     (folder / "tokenizer.json").unlink()
     (folder / name).write_bytes(b"\x0a\x0e\x0a\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
@@ -113,19 +111,22 @@ def test_rules_that_make_much_of_little(tmp_path: Path, make: Any, load: Any, no
 def test_a_regular_expression_that_does_not_come_to_an_end(tmp_path: Path) -> None:
     split = {"type": "Split", "pattern": {"Regex": "(a|aa|a*)*c"}, "behavior": "Isolated", "invert": False}
     folder = rules(tiny.encoder(tmp_path / "model"), pre_tokenizer=split)
-    with pytest.raises(UmrError, match=r"id '1': the tokenizer failed") as caught:
+    with pytest.raises(UmrError, match='id "1": the tokenizer failed') as caught:
         ours(encoder(folder), "query", tmp_path / "work", ["the river", "a" * 2000 + "b c"])
     assert caught.value.exit_code == 1
 
 
 def test_the_same_in_a_prompt(tmp_path: Path) -> None:
-    from umr.config import LabelConfig
-    from umr.label.prompts.prompt import prompt_for
-
     split = {"type": "Split", "pattern": {"Regex": "(a|aa|a*)*c"}, "behavior": "Isolated", "invert": False}
-    prompt = prompt_for(lm(rules(tiny.gpt2(tmp_path / "model"), pre_tokenizer=split)), LabelConfig(lm="x"))
-    with pytest.raises(UmrError, match="do not come to an end"):
-        prompt.encode(["a" * 2000 + "b c"])
+    model = rules(tiny.gpt2(tmp_path / "model"), pre_tokenizer=split)
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": "p", "text": "a" * 2000 + "b c"}) + "\n")
+    (tmp_path / "q.jsonl").write_text(json.dumps({"id": "q", "text": "the river", "lang": "en"}) + "\n")
+    config = EncoderConfig(model=str(tiny.encoder(tmp_path / "encoder")), pooling="mean", similarity="cosine")
+    work = umr.create_workspace(tmp_path / "work", [str(tmp_path / "p.jsonl")], [str(tmp_path / "q.jsonl")], config)
+    umr.mine(work, MineConfig(top_k=1, device="cpu"))
+    with pytest.raises(UmrError, match="do not come to an end") as caught:
+        umr.label(work, LabelConfig(lm=str(model), device="cpu"))
+    assert caught.value.exit_code == 1
 
 
 def test_a_tokenizer_of_hundreds_of_megabytes(tmp_path: Path) -> None:

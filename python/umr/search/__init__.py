@@ -62,7 +62,8 @@ def find(
     else:
         found = hnsw_top_k(queries, passages, k, exact, config.threads, reporter, only)
     empty = ~queries.any(axis=1)
-    found.rows[empty], found.scores[empty] = no_lists(int(empty.sum()), k)
+    if empty.any():
+        found.rows[empty], found.scores[empty] = no_lists(int(empty.sum()), k)
     return found
 
 

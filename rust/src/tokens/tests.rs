@@ -69,7 +69,7 @@ fn titles_prefixes_and_truncation() {
     let store = set.build(TitleMode::Text, 6).unwrap();
     assert_eq!(ids(&store, 0), [0, 6, 5, 3, 4, 1]);
     assert_eq!(ids(&store, 1), [0, 6, 4, 1]);
-    assert_eq!(ids(&store, 2), []); // a blank text
+    assert!(ids(&store, 2).is_empty()); // a blank text
     assert_eq!(store.lengths(&[2, 0]).unwrap(), [0, 6]);
     let pair = Set::new().build(TitleMode::Pair, 20).unwrap();
     assert_eq!(ids(&pair, 0), [0, 6, 5, 1, 3, 4, 5, 1]);
