@@ -75,7 +75,7 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace, report: Report) -> None:
     """Measure every cell and state how far it is from the prototype."""
     from umr.config import EncoderConfig
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
 
     require_model(E5)
     encoder = load_encoder(EncoderConfig(model=E5, title="text"))

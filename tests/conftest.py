@@ -31,6 +31,6 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tower(bert: Path) -> Any:
     """The same, loaded as a `DualEncoder`."""
     from train.rig import encoder_config
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
 
     return load_encoder(encoder_config(bert))

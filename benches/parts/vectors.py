@@ -123,7 +123,7 @@ def embeddings(count: int, query_count: int) -> tuple[Floats, Floats]:
 def _encode(count: int, query_count: int) -> tuple[Floats, Floats]:
     from umr._rust import Records
     from umr.config import EncoderConfig
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
     from umr.encoder.rows import encode_rows, token_store
     from umr.layout import WorkLayout
     from umr.models.device import settle_precision

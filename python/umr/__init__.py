@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
     from umr.data.workspace import Workspace, create_workspace, open_workspace
-    from umr.encoder.encoder import DualEncoder, load_encoder
+    from umr.encoder.encoder import DualEncoder
+    from umr.encoder.load import load_encoder
     from umr.errors import UmrError
     from umr.judge import judge, read_test_set
     from umr.label import forecast_labels, label
@@ -42,7 +43,7 @@ _HOMES = {
     "Workspace": "data.workspace", "create_workspace": "data.workspace", "open_workspace": "data.workspace",
     "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "run_file", "read_config": "run_file",
     "forecast_labels": "label", "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
-    "DualEncoder": "encoder.encoder", "load_encoder": "encoder.encoder", "UmrError": "errors",
+    "DualEncoder": "encoder.encoder", "load_encoder": "encoder.load", "UmrError": "errors",
     "Console": "progress.console",
 }  # fmt: skip
 

@@ -14,7 +14,8 @@ from umr.data.queries import Queries, open_queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
 from umr.encoder.encode import with_tokens
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
+from umr.encoder.load import load_encoder
 from umr.encoder.means import Means
 from umr.errors import UsageError
 from umr.layout import WorkLayout

@@ -17,7 +17,8 @@ from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
 from umr.encoder import encode as encoding
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
+from umr.encoder.load import load_encoder
 from umr.errors import ScoreError
 from umr.progress import Silent
 

@@ -17,8 +17,9 @@ from train.rig import encoder_config
 from umr._rust import Records
 from umr.config import EncoderConfig, MineConfig
 from umr.encoder.encode import encode
-from umr.encoder.encoder import DualEncoder, Side, load_encoder
+from umr.encoder.encoder import DualEncoder, Side
 from umr.encoder.export import save_encoder
+from umr.encoder.load import load_encoder
 from umr.layout import WorkLayout
 from umr.progress import Silent
 

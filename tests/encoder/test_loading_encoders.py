@@ -13,8 +13,9 @@ import torch
 import tiny
 from train.rig import encoder_config
 from umr.config import EncoderConfig
-from umr.encoder.encoder import load_encoder, pool
+from umr.encoder.encoder import pool
 from umr.encoder.export import save_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import MismatchError, ModelError
 
 

@@ -20,8 +20,9 @@ from train.rig import encoder_config, opened
 from umr.config import EncoderConfig, MineConfig
 from umr.data.workspace import Workspace
 from umr.encoder.centre import means_for, passage_vectors, query_vectors
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
 from umr.encoder.export import save_encoder
+from umr.encoder.load import load_encoder
 from umr.encoder.means import FEWEST, Means, SideMeans, centred, estimate, read_means, write_means
 from umr.errors import FormatError, MismatchError
 from umr.progress import Silent

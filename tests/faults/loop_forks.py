@@ -24,7 +24,7 @@ import torch
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.data.workspace import create_workspace
-from umr.encoder.encoder import load_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import StorageError
 from umr.label import scoring  # noqa: F401
 from umr.label.scorers import causal  # noqa: F401

@@ -35,7 +35,7 @@ def warm(work: Path) -> None:
     import pyarrow
     from pyarrow import parquet  # noqa: F401
 
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
     from umr.mine import per_language, select  # noqa: F401
 
     model = json.loads((work / "work.json").read_text())["encoder"]["model"]

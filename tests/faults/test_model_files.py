@@ -220,7 +220,7 @@ def test_headers_with_any_bytes(gguf_file: Path, tmp_path_factory: pytest.TempPa
      {"architectures": {"a": 1}}, {"hidden_size": 10**30}, {"num_attention_heads": 0}, {"max_position_embeddings": "64"}],
 )  # fmt: skip
 def test_a_config_of_wrong_values(tmp_path: Path, values: dict[str, Any]) -> None:
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
 
     folder = tiny.encoder(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
@@ -232,7 +232,7 @@ def test_a_config_of_wrong_values(tmp_path: Path, values: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": 3}, {"weight_map": {"a": "../model.safetensors"}}, {"weight_map": {"a": ["x"]}}])
 def test_an_index_that_leads_out_of_the_folder(tmp_path: Path, index: dict[str, Any]) -> None:
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
 
     folder = tiny.encoder(tmp_path / "model")
     (folder / "model.safetensors").rename(tmp_path / "model.safetensors.elsewhere")
@@ -242,7 +242,7 @@ def test_an_index_that_leads_out_of_the_folder(tmp_path: Path, index: dict[str, 
 
 
 def test_weights_of_any_bytes(tmp_path: Path) -> None:
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
 
     folder = tiny.encoder(tmp_path / "model")
     whole = (folder / "model.safetensors").read_bytes()

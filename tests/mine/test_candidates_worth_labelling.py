@@ -21,8 +21,8 @@ from umr.data.candidates import PADDING, Candidates, candidates_of, read_candida
 from umr.data.corpus_langs import corpus_languages
 from umr.data.trec import read_run, write_run
 from umr.data.workspace import Workspace
-from umr.encoder.encoder import load_encoder
 from umr.encoder.export import save_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import FormatError, InputError, MismatchError, UsageError
 from umr.mine import mine
 from umr.mine.options import options

@@ -17,7 +17,8 @@ from train.rig import MINE, TRAIN, Notes, contents, encoder_config, labelled, op
 from umr.data.candidates import read_candidates
 from umr.data.workspace import Workspace, open_workspace
 from umr.encoder import encode as encoding
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
+from umr.encoder.load import load_encoder
 from umr.errors import FormatError, InputError, MismatchError, ScoreError, UmrError
 from umr.mine import mine
 from umr.progress import Silent

@@ -51,7 +51,7 @@ def test_e5_vectors_equal_a_plain_forward(tmp_path: Path, side: Any) -> None:
     from umr._rust import Records
     from umr.config import EncoderConfig, MineConfig
     from umr.encoder.encode import encode
-    from umr.encoder.encoder import load_encoder
+    from umr.encoder.load import load_encoder
     from umr.layout import WorkLayout
     from umr.progress import Silent
 

@@ -19,7 +19,8 @@ from umr.config import MineConfig, TrainConfig
 from umr.data.labels import labels_of
 from umr.data.workspace import Workspace
 from umr.encoder.centre import means_for, passage_vectors, query_vectors
-from umr.encoder.encoder import DualEncoder, load_encoder
+from umr.encoder.encoder import DualEncoder
+from umr.encoder.load import load_encoder
 from umr.errors import MismatchError
 from umr.mine import mine
 from umr.progress import Silent

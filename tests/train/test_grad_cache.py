@@ -13,7 +13,8 @@ from torch import Tensor
 import tiny
 from reference import grad_cache as twin
 from train.rig import encoder_config
-from umr.encoder.encoder import Encoder, load_encoder
+from umr.encoder.encoder import Encoder
+from umr.encoder.load import load_encoder
 from umr.train.distillation import distillation_loss
 from umr.train.grad_cache import Chunk, cached_backward, encode_all, encode_chunk
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from train.rig import MINE, TRAIN, Notes, contents
 from umr.config import TrainConfig
 from umr.data.workspace import Workspace, open_workspace
-from umr.encoder.encoder import load_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import Interrupted, MismatchError, ScoreError, StorageError
 from umr.manifest import read_manifest
 from umr.mine import mine

@@ -17,6 +17,7 @@ from umr.data.corpus import expand, open_passages
 from umr.data.inputs import Inputs, first_record, input_files
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
+from umr.languages import chosen_languages
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
@@ -140,6 +141,7 @@ def create_workspace(
     """
     reporter, layout, encoder = reporter_of(reporter), WorkLayout(Path(folder)), _absolute(encoder_config(encoder))
     new = not layout.manifest.exists()
+    chosen_languages(lang)  # refused before a folder is made
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
     wanted = {**inputs, "encoder": asdict(encoder)}

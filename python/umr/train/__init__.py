@@ -93,8 +93,8 @@ def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: boo
 def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
     from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
-    from umr.encoder.encoder import load_encoder
     from umr.encoder.export import save_encoder
+    from umr.encoder.load import load_encoder
     from umr.models.device import pick_device
     from umr.train.encoders import prepare
     from umr.train.loop import run
