@@ -111,7 +111,7 @@ def test_a_vector_that_is_not_finite_is_named(work: Workspace, monkeypatch: pyte
 def test_mining_again_does_nothing_and_says_so(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     first, notes = mine(work, MINE), Notes()
     before = contents(work.layout.folder)
-    monkeypatch.setattr("umr.encoder.encoder.load_encoder", None)
+    monkeypatch.setattr("umr.encoder.load.load_encoder", None)
     again = mine(work, replace(MINE, batch_tokens=17, threads=1, device="cpu"), reporter=notes)
     np.testing.assert_array_equal(again.rows, first.rows)
     assert "round 0 is mined already" in notes.text
