@@ -28,7 +28,7 @@ def test_a_round_mined_with_the_approximate_index_is_measured_exactly(shell: She
     assert "approximate index" in mined.talk
     gold = tmp_path / "gold.qrels"
     gold.write_text("q7 0 p8 1\n", encoding="utf-8")
-    call = ("eval", work, "--qrels", gold, "--round", 1, "--top-k", 4, "--metrics", "R@1", "--json")
+    call = ("eval", work, "--qrels", gold, "--round", 0, "--top-k", 4, "--metrics", "R@1", "--json")
     exact = shell(*call)
     assert exact.code == 0, exact.err
     assert "approximate" not in exact.talk

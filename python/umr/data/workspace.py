@@ -240,7 +240,8 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
     require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
     with tempfile.TemporaryDirectory(prefix=".inputs-", suffix=".part", dir=layout.folder) as cache:
         for side in ("passages", "queries"):
-            if found[side] != wanted[side] and Records.open(wanted[side], side, cache).fingerprint != found["made_from"][side]:
+            files = [str(layout.folder / path) for path in wanted[side]]
+            if found[side] != wanted[side] and Records.open(files, side, cache).fingerprint != found["made_from"][side]:
                 began, asked = ({side: ", ".join(value[side])} for value in (found, wanted))
                 require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
 
