@@ -19,6 +19,7 @@ from umr.layout import WorkLayout
 from umr.manifest import digest
 from umr.models.device import autocast
 from umr.progress import Bar, Reporter, follow
+from umr.storage import beside
 
 if TYPE_CHECKING:
     from umr._rust import Records, TokenStore
@@ -74,7 +75,8 @@ def token_store(records: Records, encoder: OneSide, side: Side, layout: WorkLayo
         return TokenStore.open(str(folder))
     with tempfile.TemporaryDirectory(prefix="umr-") as temporary:
         path = Path(temporary) / "tokenizer.json"
-        path.write_text(tokenizer, encoding="utf-8")
+        with beside(path) as part:
+            part.write_text(tokenizer, encoding="utf-8")
         with follow(reporter, f"tokenising {side} texts", len(records), "texts") as counter:
             return TokenStore.build(records, str(path), str(folder), counter=counter, **options)
 
