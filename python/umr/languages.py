@@ -50,10 +50,10 @@ def _known(code: str) -> str | None:
     if language in NO_LANGUAGE:
         return None
     names, likely = Locale("en").languages, get_global("likely_subtags")
-    whole = likely.get("_".join([language, *(part.upper() for part in more)]), code)  # zh_TW: zh_Hant_TW
+    whole = likely.get("_".join([language, *(part.upper() for part in more)]), code) if more else code  # zh_TW: zh_Hant_TW
     script = next((f"_{part.title()}" for part in _parts(whole)[1:] if len(part) == 4), "")
     alias = get_global("language_aliases").get(language, language).split("_")[0]
-    found = (names.get(one + script) or NAMES.get(one) or names.get(one) for one in (language, alias))
+    found = ((script and names.get(one + script)) or NAMES.get(one) or names.get(one) for one in (language, alias))
     return next((str(name) for name in found if name), None)
 
 
