@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from umr.config import StoredPrecision
 from umr.data.embeddings import Embeddings
+from umr.progress import Silent
 
 Floats = NDArray[np.float32]
 
@@ -24,10 +25,8 @@ Floats = NDArray[np.float32]
 def stored(folder: Path, vectors: Floats, dtype: StoredPrecision = "f32", shard_rows: int = 7) -> Embeddings:
     """Finished embeddings of some vectors."""
     store = Embeddings(folder, {}, len(vectors), vectors.shape[1], dtype, shard_rows)
-    for shard in range(store.shards):
-        first, end = store.span(shard)
-        store.write(shard, vectors[first:end])
-    store.finish()
+    with Silent().bar("", len(vectors), "vectors") as bar:
+        store.fill(lambda rows: vectors[rows], bar)
     return store
 
 

@@ -13,6 +13,7 @@ from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
+from umr.run_file import from_record
 from umr.work.aside import make_room, move_aside
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
         encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     require_same(place.mined, what, mined, encoder_identity(encoder), hint)
     reporter.say(f"training in {place.folder.name}")
-    encoders = prepare(workspace, encoder, config, MineConfig(**mined["config"]), reporter)
+    encoders = prepare(workspace, encoder, config, from_record(MineConfig, mined["config"], place.mined), reporter)
     means = encoders.dual.means
     require_same(place.mined, what, mined, means_record(means), hint)
     labels = labels_of(place)
@@ -118,5 +119,7 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0
     kept = history.best_step if best else history.steps
-    write_manifest(place.trained, "train", made_from, {"steps": history.steps, "kept_step": kept, "validation": history.validation})
+    files = checksums(*sorted(path for path in place.encoder.rglob("*") if path.is_file()), folder=place.folder)
+    contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "files": files}
+    write_manifest(place.trained, "train", made_from, contents)
     shutil.rmtree(place.training, ignore_errors=True)

@@ -1,5 +1,6 @@
 //! Tokenising a collection once, in parallel and in order, with bounded memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -48,8 +49,10 @@ impl TokenStore {
             records: records.fingerprint().into(),
             tokenizer: tokenizer_digest,
             options: options.clone(),
-            tokens_file: tokens.commit()?,
-            offsets_file: offsets.commit()?,
+            files: BTreeMap::from([
+                (TOKENS.into(), tokens.commit()?),
+                (OFFSETS.into(), offsets.commit()?),
+            ]),
         };
         let mut file = Staged::create(&folder.join(MANIFEST))?;
         file.write(&serde_json::to_vec_pretty(&manifest).map_err(internal)?)?;

@@ -1,7 +1,9 @@
 //! Token ids on disk: `offsets.u64` tells where each row's ids stand in `tokens.u32`, `manifest.json` what they are.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,18 +43,19 @@ pub struct Manifest {
     pub tokenizer: String,
     /// The options.
     pub options: TokenOptions,
-    /// Size and checksum of `tokens.u32`.
-    pub tokens_file: Written,
-    /// Size and checksum of `offsets.u64`.
-    pub offsets_file: Written,
+    /// Size and checksum of [`TOKENS`] and [`OFFSETS`].
+    pub files: BTreeMap<String, Written>,
 }
 
 /// Ragged token ids, memory-mapped.
 #[derive(Debug)]
 pub struct TokenStore {
+    folder: PathBuf,
     manifest: Manifest,
     tokens: Bytes,
     offsets: Bytes,
+    /// Set once the tokens were compared with their checksum.
+    whole: OnceLock<()>,
 }
 
 impl TokenStore {
@@ -65,14 +68,16 @@ impl TokenStore {
                 "tokenise first; a store is finished once its manifest.json exists",
             )
         })?;
-        let tokens = sized(folder.join(TOKENS), &manifest.tokens_file)?;
-        let offsets = sized(folder.join(OFFSETS), &manifest.offsets_file)?;
+        let tokens = sized(folder, TOKENS, &manifest)?;
+        let offsets = sized(folder, OFFSETS, &manifest)?;
         let store = Self {
+            folder: folder.to_path_buf(),
             manifest,
             tokens,
             offsets,
+            whole: OnceLock::new(),
         };
-        store.check(folder)?;
+        store.check()?;
         Ok(store)
     }
 
@@ -91,6 +96,15 @@ impl TokenStore {
         &self.manifest.fingerprint
     }
 
+    /// Compares the tokens with their checksum, the first time that one is asked for.
+    fn require_whole(&self) -> Result<()> {
+        if self.whole.get().is_none() {
+            compare(&self.folder, TOKENS, &self.tokens, &self.manifest)?;
+            let _ = self.whole.set(()); // by another thread meanwhile, at most
+        }
+        Ok(())
+    }
+
     /// Tokens of some rows; a row beyond the end is a [`Error::Shape`].
     pub fn lengths(&self, rows: &[u32]) -> Result<Vec<u32>> {
         rows.iter()
@@ -100,6 +114,7 @@ impl TokenStore {
 
     /// The ids of a row; a row beyond the end is a [`Error::Shape`].
     pub fn row(&self, row: u32) -> Result<impl ExactSizeIterator<Item = u32> + '_> {
+        self.require_whole()?;
         let at = row as usize;
         if at >= self.len() {
             return Err(Error::shape(format!(
@@ -122,21 +137,18 @@ impl TokenStore {
     }
 
     /// Offsets are the map to everything else: they must be those that were written, and fit the tokens.
-    fn check(&self, folder: &Path) -> Result<()> {
-        let rows = self.manifest.rows;
-        let path = folder.join(OFFSETS);
-        let digest = blake3::Hasher::new().update_rayon(&self.offsets).finalize();
-        let sizes = self.offsets.len() == 8 * (rows + 1)
-            && self.tokens.len() as u64 == 4 * self.manifest.tokens;
-        if !sizes || digest.to_hex().as_str() != self.manifest.offsets_file.blake3 {
-            return Err(Error::storage(
-                path,
-                "not the file that the manifest describes",
-                REBUILD,
-            ));
+    fn check(&self) -> Result<()> {
+        let (rows, tokens) = (self.manifest.rows, self.manifest.tokens);
+        compare(&self.folder, OFFSETS, &self.offsets, &self.manifest)?;
+        let path = self.folder.join(OFFSETS);
+        let sizes = self.offsets.len() as u64 == 8 * (rows as u64).saturating_add(1)
+            && self.tokens.len() as u64 == tokens.saturating_mul(4);
+        if !sizes {
+            let message = format!("does not fit {rows} rows of {tokens} tokens");
+            return Err(Error::storage(path, message, REBUILD));
         }
         let ascending = (0..rows).all(|row| self.offset(row) <= self.offset(row + 1));
-        if !ascending || self.offset(rows) != self.manifest.tokens {
+        if !ascending || self.offset(rows) != tokens {
             return Err(Error::storage(
                 path,
                 "the offsets do not fit the tokens",
@@ -169,18 +181,29 @@ pub fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     Ok(Some(manifest))
 }
 
-fn sized(path: PathBuf, expected: &Written) -> Result<Bytes> {
-    if !path.is_file() {
+fn sized(folder: &Path, name: &str, manifest: &Manifest) -> Result<Bytes> {
+    let path = folder.join(name);
+    let Some(expected) = manifest.files.get(name).filter(|_| path.is_file()) else {
         return Err(Error::storage(
             path,
-            "missing, although the manifest names it",
+            "missing, or not in the manifest",
             REBUILD,
         ));
-    }
+    };
     let bytes = files::map(&path)?;
     if bytes.len() as u64 != expected.size {
         let message = format!("{} bytes, the manifest says {}", bytes.len(), expected.size);
         return Err(Error::storage(path, message, REBUILD));
     }
     Ok(bytes)
+}
+
+fn compare(folder: &Path, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<()> {
+    let digest = blake3::Hasher::new().update_rayon(bytes).finalize();
+    let expected = manifest.files.get(name).map(|file| file.blake3.as_str());
+    if expected == Some(digest.to_hex().as_str()) {
+        return Ok(());
+    }
+    let message = "not the file that the manifest describes";
+    Err(Error::storage(folder.join(name), message, REBUILD))
 }
