@@ -113,9 +113,9 @@ def test_a_removed_shard_alone_is_made_again(tmp_path: Path) -> None:
     assert store.read().tobytes() == vectors.tobytes()
 
 
-@pytest.mark.parametrize("stop", range(6))
+@pytest.mark.parametrize("stop", range(5))
 def test_a_store_that_was_broken_off_goes_on_with_the_next_piece(tmp_path: Path, stop: int) -> None:
-    """Two shards, each in three pieces."""
+    """Two shards, in three pieces and two."""
     rows, cut = np.random.default_rng(0).normal(size=(13, 8)).astype(np.float32), lambda first, end: range(first, end, 3)
     store = Embeddings(tmp_path, {}, 13, 8, "f16", 7)
     done = fill(store, rows, cut, stop) if stop else []

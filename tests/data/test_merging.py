@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,12 @@ def segment(path: Path, records: list[tuple[int, int, int]], cut: int = 0) -> st
     return str(path)
 
 
-def expect(stores: list[list[str]], queries: Keys, passages: Keys, rows: NDArray[np.uint32]) -> None:
-    """Merging and its twin agree to the last bit."""
+def expect(stores: list[list[str]], queries: Keys, passages: Keys, rows: NDArray[np.uint32], damaged: Sequence[str] = ()) -> None:
+    """Merging and its twin agree to the last bit; each of the damaged segments lacks a record, and is named."""
     pairs = [[(int(a), int(b)) for a, b in side] for side in (queries, passages)]
     expected = [twin.merge(store, pairs[0], pairs[1], rows.tolist()) for store in stores]
     merged, found_counts, flaws = _rust.merge_stores([(STORE, store) for store in stores], queries, passages, rows)
-    assert flaws == [[] for _ in stores]
+    assert flaws == [[(Path(path), 1) for path in store if path in damaged] for store in stores]
     assert merged.shape == (len(stores), *rows.shape)
     assert found_counts == [counts for _, counts in expected]
     for found, (scores, _) in zip(merged, expected, strict=True):
@@ -92,14 +93,14 @@ def large(folder: Path) -> tuple[list[str], Keys, Keys, NDArray[np.uint32]]:
 
 def test_segments_of_many_parts(tmp_path: Path) -> None:
     paths, queries, passages, rows = large(tmp_path)
-    expect([paths], queries, passages, rows)
-    expect([paths[::-1], [], paths[:1]], queries, passages, rows)
+    expect([paths], queries, passages, rows, paths[1:2])
+    expect([paths[::-1], [], paths[:1]], queries, passages, rows, paths[1:2])
 
 
 def test_very_wide_rows(tmp_path: Path) -> None:
     paths, queries, passages, _ = large(tmp_path)
     rows = np.random.default_rng(8).integers(0, 1000, size=(45, 1500), dtype=np.uint32)
-    expect([paths], queries, passages, rows)
+    expect([paths], queries, passages, rows, paths[1:2])
 
 
 def test_the_first_segment_in_the_order_given_wins(tmp_path: Path) -> None:
