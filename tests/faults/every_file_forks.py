@@ -1,9 +1,9 @@
 """Damages each kind of file of a finished work folder and goes on with it in forks: `python every_file_forks.py FOLDER PLACES`.
 
-FOLDER holds `bert` (an encoder), `llama` and `other` (language models) and `corpus`. On stdout: JSON of `kinds`, the files found by
-listing the folder, and `cases`, a list of {`file`, `damage`, `place`, `code`: the exit code of the fork, a signal as its negative
-number, `said`: the error or the traceback, `same`: whether the results are those of the whole folder, `named`: whether the error
-names the file}.
+FOLDER holds `bert` (an encoder), `llama` and `other` (language models) and `corpus`. PLACES are flipped and cut in each kind. On
+stdout, a line of JSON a case as soon as it is over: `file`, `damage`, `place`, `code` (the exit code of the fork, a signal as its
+negative number), `said` (the error or the traceback), `same` (whether the results are those of the whole folder), `named` (whether
+the error names the file) and `seen` (whether `umr status --verify` names it). The first line is of the folder without damage.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from umr.cli.status import status
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-from umr.data.workspace import create_workspace, open_workspace
+from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.encoder import encode
-from umr.encoder.encoder import load_encoder
 from umr.errors import UmrError
 from umr.label import scoring
-from umr.label.scorers import causal  # noqa: F401
+from umr.label.scorers import causal  # noqa: F401 - loaded before the forks
 from umr.mine import per_language, select, sources  # noqa: F401
+from umr.progress import Silent
 from umr.retrieve import search
 from umr.train import loop
 
 torch.set_num_threads(1)
 stages = {name: import_module(f"umr.{name}") for name in ("mine", "label", "train")}
 FOLDER = Path(sys.argv[1])
+ENCODER = EncoderConfig(str(FOLDER / "bert"), pooling="mean", similarity="cosine")
 MINE = MineConfig(top_k=4, shard_rows=20, batch_tokens=256, threads=1, centre="language", precision="fp32")
 AGAIN = replace(MINE, store="f16")  # with vectors of its own: they are unfinished
 NEAR = replace(MINE, index="hnsw", centre="off", precision="auto")
-LABEL = LabelConfig(lm=str(FOLDER / "llama"), precision="fp32", pack_tokens=400)
+LABEL = LabelConfig(lm=str(FOLDER / "llama"), precision="fp32", batch_tokens=400)
 OTHER = replace(LABEL, lm=str(FOLDER / "other"))
 TRAIN = TrainConfig(epochs=1, batch_size=8, passages_per_query=2, learning_rate=1e-3, held_out=0.2, evaluations=2, precision="fp32")
 Case = dict[str, Any]
@@ -75,8 +76,7 @@ def build(work: Path) -> None:
     """A round that is finished, one whose training is broken off, and an encoding and a labelling that are."""
     packed = work.with_name("passages.tsv.gz")
     packed.write_bytes(gzip.compress((FOLDER / "corpus" / "passages.tsv").read_bytes()))
-    encoder = EncoderConfig(model=str(FOLDER / "bert"), pooling="mean", similarity="cosine")
-    space = create_workspace(work, [str(packed)], [str(FOLDER / "corpus" / "queries.jsonl")], encoder)
+    space = create_workspace(work, [str(packed)], [str(FOLDER / "corpus" / "queries.jsonl")], ENCODER)
     for number, config in ((0, MINE), (1, NEAR)):
         stages["mine"].mine(space, config, number)
         stages["label"].label(space, LABEL, number)
@@ -89,23 +89,47 @@ def build(work: Path) -> None:
     broken_off(scoring, "score_within", 2, lambda: stages["label"].label(space, OTHER, 1, force=True))
 
 
-def results(work: Path) -> dict[str, str]:
-    """What every stage makes of a work folder, as digests."""
-    space = open_workspace(work)
-    found = {f"mined {n}": stages["mine"].mine(space, config, n).rows.tobytes() for n, config in ((0, MINE), (1, NEAR))}
-    for number, index in ((0, "exact"), (0, "hnsw"), (1, "exact")):
-        hits = search(space, "the old bridge of the king", number=number, index=index)  # type: ignore[arg-type]
-        found[f"hits {number} {index}"] = repr(hits).encode()
-    found["trained"] = _weights(stages["train"].train(space, TRAIN, 1))
+def _mined(space: Workspace) -> bytes:
+    return b"".join(stages["mine"].mine(space, config, n).rows.tobytes() for n, config in ((0, MINE), (1, NEAR)))
+
+
+def _found(space: Workspace) -> bytes:
+    kinds: list[tuple[int, Any]] = [(0, "exact"), (0, "hnsw"), (1, "exact"), (1, "hnsw")]
+    return repr([search(space, "the old bridge of the king", number=number, index=index) for number, index in kinds]).encode()
+
+
+def _labelled(space: Workspace) -> bytes:
     stages["label"].label(space, OTHER, 1, force=True)
-    found["labels"] = space.layout.round(1).labels.read_bytes()
-    found["trained again"] = _weights(stages["train"].train(space, TRAIN, 0, force=True))
-    found["mined again"] = stages["mine"].mine(space, AGAIN, 0, force=True).rows.tobytes()
-    return {name: hashlib.sha256(value).hexdigest() for name, value in found.items()}
+    return space.layout.round(1).labels.read_bytes()
 
 
 def _weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
+
+
+STEPS: dict[str, Callable[[Workspace], bytes]] = {
+    "mined": _mined,
+    "found": _found,
+    "trained": lambda space: _weights(stages["train"].train(space, TRAIN, 1)),
+    "labelled": _labelled,
+    "trained again": lambda space: _weights(stages["train"].train(space, TRAIN, 0, force=True)),
+    "mined again": lambda space: stages["mine"].mine(space, AGAIN, 0, force=True).rows.tobytes(),
+}
+READERS = {
+    r"round-\d/(candidates|mine)": ("mined", "labelled", "trained"),
+    r"round-\d/(label|plan)": ("labelled", "trained", "trained again"),
+    r"round-\d/training": ("trained",),
+    r"round-\d/(encoder|train)": ("mined", "found"),
+    r"corpus/(tokens|languages)|embeddings|lock": ("mined", "found", "trained", "trained again", "mined again"),
+    r"scores": ("labelled",),
+}
+"""Kinds of files -> the steps that read them; every other kind goes through all steps."""
+
+
+def results(work: Path, steps: tuple[str, ...]) -> dict[str, str]:
+    """What some steps make of a work folder, as digests."""
+    space = open_workspace(work)
+    return {name: hashlib.sha256(STEPS[name](space)).hexdigest() for name in steps}
 
 
 def kinds(work: Path) -> dict[str, list[Path]]:
@@ -131,8 +155,8 @@ def damages(name: Path, files: list[Path], work: Path, other: Path, places: int)
         yield "swap", 0, swapped
 
 
-def went_on(work: Path, name: Path, content: bytes, expected: dict[str, str] | None) -> Case:
-    """Go on in a fork with a copy of a work folder in which one file has another content, and its old time."""
+def in_copy(work: Path, name: Path, content: bytes, run: Callable[[Path], Any]) -> Case:
+    """Run something in a fork with a copy of a work folder in which one file has another content, and its old time."""
     copy = work.with_name("copy")
     shutil.copytree(work, copy, copy_function=os.link)
     before = (work / name).stat()
@@ -142,23 +166,22 @@ def went_on(work: Path, name: Path, content: bytes, expected: dict[str, str] | N
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
-        _child(copy, name, writing)
+        os.close(reading)
+        _child(lambda: run(copy), writing)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     shutil.rmtree(copy)
-    case: Case = json.loads(said) if said else {"said": "", "results": None}
-    made = case.pop("results", None)
-    return {**case, "code": code, "same": made is not None and made == expected, "made": made}
+    return {"said": "", "made": None, **(json.loads(said) if said else {}), "code": code}
 
 
-def _child(work: Path, name: Path, pipe: int) -> None:
+def _child(run: Callable[[], Any], pipe: int) -> None:
     """Never returns."""
-    case: Case = {"said": "", "results": None}
+    case: Case = {}
     code = 3
     try:
-        case["results"] = results(work)
+        case["made"] = run()
         code = 0
     except UmrError as error:
         case["said"], code = error.message, error.exit_code
@@ -167,6 +190,18 @@ def _child(work: Path, name: Path, pipe: int) -> None:
     finally:
         os.write(pipe, json.dumps(case).encode())
         os._exit(code)
+
+
+def verified(work: Path) -> str:
+    """What `umr status --verify` says of a work folder that is damaged; empty where it finds nothing."""
+    warned: list[str] = []
+    reporter = Silent()
+    reporter.warn = warned.append  # type: ignore[method-assign]
+    try:
+        found = status(work, reporter, verify_all=True)
+    except UmrError as error:
+        return " ".join([error.message, *warned])
+    return " ".join(map(str, found.data["damaged"]))
 
 
 def in_fork(run: Callable[[], object]) -> None:
@@ -183,26 +218,42 @@ def in_fork(run: Callable[[], object]) -> None:
         sys.exit("the work folder could not be made")
 
 
+def case_of(work: Path, name: Path, content: bytes, expected: Mapping[str, str]) -> Case:
+    """Go on with a damaged work folder, and verify it."""
+    steps = next((steps for form, steps in READERS.items() if re.match(form, str(name))), tuple(STEPS))
+    case = in_copy(work, name, content, lambda copy: results(copy, steps))
+    made = case.pop("made")
+    seen = in_copy(work, name, content, verified)
+    parts = (name.name, str(name.parent))
+    case["same"] = made == {step: expected[step] for step in steps}
+    return {**case, "named": any(part in case["said"] for part in parts), "seen": any(part in str(seen["made"]) for part in parts)}
+
+
+def say(case: Case) -> None:
+    """One line."""
+    print(json.dumps(case), flush=True)  # noqa: T201
+
+
 def main(places: int) -> None:
     encode.PIECE_TOKENS = 96
-    load_encoder(EncoderConfig(str(FOLDER / "bert"), pooling="mean", similarity="cosine"))
-    AutoTokenizer.from_pretrained(LABEL.lm)
-    AutoModelForCausalLM.from_pretrained(LABEL.lm)
     work, other = FOLDER / "one" / "work", FOLDER / "two" / "work"
     for place in (work, other):
         place.parent.mkdir()
         in_fork(lambda place=place: build(place))  # type: ignore[misc]
     found = kinds(work)
     first = found["work.json"][0]
-    expected = went_on(work, first, (work / first).read_bytes(), None)
-    cases: list[Case] = [{"file": "", "damage": "none", "place": 0, **expected, "same": expected["code"] == 0}]
+    whole = (work / first).read_bytes()
+    expected: dict[str, str] = {}
+    for step in STEPS:
+        made = in_copy(work, first, whole, lambda copy, step=step: results(copy, (step,)))  # type: ignore[misc]
+        if made["code"]:
+            sys.exit(f"{step}: {made['said']}")
+        expected |= made["made"]
+    say({"file": "", "damage": "none", "place": 0, **case_of(work, first, whole, expected), "kinds": list(found)})
     for files in found.values():
         name = random.Random(str(files)).choice(files)
         for damage, place, content in damages(name, files, work, other, places):
-            case = went_on(work, name, content, expected["made"])
-            named = any(part in case["said"] for part in (name.name, str(name.parent)))
-            cases.append({"file": str(name), "damage": damage, "place": place, **case, "named": named})
-    print(json.dumps({"kinds": list(found), "cases": cases}))  # noqa: T201
+            say({"file": str(name), "damage": damage, "place": place, **case_of(work, name, content, expected)})
 
 
 if __name__ == "__main__":

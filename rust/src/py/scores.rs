@@ -16,6 +16,9 @@ type Counts = BTreeMap<&'static str, u64>;
 /// A segment, and how many of its records are damaged; none where its header is.
 type Flaws = Vec<(PathBuf, Option<u64>)>;
 
+/// Scores [stores, Q, k], and what was met in each store.
+type Merged<'py> = (Bound<'py, PyArray3<f32>>, Vec<Counts>, Vec<Flaws>);
+
 /// A score segment open for appending.
 #[pyclass(frozen, module = "umr._rust")]
 pub struct ScoreLog(Mutex<core::ScoreLog>);
@@ -70,7 +73,7 @@ pub fn merge_stores<'py>(
     query_keys: &Bound<'py, PyAny>,
     passage_keys: &Bound<'py, PyAny>,
     rows: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyArray3<f32>>, Vec<Counts>, Vec<Flaws>)> {
+) -> PyResult<Merged<'py>> {
     let queries = borrow::<u64, Ix2>(query_keys, "query_keys", "[Q, 2]")?;
     let passages = borrow::<u64, Ix2>(passage_keys, "passage_keys", "[n, 2]")?;
     let rows = borrow::<u32, Ix2>(rows, "rows", "[Q, k]")?;

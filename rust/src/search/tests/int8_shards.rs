@@ -5,7 +5,7 @@ use crate::search::int8_shard::Int8Shard;
 use std::path::PathBuf;
 
 struct Made {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     specs: Vec<ShardSpec>,
     paths: [PathBuf; 2],
 }
@@ -16,7 +16,7 @@ impl Made {
         let specs = write(folder.path(), &hard(3, 100, 7, 1.0, 0), 7, Dtype::F32);
         let paths = ["a.int8", "b.int8"].map(|name| folder.path().join(name));
         let made = Self {
-            folder,
+            _folder: folder,
             specs,
             paths,
         };
