@@ -16,7 +16,6 @@ from umr.storage import canonical, read_json, write_json
 
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 FORMAT = 2
-TOKENS = "umr-tokens"  # the format of a token store, whose manifest the compiled core writes and reads
 AGAIN = "remove the file and run the stage again"
 
 Written = dict[str, Any]
@@ -211,8 +210,6 @@ def verify(folder: Path) -> tuple[set[Path], list[str]]:
 
 def _manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
     """Every manifest, or why it cannot be used. JSON that another manifest names is none."""
-    from umr._rust import TokenStore
-
     named: set[Path] = set()
     for path in sorted(folder.rglob("*.json"), key=lambda path: (len(path.parts), path)):
         if path in named:
@@ -221,10 +218,7 @@ def _manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
             found = read_json(path)
             if not found.keys() & {"format", "kind", "made_from", "digest"}:
                 continue
-            if found.get("format") == TOKENS:
-                TokenStore.open(str(path.parent))
-            else:
-                found = read_manifest(path, str(found.get("kind")))
+            found = read_manifest(path, str(found.get("kind")))
             named |= {path.parent / name for name in found.get("files", {})}
             yield path, found
         except UmrError as error:

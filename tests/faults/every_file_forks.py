@@ -29,6 +29,7 @@ from umr.cli.status import status
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.encoder import encode
+from umr.encoder.encoder import load_encoder
 from umr.errors import UmrError
 from umr.label import scoring
 from umr.label.scorers import causal  # noqa: F401 - loaded before the forks
@@ -46,7 +47,7 @@ AGAIN = replace(MINE, store="f16")  # with vectors of its own: they are unfinish
 NEAR = replace(MINE, index="hnsw", centre="off", precision="auto")
 LABEL = LabelConfig(lm=str(FOLDER / "llama"), precision="fp32", batch_tokens=400)
 OTHER = replace(LABEL, lm=str(FOLDER / "other"))
-TRAIN = TrainConfig(epochs=1, batch_size=8, passages_per_query=2, learning_rate=1e-3, held_out=0.2, evaluations=2, precision="fp32")
+TRAIN = TrainConfig(epochs=1, batch_size=4, passages_per_query=2, learning_rate=1e-3, held_out=0.2, evaluations=2, precision="fp32")
 Case = dict[str, Any]
 
 
@@ -82,9 +83,9 @@ def build(work: Path) -> None:
         stages["label"].label(space, LABEL, number)
         if number == 0:
             stages["train"].train(space, TRAIN, number)
-    search(space, "the river", number=0, index="hnsw")
+    search(space, "the river", which="first", index="hnsw")
     loop.CHECKPOINT_SECONDS = -1.0
-    broken_off(loop, "batch_at", 4, lambda: stages["train"].train(space, TRAIN, 1))
+    broken_off(loop, "batch_at", 2, lambda: stages["train"].train(space, TRAIN, 1))
     broken_off(encode, "encode_rows", 3, lambda: stages["mine"].mine(space, AGAIN, 0, force=True))
     broken_off(scoring, "score_within", 2, lambda: stages["label"].label(space, OTHER, 1, force=True))
 
@@ -94,8 +95,8 @@ def _mined(space: Workspace) -> bytes:
 
 
 def _found(space: Workspace) -> bytes:
-    kinds: list[tuple[int, Any]] = [(0, "exact"), (0, "hnsw"), (1, "exact"), (1, "hnsw")]
-    return repr([search(space, "the old bridge of the king", number=number, index=index) for number, index in kinds]).encode()
+    kinds: list[tuple[Any, Any]] = [("first", "exact"), ("first", "hnsw"), (0, "exact"), (0, "hnsw")]
+    return repr([search(space, "the old bridge of the king", which=which, index=index) for which, index in kinds]).encode()
 
 
 def _labelled(space: Workspace) -> bytes:
@@ -111,17 +112,17 @@ STEPS: dict[str, Callable[[Workspace], bytes]] = {
     "mined": _mined,
     "found": _found,
     "trained": lambda space: _weights(stages["train"].train(space, TRAIN, 1)),
-    "labelled": _labelled,
+    "labelled": _labelled,  # of the round that was trained just before
     "trained again": lambda space: _weights(stages["train"].train(space, TRAIN, 0, force=True)),
     "mined again": lambda space: stages["mine"].mine(space, AGAIN, 0, force=True).rows.tobytes(),
 }
 READERS = {
-    r"round-\d/(candidates|mine)": ("mined", "labelled", "trained"),
-    r"round-\d/(label|plan)": ("labelled", "trained", "trained again"),
+    r"round-\d/(candidates|mine)": ("mined", "trained", "labelled"),
+    r"round-\d/label": ("trained", "trained again"),
+    r"round-\d/plan|scores": ("labelled",),
     r"round-\d/training": ("trained",),
     r"round-\d/(encoder|train)": ("mined", "found"),
     r"corpus/(tokens|languages)|embeddings|lock": ("mined", "found", "trained", "trained again", "mined again"),
-    r"scores": ("labelled",),
 }
 """Kinds of files -> the steps that read them; every other kind goes through all steps."""
 
@@ -236,6 +237,7 @@ def say(case: Case) -> None:
 
 def main(places: int) -> None:
     encode.PIECE_TOKENS = 96
+    load_encoder(ENCODER)  # and with it what every fork needs
     work, other = FOLDER / "one" / "work", FOLDER / "two" / "work"
     for place in (work, other):
         place.parent.mkdir()

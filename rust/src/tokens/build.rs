@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::encode::Encoder;
 use super::options::TokenOptions;
 use super::store::{
-    FORMAT, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
+    FORMAT, KIND, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
+    with_digest,
 };
 use crate::error::{Error, Result};
 use crate::files::{self, Staged};
@@ -41,7 +42,8 @@ impl TokenStore {
         let mut offsets = Staged::create(&folder.join(OFFSETS))?;
         let total = write_rows(records, &encoder, &mut tokens, &mut offsets, progress)?;
         let manifest = Manifest {
-            format: FORMAT.into(),
+            format: FORMAT,
+            kind: KIND.into(),
             version: VERSION,
             rows: records.len(),
             tokens: total,
@@ -55,7 +57,7 @@ impl TokenStore {
             ]),
         };
         let mut file = Staged::create(&folder.join(MANIFEST))?;
-        file.write(&serde_json::to_vec_pretty(&manifest).map_err(internal)?)?;
+        file.write(&with_digest(&manifest).map_err(internal)?)?;
         file.commit()?;
         Self::open(folder)
     }
@@ -70,7 +72,7 @@ fn internal(error: serde_json::Error) -> Error {
 fn fingerprint(records: &Records, tokenizer: &str, options: &TokenOptions) -> Result<String> {
     let options = serde_json::to_string(options).map_err(internal)?;
     let source = format!(
-        "{FORMAT} {VERSION}\n{}\n{tokenizer}\n{options}",
+        "{KIND} {VERSION}\n{}\n{tokenizer}\n{options}",
         records.fingerprint()
     );
     Ok(crate::fingerprint::of_text(&source))

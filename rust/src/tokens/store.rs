@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::options::TokenOptions;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes, Written};
+use crate::fingerprint;
 
 /// Version of the folder's form.
-pub const VERSION: u32 = 2;
-/// The value of `format` in the manifest.
-pub const FORMAT: &str = "umr-tokens";
+pub const VERSION: u32 = 3;
+/// The version of manifests, as that of `umr.manifest`.
+pub const FORMAT: u32 = 2;
+/// The value of `kind` in the manifest.
+pub const KIND: &str = "tokens";
 /// Name of the manifest; a folder without it holds no store.
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the file of ids.
@@ -28,7 +32,9 @@ const REBUILD: &str = "remove the folder and tokenise again";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`FORMAT`].
-    pub format: String,
+    pub format: u32,
+    /// Always [`KIND`].
+    pub kind: String,
     /// Version of the form.
     pub version: u32,
     /// Number of rows.
@@ -166,19 +172,34 @@ pub fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
         return Ok(None);
     }
     let json = fs::read(&path).map_err(|source| Error::io(&path, source))?;
-    let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
-        Error::storage(
-            &path,
-            format!("not the manifest of a token store: {error}"),
-            REBUILD,
-        )
-    })?;
-    if manifest.format != FORMAT || manifest.version != VERSION {
-        let found = format!("{} version {}", manifest.format, manifest.version);
-        let message = format!("{found}, expected {FORMAT} version {VERSION}");
+    let unreadable = |error| {
+        let message = format!("not the manifest of a token store: {error}");
+        Error::storage(&path, message, REBUILD)
+    };
+    let mut value: Map<String, Value> = serde_json::from_slice(&json).map_err(unreadable)?;
+    let digest = value.remove("digest");
+    if digest != Some(digest_of(&value)) {
+        let message = "has changed since it was written, or is of another version of umr";
+        return Err(Error::mismatch(path, message, REBUILD));
+    }
+    let manifest: Manifest = serde_json::from_value(value.into()).map_err(unreadable)?;
+    if manifest.kind != KIND || manifest.format != FORMAT || manifest.version != VERSION {
+        let found = format!("{} version {}", manifest.kind, manifest.version);
+        let message = format!("{found}, expected {KIND} version {VERSION}");
         return Err(Error::mismatch(path, message, REBUILD));
     }
     Ok(Some(manifest))
+}
+
+/// A manifest with its digest behind it, as `umr.manifest` writes and compares it: of the JSON with sorted keys, no white space.
+pub fn with_digest(manifest: &Manifest) -> serde_json::Result<Vec<u8>> {
+    let mut value: Map<String, Value> = serde_json::from_value(serde_json::to_value(manifest)?)?;
+    value.insert("digest".into(), digest_of(&value));
+    serde_json::to_vec_pretty(&value)
+}
+
+fn digest_of(value: &Map<String, Value>) -> Value {
+    fingerprint::of_text(&Value::from(value.clone()).to_string()).into()
 }
 
 fn sized(folder: &Path, name: &str, manifest: &Manifest) -> Result<Bytes> {
