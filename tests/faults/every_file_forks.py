@@ -29,7 +29,7 @@ from umr.cli.status import status
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.encoder import encode
-from umr.encoder.encoder import load_encoder
+from umr.encoder.load import load_encoder
 from umr.errors import UmrError
 from umr.label import scoring
 from umr.label.scorers import causal  # noqa: F401 - loaded before the forks
