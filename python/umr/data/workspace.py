@@ -71,6 +71,7 @@ class Workspace:
 
         Raises:
             InputError: the round before has not been trained.
+            MismatchError: its encoder is not the one that training wrote.
         """
         if number == 0:
             return self.encoder
@@ -80,7 +81,7 @@ class Workspace:
                 f"round {number} needs the encoder trained in round {number - 1}, which is not there",
                 f"run `umr train {self.layout.folder} --round {number - 1}`",
             )
-        _trained(before)
+        require_whole(before.trained, read_manifest(before.trained, "train"), f"train round {number - 1} again with --force")
         return EncoderConfig(model=str(before.encoder))
 
     def encoder_name(self, number: int) -> dict[str, Any]:
@@ -90,11 +91,6 @@ class Workspace:
             return asdict(config)
         files = read_manifest(self.layout.round(number - 1).trained, "train")["files"]
         return {"trained_in_round": number - 1, "files": digest(files)}
-
-
-def _trained(place: RoundLayout) -> None:
-    """Refuse an encoder that is not the one that a round's training wrote."""
-    require_whole(place.trained, read_manifest(place.trained, "train"), f"train round {place.number} again with --force")
 
 
 def require_mined_with(workspace: Workspace, place: RoundLayout) -> None:

@@ -18,17 +18,12 @@ mod table;
 mod tests;
 mod wanted;
 
-use std::path::PathBuf;
-
 use crate::error::Result;
 use crate::progress::Progress;
 
 use lookup::Lookup;
-pub use store::{Counts, Flaw};
+pub use store::{Counts, Flaw, Store};
 pub use wanted::{NO_PASSAGE, Wanted};
-
-/// A store: its name, and its segments.
-pub type Store = (String, Vec<PathBuf>);
 
 /// The scores of wanted pairs in every store: a table [M, Q, k], NaN where a store lacks the pair, and the counts of every store.
 pub fn merge_stores(

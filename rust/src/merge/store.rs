@@ -7,11 +7,13 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::progress::Progress;
 
-use super::Store;
 use super::apply::{Group, groups};
 use super::lookup::Lookup;
 use super::resolve::{Part, resolve};
 use super::segment::Segment;
+
+/// A store: its name, and its segments.
+pub type Store = (String, Vec<PathBuf>);
 
 /// Records of a part, which one thread reads.
 const PART: usize = if cfg!(test) { 5 } else { 1 << 14 };

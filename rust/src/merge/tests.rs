@@ -6,7 +6,7 @@ use crate::fingerprint::Key;
 use crate::scores::{HEADER, RECORD, ScoreLog, decode, encode};
 use proptest::prelude::*;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A segment: its records (query, passage, score), and the record whose bytes are damaged, if there is one.
 type Written = (Vec<(u8, u8, i8)>, Option<usize>);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Kind;
-use super::input::InputFile;
+use super::input::{InputFile, MappedFile};
 use super::layout::Layout;
 use super::scan::Counts;
 use super::table::{ROW_BYTES, Table};
@@ -101,4 +101,20 @@ fn read_header(bytes: &[u8]) -> Option<(Header, usize)> {
     let skip = PREFIX.checked_add(u32::from_le_bytes(length) as usize)?;
     let header = serde_json::from_slice(bytes.get(PREFIX..skip)?).ok()?;
     Some((header, skip))
+}
+
+/// The name of a collection: of kind, reader and content.
+pub fn content_fingerprint(
+    kind: Kind,
+    files: &[MappedFile],
+    progress: &Progress,
+) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
+    for file in files {
+        let bytes = file.content.all();
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        fingerprint::update(&mut hasher, bytes, progress)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -22,8 +22,8 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Key, id_hash, passage_key, query_key};
 use crate::progress::Progress;
+use index::content_fingerprint;
 use input::MappedFile;
-use open::content_fingerprint;
 use table::Table;
 
 /// All records of a collection. Rows count from 0 over all files in the order given.

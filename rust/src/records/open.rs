@@ -4,13 +4,12 @@ use std::path::Path;
 
 use super::Records;
 use super::fields::Kind;
-use super::index::{self, Header, READER_VERSION};
+use super::index::{self, Header, READER_VERSION, content_fingerprint};
 use super::input::{InputFile, MappedFile};
 use super::scan::Scan;
 use super::table::{self, Table};
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
-use crate::fingerprint;
 use crate::progress::Progress;
 
 impl Records {
@@ -143,21 +142,6 @@ fn bases(files: &[MappedFile]) -> Vec<u64> {
         bases.push(end);
     }
     bases
-}
-
-pub(super) fn content_fingerprint(
-    kind: Kind,
-    files: &[MappedFile],
-    progress: &Progress,
-) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
-    for file in files {
-        let bytes = file.content.all();
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        fingerprint::update(&mut hasher, bytes, progress)?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Two records must not share an id; equal hashes alone prove nothing, so the ids themselves are compared.
