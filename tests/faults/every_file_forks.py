@@ -3,7 +3,7 @@
 FOLDER holds `bert` (an encoder), `llama` and `other` (language models) and `corpus`. PLACES are flipped and cut in each kind. On
 stdout, a line of JSON a case as soon as it is over: `file`, `damage`, `place`, `code` (the exit code of the fork, a signal as its
 negative number), `said` (the error or the traceback), `same` (whether the results are those of the whole folder), `named` (whether
-the error names the file) and `seen` (whether `umr status --verify` names it). The first line is of the folder without damage.
+the error names the file) and, of a flip, `seen` (whether `umr status --verify` names it). The first line is of the folder without damage.
 """
 
 from __future__ import annotations
@@ -142,18 +142,22 @@ def kinds(work: Path) -> dict[str, list[Path]]:
     return found
 
 
-def damages(name: Path, files: list[Path], work: Path, other: Path, places: int) -> Iterator[tuple[str, int, bytes]]:
-    """How a file is damaged, where, and its bytes then: flips, cuts, nothing left, and another file of its kind in its place."""
-    whole, draw = (work / name).read_bytes(), random.Random(str(name))
-    for _ in range(places if whole else 0):
-        at = draw.randrange(len(whole))
-        yield "flip", at, whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :]
-        yield "cut", at, whole[:at]
-    yield "empty", 0, b""
+def damages(files: list[Path], work: Path, other: Path, places: int) -> Iterator[tuple[Path, str, int, bytes]]:
+    """A file of a kind, how it is damaged, where, and its bytes then: flips, cuts, nothing left, and another file in its place."""
+    draw = random.Random(str(files))
+    for _ in range(places):
+        name = draw.choice(files)
+        whole = (work / name).read_bytes()
+        if whole:
+            at = draw.randrange(len(whole))
+            yield name, "flip", at, whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :]
+            yield name, "cut", at, whole[:at]
+    name = draw.choice(files)
+    yield name, "empty", 0, b""
     others = [work / one for one in files if one != name] + [other / name]
-    swapped = next((path.read_bytes() for path in others if path.exists() and path.read_bytes() != whole), None)
+    swapped = next((path.read_bytes() for path in others if path.exists() and path.read_bytes() != (work / name).read_bytes()), None)
     if swapped is not None:
-        yield "swap", 0, swapped
+        yield name, "swap", 0, swapped
 
 
 def in_copy(work: Path, name: Path, content: bytes, run: Callable[[Path], Any]) -> Case:
@@ -219,15 +223,18 @@ def in_fork(run: Callable[[], object]) -> None:
         sys.exit("the work folder could not be made")
 
 
-def case_of(work: Path, name: Path, content: bytes, expected: Mapping[str, str]) -> Case:
+def case_of(work: Path, name: Path, damage: str, content: bytes, expected: Mapping[str, str]) -> Case:
     """Go on with a damaged work folder, and verify it."""
     steps = next((steps for form, steps in READERS.items() if re.match(form, str(name))), tuple(STEPS))
     case = in_copy(work, name, content, lambda copy: results(copy, steps))
-    made = case.pop("made")
-    seen = in_copy(work, name, content, verified)
+    case["same"] = case.pop("made") == {step: expected[step] for step in steps}
     parts = (name.name, str(name.parent))
-    case["same"] = made == {step: expected[step] for step in steps}
-    return {**case, "named": any(part in case["said"] for part in parts), "seen": any(part in str(seen["made"]) for part in parts)}
+    case["named"] = any(part in case["said"] for part in parts)
+    if damage in ("none", "flip"):
+        status = in_copy(work, name, content, verified)
+        case["seen"] = any(part in str(status["made"]) for part in parts)
+        case["code"] = case["code"] or status["code"]
+    return {"file": str(name), "damage": damage, **case}
 
 
 def say(case: Case) -> None:
@@ -251,11 +258,10 @@ def main(places: int) -> None:
         if made["code"]:
             sys.exit(f"{step}: {made['said']}")
         expected |= made["made"]
-    say({"file": "", "damage": "none", "place": 0, **case_of(work, first, whole, expected), "kinds": list(found)})
+    say({**case_of(work, first, "none", whole, expected), "kinds": list(found)})
     for files in found.values():
-        name = random.Random(str(files)).choice(files)
-        for damage, place, content in damages(name, files, work, other, places):
-            say({"file": str(name), "damage": damage, "place": place, **case_of(work, name, content, expected)})
+        for name, damage, place, content in damages(files, work, other, places):
+            say({"place": place, **case_of(work, name, damage, content, expected)})
 
 
 if __name__ == "__main__":
