@@ -48,9 +48,9 @@ def child(job: Job) -> None:
     exact.CHECKPOINT_SECONDS = 0.0
     has, code = Growing.has, 1
 
-    def slowly(*arguments: Any) -> bool:
+    def slowly(*arguments: Any, **options: Any) -> bool:
         time.sleep(job["pause"])
-        return has(*arguments)
+        return has(*arguments, **options)
 
     Growing.has = slowly  # type: ignore[method-assign]
     try:
