@@ -307,10 +307,20 @@ def mined(work: Any, k: int = 4, number: int = 0, seed: int = 0, rows: Any = Non
     place = work.layout.round(number)
     candidates.write(place.candidates, work.passages)
     if number > 0:  # pretend as well that the round before was trained
-        write_manifest(work.layout.round(number - 1).trained, "train", {}, {})
+        write_manifest(work.layout.round(number - 1).trained, "train", {}, {"files": {}, "steps": 0, "validation": []})
     made_from = {"encoder": work.encoder_name(number)}
-    write_manifest(place.mined, "mine", made_from, {"files": checksums(place.candidates), "queries": len(rows), "top_k": rows.shape[1]})
+    contents = {"files": checksums(place.candidates), "config": {"top_k": rows.shape[1]}, "queries": len(rows)}
+    write_manifest(place.mined, "mine", made_from, contents)
     return candidates
+
+
+def change_manifest(path: Path, **changes: Any) -> None:
+    """Write a manifest again with other contents, as umr itself would."""
+    from umr.manifest import write_manifest
+
+    value = json.loads(path.read_text(encoding="utf-8")) | changes
+    contents = {key: one for key, one in value.items() if key not in ("format", "kind", "made_from", "digest")}
+    write_manifest(path, value["kind"], value["made_from"], contents)
 
 
 class Talk:

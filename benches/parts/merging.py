@@ -32,6 +32,9 @@ Keys = NDArray[np.uint64]  # [m, 2]
 Merge = Callable[[], Scores]
 
 
+STORE = "a store"
+
+
 @dataclass(frozen=True)
 class Task:
     """What an engine is asked.
@@ -109,7 +112,7 @@ def _records(rng: np.random.Generator, pairs: int) -> tuple[NDArray[np.uint32], 
 def _write(path: Path, queries: Keys, passages: Keys, rows: NDArray[np.uint32], pairs: NDArray[np.uint32], scores: Scores) -> None:
     from umr._rust import ScoreLog
 
-    log, flat = ScoreLog.create(str(path)), rows.reshape(-1)
+    log, flat = ScoreLog.create(str(path), STORE), rows.reshape(-1)
     for start in range(0, len(pairs), CHUNK):
         at = pairs[start : start + CHUNK]
         log.append(queries[at // K], passages[flat[at]], scores[start : start + CHUNK])
@@ -120,7 +123,7 @@ def _table(task: Task) -> Merge:
     from umr._rust import merge_stores
 
     queries, passages, rows = task.load("queries"), task.load("passages"), task.load("rows")
-    return lambda: merge_stores([task.segments], queries, passages, rows)[0].reshape(-1)
+    return lambda: merge_stores([(STORE, task.segments)], queries, passages, rows)[0].reshape(-1)
 
 
 def _columns(task: Task) -> dict[str, NDArray[np.uint64]]:

@@ -20,6 +20,7 @@ __all__ = [
     "ScoreLog",
     "TokenStore",
     "build_info",
+    "file_digest",
     "fingerprint",
     "fingerprint_files",
     "merge_stores",
@@ -102,6 +103,9 @@ class Records:
     def find(self, ids: list[str]) -> NDArray[np.int64]:
         """Rows [m] of `ids`, -1 where there is none."""
 
+    def verify(self) -> list[str]:
+        """Read every byte of the files again; what is not as it was read first, in words."""
+
     def locate(self, row: int) -> tuple[str, int]:
         """The path as it was given and the line, from 1, at which a record starts."""
 
@@ -167,8 +171,12 @@ class ScoreLog:
     """A score segment open for appending, by one process."""
 
     @staticmethod
-    def create(path: str | PathLike[str]) -> ScoreLog:
+    def create(path: str | PathLike[str], store: str) -> ScoreLog:
         """Start a new segment.
+
+        Arguments:
+            path: of the segment.
+            store: the name of its store; it is read as part of no other.
 
         Raises:
             StorageError: the file exists already or cannot be written.
@@ -232,7 +240,7 @@ def search(
         threads: 0 for all.
         counter: counts queries.
         only: [n] which passages are searched: those that are not 0; None for all.
-        int8_shards: a path for each shard, as `write_int8_shards` wrote them; where there is none that is whole and of the shard,
+        int8_shards: a path for each shard, as `write_int8_shards` wrote them; where there is none of the shard's size,
             its rows are quantised while they are searched.
         memory: bytes of working memory beside queries, results and mapped files; 0 for 1 GiB.
         checkpoint: a file that is written from time to time, that the same search goes on from, and removed in the end; where it
@@ -257,7 +265,7 @@ def write_int8_shards(
     threads: int = 0,
     counter: Counter | None = None,
 ) -> None:
-    """Write the int8 shards that exact search screens with; those that are there and of the same shards are kept.
+    """Write the int8 shards that exact search screens with.
 
     Arguments:
         shards, dtype: as for `search`.
@@ -289,18 +297,18 @@ def merge_topk(rows: NDArray[np.uint32], scores: NDArray[np.float32], k: int) ->
     """
 
 def merge_stores(
-    stores: list[list[str]],
+    stores: list[tuple[str, list[str]]],
     query_keys: NDArray[np.uint64],
     passage_keys: NDArray[np.uint64],
     rows: NDArray[np.uint32],
-) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
+) -> tuple[NDArray[np.float32], list[dict[str, int]], list[list[tuple[PathLike[str], int | None]]]]:
     """The scores of candidates in M stores; query q wants `passage_keys[rows[q, j]]` for every j.
 
     Within a store the first record of a pair counts: segments in the order given, records in the order written. The
     bytes do not depend on threads. Beside the scores it takes about 12 bytes a passage and a query.
 
     Arguments:
-        stores: the score segments of each store.
+        stores: name and score segments of each store.
         query_keys: [Q, 2] content keys; queries may share one.
         passage_keys: [n, 2] content keys; passages may share one.
         rows: [Q, k] rows of `passage_keys`; 2**32 - 1 stands for no passage.
@@ -308,10 +316,10 @@ def merge_stores(
     Returns:
         scores [M, Q, k], NaN where a store lacks the pair; the counts of each store: `records` read, segments that end
         `torn`, wanted pairs met again with the same score (`duplicates`) or with another (`conflicts`), a record once a
-        query that wants it.
+        query that wants it; of each store the segments with damaged records, which are left out, and how many: None where the
+        header is damaged or another store's, so that all of the segment is left out.
 
     Raises:
-        FormatError: a file is no score segment.
         InputError: a file is missing.
         UsageError: shapes do not fit together, or a row names no passage.
     """
@@ -336,6 +344,13 @@ def fingerprint_files(paths: list[str], counter: Counter | None = None) -> str:
 
     Raises:
         InputError: a file is missing.
+    """
+
+def file_digest(path: str) -> str:
+    """Hexadecimal BLAKE3-256 of a file's content.
+
+    Raises:
+        InputError: the file is missing.
     """
 
 def fingerprint(text: str) -> str:

@@ -157,6 +157,11 @@ def near_index(embeddings: Path) -> Path:
     return embeddings / "hnsw"
 
 
+def int8_manifest(embeddings: Path) -> Path:
+    """The manifest of the int8 shards beside the embeddings in a folder."""
+    return embeddings / "int8.json"
+
+
 def unfinished_search(embeddings: Path, fingerprint: str) -> Path:
     """What one unfinished exact search among the embeddings in a folder has found: removed when it ends."""
     return embeddings / f"search-{fingerprint[:16]}.partial"

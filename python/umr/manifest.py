@@ -1,17 +1,27 @@
-"""Manifests: what an artefact is, what it was made from, and whether it may be used for what is asked now."""
+"""Manifests: what an artefact is, what it was made from, and whether it may be used for what is asked now.
+
+A manifest names its files with size and digest, and holds a digest of itself: whatever it speaks for is compared when it is opened.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from umr.errors import FormatError, MismatchError
-from umr.storage import read_json, write_json
+from umr.errors import FormatError, MismatchError, UmrError
+from umr.storage import canonical, read_json, write_json
 
-FORMAT = 1
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+FORMAT = 2
+AGAIN = "remove the file and run the stage again"
+
+Written = dict[str, Any]
+"""What a manifest keeps of a file: `size` in bytes and `blake3`, the BLAKE3-256 of its content."""
+Files = dict[str, Written]
+"""Name, relative to the manifest's folder -> what was written."""
 
 
 def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
@@ -23,63 +33,86 @@ def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents
         made_from: fingerprints and settings that decide its content; a later use compares them.
         contents: counts, checksums and whatever a reader wants to know.
     """
-    write_json(path, {"format": FORMAT, "kind": kind, "made_from": dict(made_from), **contents})
+    value = {"format": FORMAT, "kind": kind, "made_from": dict(made_from), **contents}
+    write_json(path, {**value, "digest": digest(value)})
 
 
-def digest(made_from: Mapping[str, Any]) -> str:
+def digest(value: Mapping[str, Any]) -> str:
     """The name of what was made from a mapping: 64 hexadecimal letters that depend on its keys and values, not on their order."""
     from umr._rust import fingerprint
 
-    return fingerprint("\n".join(f"{key}={made_from[key]}" for key in sorted(made_from)))
+    return fingerprint(canonical(value))
 
 
-def checksums(*files: Path) -> dict[str, str]:
-    """Name -> digest of the files that a manifest describes."""
-    from umr._rust import fingerprint_files
+def checksums(*files: Path, folder: Path | None = None) -> Files:
+    """Name -> size and digest of the files that a manifest describes.
 
-    return {file.name: fingerprint_files([str(file)]) for file in files}
+    Arguments:
+        files: the files.
+        folder: of the manifest, where the files lie below it. (default: the names alone)
+    """
+    from umr._rust import file_digest
+
+    def written(file: Path) -> Written:
+        return {"size": file.stat().st_size, "blake3": file_digest(str(file))}
+
+    return {(file.relative_to(folder).as_posix() if folder else file.name): written(file) for file in files}
 
 
-def require_whole(path: Path, manifest: Mapping[str, Any], hint: str) -> None:
+def flaw(file: Path, written: Written, read: bool = True) -> str | None:
+    """What is wrong with a file, in words; None where it is the one that was written.
+
+    Arguments:
+        file: the file.
+        written: what its manifest says of it.
+        read: whether its content is compared; else its size alone.
+    """
+    if not file.is_file():
+        return "is gone"
+    if file.stat().st_size != written["size"] or (read and checksums(file)[file.name] != written):
+        return "has changed since it was written"
+    return None
+
+
+def require_whole(path: Path, manifest: Mapping[str, Any], hint: str, name: str | None = None) -> None:
     """Refuse files that are not the ones their manifest was written for.
 
     Arguments:
         path: the manifest, beside its files.
         manifest: its content, with `files`.
         hint: what the user can do.
+        name: of the one file to look at. (default: all)
 
     Raises:
         MismatchError: a file is gone or has changed since.
     """
-    for name, digest in manifest.get("files", {}).items():
-        file = path.with_name(name)
-        if not file.exists() or checksums(file)[name] != digest:
-            what = "has changed since it was written" if file.exists() else "is gone"
+    for key in manifest["files"] if name is None else [name]:
+        file = path.parent / key
+        what = flaw(file, manifest["files"][key]) if key in manifest["files"] else "is not named there"
+        if what:
             raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
 def absent_files(path: Path, manifest: Mapping[str, Any]) -> list[str]:
     """The files beside a manifest that are gone, a sentence each; nothing is read."""
-    return [f"{path.with_name(name)} is gone" for name in manifest.get("files", {}) if not path.with_name(name).exists()]
+    return [f"{path.parent / name} is gone" for name in manifest.get("files", {}) if not (path.parent / name).exists()]
 
 
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:
-    """Read a manifest and check that it is one of `kind` in this format version.
+    """Read a manifest and check that it is one of `kind` in this format version, and as it was written.
 
     Raises:
         FormatError: it is something else, or from a version of umr with another format.
+        MismatchError: it has changed since it was written.
     """
     value = read_json(path)
-    if value.get("kind") != kind or not isinstance(value.get("made_from"), dict):
-        raise FormatError(
-            f"{path}: expected the manifest of {kind!r}, found {value.get('kind')!r}",
-            "remove the file and run the stage again",
-        )
+    if value.get("kind") != kind:
+        raise FormatError(f"{path}: expected the manifest of {kind!r}, found {str(value.get('kind'))[:80]!r}", AGAIN)
     if value.get("format") != FORMAT:
-        raise FormatError(
-            f"{path}: format version {value.get('format')!r}, this umr reads version {FORMAT}",
-            "use the version of umr that wrote it",
-        )
+        hint = "use the version of umr that wrote it"
+        raise FormatError(f"{path}: format version {str(value.get('format'))[:80]}, this umr reads version {FORMAT}", hint)
+    if value.pop("digest", None) != digest(value):
+        raise MismatchError(f"{path} has changed since it was written", AGAIN)
     return value
 
 
@@ -106,3 +139,87 @@ def _difference(key: str, found: Any, wanted: Any) -> str:
     if DIGEST.search(f"{found} {wanted}"):
         return f"{key} is not the same as then"
     return f"{key} is {found!r}, asked for {wanted!r}"
+
+
+class Growing:
+    """A manifest that names each file as soon as it is written: what a killed run has finished is known by it.
+
+    Arguments:
+        path: the manifest, beside its files.
+        kind, made_from, contents: as for `write_manifest`.
+    """
+
+    def __init__(self, path: Path, kind: str, made_from: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
+        self.path, self.kind, self.contents = path, kind, contents
+        self.made_from = json.loads(canonical(made_from))  # as it is read back
+        self.files: Files = {}
+        if path.exists():
+            found = read_manifest(path, kind)
+            require_same(path, f"{kind} were", found["made_from"], self.made_from, AGAIN)
+            self.files = found["files"]
+
+    def has(self, file: Path, hint: str | None) -> bool:
+        """Whether a file is there, as it was written.
+
+        Arguments:
+            file: beside the manifest.
+            hint: how to make another one; None counts a changed file as missing.
+
+        Raises:
+            MismatchError: it has changed.
+        """
+        if file.name not in self.files or not file.is_file():
+            return False
+        what = flaw(file, self.files[file.name])
+        if what and hint is not None:
+            raise MismatchError(f"{file} {what}, so it is not the file that {self.path.name} describes", hint)
+        return what is None
+
+    def add(self, file: Path, instead_of: tuple[Path, ...] = (), **contents: Any) -> None:
+        """Name a file that was just written.
+
+        Arguments:
+            file: beside the manifest.
+            instead_of: files that it makes needless; they are removed.
+            contents: what the manifest says from now on.
+        """
+        gone = {other.name for other in instead_of}
+        self.files = {name: written for name, written in self.files.items() if name not in gone} | checksums(file)
+        self.contents = {**self.contents, **contents}
+        write_manifest(self.path, self.kind, self.made_from, {"files": self.files, **self.contents})
+        for other in instead_of:
+            other.unlink(missing_ok=True)
+
+
+def verify(folder: Path) -> tuple[set[Path], list[str]]:
+    """Read every manifest below a folder and every file that it names.
+
+    Returns:
+        the files that were read, and what is wrong, in words.
+    """
+    read, wrong = set[Path](), []
+    for path, found in _manifests(folder):
+        if isinstance(found, str):
+            wrong.append(found)
+            continue
+        read |= {path, *(path.parent / name for name in found.get("files", {}))}
+        flaws = ((name, flaw(path.parent / name, written)) for name, written in found.get("files", {}).items())
+        wrong += [f"{path.parent / name} {what} (see {path.name})" for name, what in flaws if what]
+    return read, wrong
+
+
+def _manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
+    """Every manifest, or why it cannot be used. JSON that another manifest names is none."""
+    named: set[Path] = set()
+    for path in sorted(folder.rglob("*.json"), key=lambda path: (len(path.parts), path)):
+        if path in named:
+            continue
+        try:
+            found = read_json(path)
+            if not found.keys() & {"format", "kind", "made_from", "digest"}:
+                continue
+            found = read_manifest(path, str(found.get("kind")))
+            named |= {path.parent / name for name in found.get("files", {})}
+            yield path, found
+        except UmrError as error:
+            yield path, error.message

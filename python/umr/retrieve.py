@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from umr.config import Index, MineConfig
@@ -22,6 +22,7 @@ from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
 from umr.models.device import pick_device
 from umr.progress import Reporter, Reporting, reporter_of
+from umr.run_file import from_record
 from umr.search import find
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def mined_config(workspace: Workspace, k: int, device: str = "auto", number: int
         index: exact or hnsw; None for the one that the round was mined with.
     """
     mined = [r.mined for r in workspace.layout.rounds() if r.number <= number and r.mined.exists()]
-    made = read_manifest(mined[-1], "mine")["config"] if mined else {}
-    return MineConfig(**{**made, "top_k": k, "device": device, **({"index": index} if index else {})})
+    made = from_record(MineConfig, read_manifest(mined[-1], "mine")["config"], mined[-1]) if mined else MineConfig()
+    return replace(made, top_k=k, device=device, index=index or made.index)
 
 
 def retrieve(

@@ -96,6 +96,18 @@ def from_mapping(config: type[Config], values: Mapping[str, Any], where: str) ->
     return _made(config, _checked_table(config, values, where), where)
 
 
+def from_record(config: type[Config], values: Mapping[str, Any], path: Path) -> Config:
+    """Make a configuration that a manifest keeps; null stands for what is found.
+
+    Raises:
+        FormatError: it is not one that was written; names the manifest.
+    """
+    try:
+        return from_mapping(config, {key: value for key, value in values.items() if value is not None}, str(path))
+    except UsageError as error:
+        raise FormatError(error.message, "the file is damaged: remove it and run the stage again") from error
+
+
 def _made(config: type[Config], values: dict[str, Any], where: str) -> Config:
     names = [f.name for f in dataclasses.fields(config) if f.default is REQUIRED]  # type: ignore[arg-type]
     missing = [name for name in names if name not in values and name not in TABLES]

@@ -19,6 +19,7 @@ from typing import Any
 from umr.errors import FormatError, InputError, StorageError, UmrError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NUMBER = 19  # digits of a whole number in JSON: what fits 64 bits
 STALE = 3600.0  # seconds without a write after which an unfinished file belongs to a process that was killed
 
 
@@ -125,6 +126,17 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def canonical(value: Any) -> str:
+    """A JSON value as the one text that stands for it: keys sorted, no white space.
+
+    Raises:
+        ValueError, RecursionError: it holds what JSON of ours never holds: NaN, half a surrogate pair, nesting without end.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    text.encode("utf-8")
+    return text
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object whole, two-space indented, keys in their order, UTF-8."""
     with beside(path) as temporary:
@@ -136,10 +148,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: there is no such file.
-        FormatError: it is not a JSON object; the message names path and line.
+        FormatError: it is not a JSON object, or one with numbers, texts or nesting that nothing of ours has; the message names path
+            and line.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
+        canonical(value)
     except OSError as error:
         raise storage_error(error, path, "read") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting too
@@ -148,6 +162,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(f"{path}:1: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

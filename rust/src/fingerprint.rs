@@ -32,6 +32,13 @@ pub fn of_files(paths: &[&Path], progress: &Progress) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// BLAKE3-256 of a file's content, in hexadecimal.
+pub fn of_file(path: &Path, progress: &Progress) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    update(&mut hasher, &map(path)?, progress)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Feeds `bytes` to `hasher` over all threads, polling the stop flag in between.
 pub fn update(hasher: &mut blake3::Hasher, bytes: &[u8], progress: &Progress) -> Result<()> {
     for part in bytes.chunks(STRIDE) {

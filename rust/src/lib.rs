@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 // Errors, files and progress.
+pub mod checked;
 pub mod error;
 pub mod files;
 pub mod fingerprint;
@@ -39,6 +40,7 @@ mod _rust {
     use super::py::{
         // names and versions
         about::build_info,
+        about::file_digest,
         about::fingerprint,
         about::fingerprint_files,
         // batches

@@ -11,19 +11,20 @@ use crate::fingerprint::Key;
 
 /// First bytes of a segment.
 pub const MAGIC: &[u8; 8] = b"UMRSCOR1";
-/// Bytes of the header: magic, u32 version 1, u32 record size, zeros.
+/// Bytes of the header: magic, u32 version 2, u32 record size, the first 16 bytes of the BLAKE3 of the store's name.
 pub const HEADER: usize = 32;
 /// Bytes of a record: query key 16, passage key 16, score f32, CRC-32 of the 36 bytes before it.
 pub const RECORD: usize = 40;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// The header of every segment.
-pub fn header() -> [u8; HEADER] {
+/// The header of every segment of a store: it is read as part of no other.
+pub fn header(store: &str) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..16].copy_from_slice(&(RECORD as u32).to_le_bytes());
+    bytes[16..].copy_from_slice(&blake3::hash(store.as_bytes()).as_bytes()[..16]);
     bytes
 }
 
@@ -68,8 +69,8 @@ pub struct ScoreLog {
 }
 
 impl ScoreLog {
-    /// Starts a new segment; one that exists is never opened again.
-    pub fn create(path: &Path) -> Result<Self> {
+    /// Starts a new segment of the store of a name; one that exists is never opened again.
+    pub fn create(path: &Path, store: &str) -> Result<Self> {
         let made = OpenOptions::new().write(true).create_new(true).open(path);
         let file = made.map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => {
@@ -83,7 +84,7 @@ impl ScoreLog {
             file: Some(file),
             size: 0,
         };
-        log.write(&header())?;
+        log.write(&header(store))?;
         Ok(log)
     }
 
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flipped_byte_stops_the_segment() {
+    fn every_flipped_byte_is_noticed() {
         let record = encode(([1, 2], [3, 4]), 0.5);
         assert_eq!(decode(&record), Some((([1, 2], [3, 4]), 0.5)));
         for at in 0..RECORD {
@@ -150,9 +151,9 @@ mod tests {
     fn what_must_be_refused_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.scores");
-        let mut log = ScoreLog::create(&path).unwrap();
+        let mut log = ScoreLog::create(&path, "store").unwrap();
         assert!(matches!(
-            ScoreLog::create(&path),
+            ScoreLog::create(&path, "store"),
             Err(Error::Storage { .. })
         ));
         let refused = log.append(&[[0, 0]], &[[0, 0]], &[f32::NAN]);

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from umr.manifest import write_manifest
+
 Shell = Callable[..., Any]
 
 
@@ -26,8 +28,11 @@ def test_means_languages_and_the_index_are_verified_too(shell: Shell, centred: P
     assert done.code == 0, done.err
     kept = [*(centred / "embeddings").rglob("manifest.json"), *(centred / "corpus").glob("languages-*/manifest.json")]
     assert {path.parent.name.split("-")[0] for path in kept} >= {"means", "hnsw", "languages"}
-    stages = [*centred.glob("round-*/mine.json"), *centred.glob("round-*/label.json")]
-    assert f"{len(kept) + len(stages)} manifests: every file is as it was written" in done.talk
+    files = [path for path in centred.rglob("*") if path.is_file() and path.name != "lock"]
+    assert f"{len(files)} files, and the inputs: each is as it was written" in done.talk
+    assert "not read" not in done.talk
+    (centred / "notes.txt").write_text("of a user")
+    assert "not read, because no manifest names them (1): notes.txt" in shell("status", centred, "--verify").talk
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_means_languages_and_the_index_are_verified_too(shell: Shell, centred: P
     [
         ("embeddings/means-*/means.safetensors", "has changed since it was written"),
         ("corpus/languages-*/part-00000.parquet", "has changed since it was written"),
-        ("embeddings/*/hnsw/equal.npy", "bytes, expected"),
+        ("embeddings/*/hnsw/equal.npy", "has changed since it was written"),
         ("embeddings/*/shard-00000.npy", "has changed since it was written"),
         ("round-1/candidates.parquet", "has changed since it was written"),
     ],
@@ -108,8 +113,7 @@ def test_an_unfinished_training_shows_its_step(shell: Shell, kit: Any, work: Pat
     state = work / "round-0" / "training" / "state.json"
     state.parent.mkdir()
     (work / "round-0" / "train.json").unlink()
-    made_from = '{"epochs": 3, "batch_size": 4, "seed": 5}'
-    state.write_text(f'{{"format": 1, "kind": "training", "made_from": {made_from}, "steps": 2, "total": 20}}')
+    write_manifest(state, "training", {"epochs": 3, "batch_size": 4, "seed": 5}, {"steps": 2, "total": 20})
     shown = shell("status", work)
     assert "step 2 of 20" in shown.out
     assert f"next: umr train {work} --epochs 3 --batch-size 4 --seed 5" in shown.out

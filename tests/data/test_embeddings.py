@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,34 @@ from numpy.typing import NDArray
 
 from reference import search as slow
 from umr._rust import search
-from umr.data.embeddings import Embeddings
-from umr.errors import FormatError, UmrError
+from umr.data.embeddings import Cut, Embeddings, whole
+from umr.errors import MismatchError, UmrError
+from umr.progress import Silent
 
 
 def filled(folder: Path, rows: int, shard_rows: int, dtype: Any = "f32", dimensions: int = 8) -> tuple[Embeddings, NDArray[np.float32]]:
-    """A store written shard by shard, not finished, and what was written."""
+    """A finished store, and what was written."""
     folder.mkdir(exist_ok=True)
     store = Embeddings(folder, {"weights": "w"}, rows, dimensions, dtype, shard_rows)
     vectors = np.random.default_rng(rows).normal(size=(rows, dimensions)).astype(np.float32)
-    for shard in range(store.shards):
-        first, end = store.span(shard)
-        store.write(shard, vectors[first:end])
+    fill(store, vectors)
     return store, vectors
+
+
+def fill(store: Embeddings, vectors: NDArray[np.float32], cut: Cut = whole, stop: int | None = None) -> list[int]:
+    """Fill a store, or break off before so many calls; the rows that were asked for."""
+    asked: list[int] = []
+    calls = iter(range(stop or 10**6))
+
+    def make(rows: NDArray[np.uint32]) -> NDArray[np.float32]:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        asked.extend(rows.tolist())
+        return vectors[rows]
+
+    with contextlib.suppress(KeyboardInterrupt), Silent().bar("", len(vectors), "") as bar:
+        store.fill(make, bar, cut)
+    return asked
 
 
 @given(st.integers(1, 10_000), st.integers(1, 12_000))
@@ -41,8 +57,6 @@ def test_every_row_is_in_exactly_one_shard(rows: int, shard_rows: int) -> None:
 @pytest.mark.parametrize(("rows", "shard_rows"), [(1, 1), (1, 100), (7, 1), (10, 3), (9, 3), (11, 10), (10, 11), (97, 32)])
 def test_vectors_come_back_and_are_found_by_the_search(tmp_path: Path, rows: int, shard_rows: int, dtype: Any) -> None:
     store, vectors = filled(tmp_path, rows, shard_rows, dtype)
-    assert not store.complete
-    store.finish()
     assert store.complete
     expected = vectors if dtype == "f32" else vectors.astype(np.float16).astype(np.float32)
     assert store.read().tobytes() == expected.tobytes()
@@ -72,33 +86,75 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
     store, vectors = filled(tmp_path, 10, 4)
     DAMAGES[damage](store.path(1))
-    for use in (store.finish, store.read, store.mapped):
-        with pytest.raises(FormatError) as caught:
+    for use in (store.read, store.mapped):
+        with pytest.raises(MismatchError) as caught:
             use()
         assert str(store.path(1)) in caught.value.message
         assert "run the stage again" in caught.value.hint
-    assert not store.complete
     assert store.read(np.array([0, 9], dtype=np.uint32)).tobytes() == vectors[[0, 9]].tobytes()  # the others can be used
 
 
-def test_a_manifest_of_other_rows_does_not_complete_the_store(tmp_path: Path) -> None:
-    store, _ = filled(tmp_path, 10, 4)
-    store.finish()
-    assert not Embeddings(tmp_path, {}, 11, 8, "f32", 4).complete
+def test_a_flipped_bit_is_no_vector(tmp_path: Path) -> None:
+    store, vectors = filled(tmp_path, 10, 4)
+    content = bytearray(store.path(2).read_bytes())
+    content[-3] ^= 1
+    store.path(2).write_bytes(content)
+    with pytest.raises(MismatchError, match=r"shard-00002\.npy has changed since it was written"):
+        store.read(np.array([9], dtype=np.uint32))
+    with pytest.raises(MismatchError, match=r"shard-00002\.npy has changed since it was written"):
+        fill(store, vectors)
+
+
+def test_a_removed_shard_alone_is_made_again(tmp_path: Path) -> None:
+    store, vectors = filled(tmp_path, 10, 4)
+    store.path(1).unlink()
+    assert not store.complete
+    assert fill(store, vectors) == [4, 5, 6, 7]
+    assert store.read().tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize("stop", range(5))
+def test_a_store_that_was_broken_off_goes_on_with_the_next_piece(tmp_path: Path, stop: int) -> None:
+    """Two shards, in three pieces and two."""
+    rows, cut = np.random.default_rng(0).normal(size=(13, 8)).astype(np.float32), lambda first, end: range(first, end, 3)
+    store = Embeddings(tmp_path, {}, 13, 8, "f16", 7)
+    done = fill(store, rows, cut, stop) if stop else []
+    assert not store.complete
+    assert done + fill(store, rows, cut) == list(range(13)), "what is made is never made again"
+    (tmp_path / "whole").mkdir()
+    one = Embeddings(tmp_path / "whole", {}, 13, 8, "f16", 7)
+    fill(one, rows)
+    for shard in range(2):
+        assert store.path(shard).read_bytes() == one.path(shard).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["manifest.json", "shard-00000.npy", "shard-00001.npy"]
+
+
+def test_a_damaged_piece_is_made_again(tmp_path: Path) -> None:
+    rows, cut = np.ones((6, 8), dtype=np.float32), lambda first, end: range(first, end, 2)
+    store = Embeddings(tmp_path, {}, 6, 8, "f32", 6)
+    fill(store, rows, cut, 2)
+    piece = tmp_path / "piece-2-4.npy"
+    content = bytearray(piece.read_bytes())
+    content[-1] ^= 4
+    piece.write_bytes(content)
+    assert fill(store, rows, cut) == [2, 3, 4, 5]
+    assert store.read().tobytes() == rows.tobytes()
+
+
+def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path, 10, 4)
+    with pytest.raises(MismatchError, match="weights is 'w', asked for 'other'"):
+        _ = Embeddings(tmp_path, {"weights": "other"}, 10, 8, "f32", 4).complete
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UmrError, match=r"manifest\.json"):
-        _ = store.complete
+        _ = Embeddings(tmp_path, {"weights": "w"}, 10, 8, "f32", 4).complete
 
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, vectors = filled(tmp_path, 4, 4)
-    store.path(0).unlink()
-
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(UmrError, match="no space left"):
-        store.write(0, vectors)
+        filled(tmp_path, 4, 4)
     assert list(tmp_path.iterdir()) == []
-    assert not store.finished(0)

@@ -67,7 +67,7 @@ def test_a_segment_that_another_process_took_first_is_left_to_it(tmp_path: Path,
 
 
 def test_a_store_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    store = ScoreStore(tmp_path / "gone")
+    store = ScoreStore(tmp_path / "gone", "a store")
     with pytest.raises(UmrError, match=r"gone/segment-000000\.scores"), store.appending():
         pass
     assert not (tmp_path / "gone").exists()
@@ -77,9 +77,8 @@ def test_a_folder_of_another_making_is_refused(tmp_path: Path) -> None:
     store = open_scores(tmp_path, MADE_FROM)
     manifest = store.folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace("fp32", "bf16"))
-    with pytest.raises(MismatchError, match="precision is 'bf16', asked for 'fp32'") as caught:
+    with pytest.raises(MismatchError, match=r"manifest\.json has changed since it was written"):
         open_scores(tmp_path, MADE_FROM)
-    assert "--store" in caught.value.hint
 
 
 def test_a_damaged_manifest_and_a_file_are_refused(tmp_path: Path) -> None:

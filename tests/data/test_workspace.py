@@ -27,11 +27,14 @@ def make(folder: Path, corpus: tiny.TinyCorpus, encoder: EncoderConfig = MODEL, 
     return create_workspace(folder, [str(corpus.passages)], [str(corpus.queries)], encoder, lang, **options)
 
 
+NOTHING: dict[str, Any] = {"files": {}, "config": {}, "steps": 0, "validation": []}
+
+
 def finish(layout: WorkLayout, *stages: str) -> None:
     """Pretend that stages are finished: `0mine 0label ...`."""
     for stage in stages:
         place = layout.round(int(stage[0]))
-        write_manifest({"mine": place.mined, "label": place.labelled, "train": place.trained}[stage[1:]], stage[1:], {}, {})
+        write_manifest({"mine": place.mined, "label": place.labelled, "train": place.trained}[stage[1:]], stage[1:], {}, NOTHING)
 
 
 def test_a_work_folder_is_opened_as_it_was_made(tmp_path: Path, corpus: tiny.TinyCorpus) -> None:
@@ -145,8 +148,8 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, corpus: tiny.TinyCorpus, co
 
 def test_a_later_format_is_refused(tmp_path: Path, corpus: tiny.TinyCorpus) -> None:
     path = make(tmp_path / "work", corpus).layout.manifest
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(FormatError, match="format version 2, this umr reads version 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(FormatError, match="format version 3, this umr reads version 2"):
         open_workspace(tmp_path / "work")
 
 
@@ -209,7 +212,7 @@ def test_rounds_after_nine_stand_in_order(tmp_path: Path) -> None:
     layout = WorkLayout(tmp_path)
     for number in range(11):
         for manifest in (layout.round(number).mined, layout.round(number).labelled, layout.round(number).trained):
-            write_manifest(manifest, manifest.stem, {}, {})
+            write_manifest(manifest, manifest.stem, {}, NOTHING)
     assert [r.number for r in layout.rounds()] == list(range(11))
     assert round_for(layout, "mine", None).number == 11
 

@@ -89,7 +89,8 @@ def test_no_embeddings_are_read_that_another_encoder_or_setting_made(work: Works
 
 def test_values_beyond_half_precision_are_refused_before_they_are_written(tmp_path: Path) -> None:
     store = Embeddings(tmp_path, {}, 2, 3, "f16", 10)
-    with pytest.raises(ScoreError, match="row 1 has values beyond f16") as caught:
-        store.write(0, np.array([[1, 2, 3], [1, 7e4, 3]], dtype=np.float32))
+    vectors = np.array([[1, 2, 3], [1, 7e4, 3]], dtype=np.float32)
+    with pytest.raises(ScoreError, match="row 1 has values beyond f16") as caught, Silent().bar("", 2, "") as bar:
+        store.fill(lambda rows: vectors[rows], bar)
     assert "f32" in caught.value.hint
     assert not store.path(0).exists()

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from umr.config import EncoderConfig, MineConfig
-from umr.data.embeddings import Embeddings
 from umr.data.workspace import open_workspace
+from umr.manifest import Growing
 from umr.search import exact
 
 torch.set_num_threads(1)
@@ -46,13 +46,13 @@ def warm(work: Path) -> None:
 def child(job: Job) -> None:
     """Mine in this process; never returns."""
     exact.CHECKPOINT_SECONDS = 0.0
-    finished, code = Embeddings.finished, 1
+    has, code = Growing.has, 1
 
-    def slowly(*arguments: Any) -> bool:
+    def slowly(*arguments: Any, **options: Any) -> bool:
         time.sleep(job["pause"])
-        return finished(*arguments)
+        return has(*arguments, **options)
 
-    Embeddings.finished = slowly  # type: ignore[method-assign]
+    Growing.has = slowly  # type: ignore[method-assign]
     try:
         stage.mine(open_workspace(Path(job["work"])), MineConfig(top_k=6, shard_rows=40, batch_tokens=512, threads=1))
         code = 0

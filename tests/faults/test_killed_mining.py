@@ -39,10 +39,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 
 def made(work: Path) -> dict[str, bytes]:
-    """Vectors and candidates by their path; copies in 8 bits without the time of their shard, which their header has."""
+    """Vectors, their copies in 8 bits and candidates by their path."""
     files = [*(work / "embeddings").rglob("shard-*"), work / "round-0" / "candidates.parquet"]
-    whole = {str(path.relative_to(work)): path.read_bytes() for path in files if path.suffix != ".int8"}
-    return whole | {str(path.relative_to(work)): path.read_bytes()[48:] for path in files if path.suffix == ".int8"}
+    return {str(path.relative_to(work)): path.read_bytes() for path in files}
 
 
 def test_twenty_kills_change_no_byte(ended: Ended) -> None:

@@ -156,7 +156,7 @@ APPEND = """
 import numpy as np, sys
 from umr._rust import ScoreLog
 from umr.errors import StorageError
-log = ScoreLog.create(sys.argv[1])
+log = ScoreLog.create(sys.argv[1], "a store")
 for n in range(1000):
     keys = np.full((3, 2), n, dtype=np.uint64)
     keys[:, 1] = range(3)
@@ -184,7 +184,7 @@ def test_scores_survive_a_device_that_takes_no_more(tmp_path: Path) -> None:
     assert str(path) in message
     assert appended > 10
     keys = np.array([(n, i) for n in range(appended + 1) for i in range(3)], dtype=np.uint64)
-    tables, (counts,) = merge_stores([[str(path)]], keys, keys, np.arange(len(keys), dtype=np.uint32)[:, None])
+    tables, (counts,), _ = merge_stores([("a store", [str(path)])], keys, keys, np.arange(len(keys), dtype=np.uint32)[:, None])
     scores = tables.reshape(-1)
     assert scores[:-3].tolist() == [-n for n in range(appended) for _ in range(3)]
     assert np.isnan(scores[-3:]).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from umr.data.labels import read_labels
 from umr.errors import InputError, MismatchError, ScoreError, UsageError
 from umr.label import scoring
 from umr.label.scorers.trees import Tree
-from umr.manifest import read_manifest
+from umr.manifest import read_manifest, write_manifest
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 
@@ -405,6 +404,6 @@ def test_candidates_of_another_encoder_are_refused(work: Any, config: LabelConfi
     place = work.layout.round(0)
     made = read_manifest(place.mined, "mine")
     made["made_from"]["encoder"]["model"] = "another/encoder"
-    place.mined.write_text(json.dumps(made), encoding="utf-8")
+    write_manifest(place.mined, "mine", made.pop("made_from"), made)
     with pytest.raises(MismatchError, match="round 0 was mined otherwise: encoder is"):
         stage.label(work, config)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import tiny
 from reference import centring as slow
@@ -29,6 +29,7 @@ from umr.mine import mine
 from umr.progress import Silent
 from umr.retrieve import retrieve, search
 from umr.search.exact import top_k
+from umr.storage import beside
 
 LANGS = ("en", "de", "ru")
 OFF = MineConfig(batch_tokens=256, shard_rows=25, threads=1)
@@ -168,20 +169,20 @@ def test_killed_between_shards_it_continues_with_the_same_bytes(
     means = means_of(work, tower, GLOBAL)
     encode(work.passages, tower, "passage", work.layout, GLOBAL, Silent())
     written: Counter[str] = Counter()
-    write = Embeddings.write
+    write = beside
 
-    def counted(store: Embeddings, shard: int, vectors: NDArray[np.float32]) -> None:
+    def counted(path: Path) -> AbstractContextManager[Path]:
         if written.total() == die_at:
             written["died"] += 1
             raise KeyboardInterrupt
-        written[f"{shard}"] += 1
-        write(store, shard, vectors)
+        written[path.name] += 1
+        return write(path)
 
-    monkeypatch.setattr(embeddings.Embeddings, "write", counted)
+    monkeypatch.setattr(embeddings, "beside", counted)
     with pytest.raises(KeyboardInterrupt):
         passage_vectors(work.passages, tower, work.layout, GLOBAL, Silent(), means)
     found = passage_vectors(work.passages, tower, work.layout, GLOBAL, Silent(), means)
-    assert written == {"0": 1, "1": 1, "2": 1, "died": 1}
+    assert written == {**{f"shard-0000{shard}.npy": 1 for shard in range(3)}, "died": 1}
     interrupted = {p.name: p.read_bytes() for p in found.folder.iterdir()}
     for path in found.folder.iterdir():
         path.unlink()

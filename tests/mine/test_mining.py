@@ -19,7 +19,7 @@ from umr.data.workspace import Workspace, open_workspace
 from umr.encoder import encode as encoding
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
-from umr.errors import FormatError, InputError, MismatchError, ScoreError, UmrError
+from umr.errors import InputError, MismatchError, ScoreError, UmrError
 from umr.mine import mine
 from umr.progress import Silent
 from umr.train import train
@@ -156,11 +156,11 @@ def test_a_damaged_shard_is_refused_by_name(work: Workspace) -> None:
     name = json.loads(work.layout.round(0).mined.read_text())["passage_embeddings"]
     shard = work.layout.embeddings / name / "shard-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-4])
-    with pytest.raises(FormatError, match=r"shard-00001\.npy") as caught:
+    with pytest.raises(MismatchError, match=r"shard-00001\.npy has changed") as caught:
         mine(work, MINE, force=True)
     assert "remove this shard" in caught.value.hint
     shard.write_bytes(b"")
-    with pytest.raises(FormatError, match=r"shard-00001\.npy"):
+    with pytest.raises(MismatchError, match=r"shard-00001\.npy has changed"):
         mine(work, MINE, force=True)
 
 

@@ -41,9 +41,10 @@ def _intact(path: str) -> Iterator[tuple[Key, Key, float]]:
     for start in range(HEADER, len(content) - RECORD + 1, RECORD):
         q0, q1, p0, p1, score, check = struct.unpack("<4QfI", content[start : start + RECORD])
         if zlib.crc32(content[start : start + RECORD - 4]) != check:
-            return
+            continue
         yield (q0, q1), (p0, p1), score
 
 
 def _is_torn(path: str) -> bool:
-    return Path(path).stat().st_size != HEADER + RECORD * sum(1 for _ in _intact(path))
+    size = Path(path).stat().st_size
+    return size < HEADER or (size - HEADER) % RECORD != 0

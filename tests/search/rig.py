@@ -15,8 +15,11 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import tiny
 from umr.config import StoredPrecision
 from umr.data.embeddings import Embeddings
+from umr.manifest import checksums, read_manifest
+from umr.progress import Silent
 
 Floats = NDArray[np.float32]
 
@@ -24,11 +27,18 @@ Floats = NDArray[np.float32]
 def stored(folder: Path, vectors: Floats, dtype: StoredPrecision = "f32", shard_rows: int = 7) -> Embeddings:
     """Finished embeddings of some vectors."""
     store = Embeddings(folder, {}, len(vectors), vectors.shape[1], dtype, shard_rows)
-    for shard in range(store.shards):
-        first, end = store.span(shard)
-        store.write(shard, vectors[first:end])
-    store.finish()
+    with Silent().bar("", len(vectors), "vectors") as bar:
+        store.fill(lambda rows: vectors[rows], bar)
     return store
+
+
+def spoil(store: Embeddings, row: int, column: int, value: float) -> None:
+    """Put a value into a finished store, which then names it as its own."""
+    shard = store.path(row // store.shard_rows)
+    np.load(shard, mmap_mode="r+")[row % store.shard_rows, column] = value
+    found = read_manifest(store.manifest, "embeddings")
+    tiny.change_manifest(store.manifest, files=found["files"] | checksums(shard))
+    store.opened.clear()
 
 
 @contextmanager

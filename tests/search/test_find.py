@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.rig import Floats, require_same, stored
+from search.rig import Floats, require_same, spoil, stored
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.errors import InputError, ScoreError, UsageError
@@ -99,6 +99,6 @@ def test_what_is_not_finite_is_named(tmp_path: Path, value: float, index: Any) -
     with pytest.raises(ScoreError, match="query row 2 is not finite") as caught:
         find(queries, store, 2, config)
     assert caught.value.hint
-    np.load(store.path(1), mmap_mode="r+")[3, 2] = value
+    spoil(store, 10, 2, value)
     with pytest.raises(ScoreError, match="passage row 10"):
         find(queries[:2], store, 2, config)

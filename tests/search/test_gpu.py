@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference.scoring import top
-from search.rig import Floats, kept, require_same, stored, tasks
+from search.rig import Floats, kept, require_same, spoil, stored, tasks
 from umr.config import StoredPrecision
 from umr.errors import ScoreError, UsageError
 from umr.search import gpu
@@ -135,7 +135,7 @@ def test_equal_passages_survive_together_and_the_first_rows_win(tmp_path: Path) 
 
 def test_a_passage_that_is_not_finite_is_named(tmp_path: Path) -> None:
     store = stored(tmp_path, np.ones((30, 4), np.float32))
-    np.load(store.path(1), mmap_mode="r+")[3, 2] = np.inf
+    spoil(store, 10, 2, np.inf)
     with pytest.raises(ScoreError, match="passage row 10 is not finite"):
         top_k_on(CPU, np.ones((3, 4), np.float32), store, 2)
 

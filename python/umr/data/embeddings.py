@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 
 from umr.config import StoredPrecision
 from umr.errors import FormatError, ScoreError
-from umr.manifest import checksums, read_manifest, write_manifest
+from umr.manifest import Growing, digest, read_manifest, require_whole
 from umr.progress import Bar
 from umr.storage import beside
 
+AGAIN = "remove this shard and run the stage again: it alone is made anew"
 DTYPES: dict[StoredPrecision, type[np.floating[Any]]] = {"f32": np.float32, "f16": np.float16}
+
+Make = Callable[[NDArray[np.uint32]], NDArray[np.float32]]
+"""From some rows [m] to their vectors [m, d]."""
+Cut = Callable[[int, int], Iterable[int]]
+"""From the first row of a shard and the first behind it to the first row of each of its pieces."""
+
+
+def whole(first: int, end: int) -> list[int]:
+    """A shard in one piece."""
+    return [first]
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Embeddings:
         dimensions: d.
         dtype: of the values on disk.
         shard_rows: rows of every shard but the last.
+        opened: the files whose digest was compared: each is, once.
     """
 
     folder: Path
@@ -39,6 +52,7 @@ class Embeddings:
     dimensions: int
     dtype: StoredPrecision
     shard_rows: int
+    opened: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def shards(self) -> int:
@@ -57,74 +71,91 @@ class Embeddings:
         """First row of a shard, and the first row after it."""
         return shard * self.shard_rows, min(self.rows, (shard + 1) * self.shard_rows)
 
-    def finished(self, shard: int) -> bool:
-        """Whether a shard is on disk, whole."""
-        return self.path(shard).exists()
+    @property
+    def manifest(self) -> Path:
+        """The manifest: it names every shard that is written, with its digest."""
+        return self.folder / "manifest.json"
 
-    def write(self, shard: int, vectors: NDArray[np.float32]) -> None:
-        """Write one shard, whole or not at all.
+    def _growing(self) -> Growing:
+        contents = {"rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards}
+        return Growing(self.manifest, "embeddings", self.made_from, contents)
 
-        Raises:
-            ScoreError: a value is too large for the dtype on disk.
-        """
+    def _stored(self, first: int, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Vectors of the rows from `first` on, as they are on disk."""
         with np.errstate(over="ignore"):  # looked for in the next line
             stored = vectors.astype(DTYPES[self.dtype])
         if not np.isfinite(stored).all():
-            row = self.span(shard)[0] + int(np.argwhere(~np.isfinite(stored))[0][0])
+            row = first + int(np.argwhere(~np.isfinite(stored))[0][0])
             raise ScoreError(
                 f"row {row} has values beyond {self.dtype} (largest {np.abs(vectors).max():.3g})",
                 "keep them in f32: store under [mine] of a run file (--config)",
             )
-        with beside(self.path(shard)) as temporary, temporary.open("wb") as handle:
-            np.save(handle, stored, allow_pickle=False)
+        return stored
 
-    def fill(self, make: Callable[[NDArray[np.uint32]], NDArray[np.float32]], bar: Bar) -> None:
-        """Write the shards that are not there, then the manifest.
+    def fill(self, make: Make, bar: Bar, cut: Cut = whole) -> None:
+        """Write the shards that are not there, each known by its manifest as soon as it is whole.
 
         Arguments:
-            make: from the rows [m] of a shard to their vectors [m, d]; advances the bar by its rows.
-            bar: told of the rows of shards that are there.
-        """
-        for shard in range(self.shards):
-            rows = np.arange(*self.span(shard), dtype=np.uint32)
-            if self.finished(shard):
-                bar.skip(len(rows))
-            else:
-                self.write(shard, make(rows))
-        self.finish()
+            make: from some rows [m] to their vectors [m, d]; advances the bar by them.
+            bar: told of the rows that are there.
+            cut: where a shard is cut into pieces, each kept as it is made. A killed run makes one piece again.
 
-    def finish(self) -> None:
-        """Check every shard and write the manifest."""
+        Raises:
+            ScoreError: a value is too large for the dtype on disk.
+            MismatchError: a shard has changed since it was written.
+        """
+        known = self._growing()
         for shard in range(self.shards):
-            self._map(shard)
-        files = checksums(*(self.path(shard) for shard in range(self.shards)))
-        contents = {"files": files, "rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards}
-        write_manifest(self.folder / "manifest.json", "embeddings", self.made_from, contents)
+            first, end = self.span(shard)
+            if known.has(self.path(shard), AGAIN):
+                bar.skip(end - first)
+                continue
+            pieces = list(pairwise([*cut(first, end), end]))
+            made = [self._piece(known, piece, make, bar, len(pieces) > 1) for piece in pieces]
+            _save(self.path(shard), np.concatenate(made))
+            known.add(self.path(shard), tuple(self._piece_path(*piece) for piece in pieces))
+
+    def _piece_path(self, first: int, end: int) -> Path:
+        return self.folder / f"piece-{first}-{end}.npy"
+
+    def _piece(self, known: Growing, piece: tuple[int, int], make: Make, bar: Bar, keep: bool) -> NDArray[Any]:
+        """The rows of a piece as they are stored: kept by an earlier run, or made."""
+        path = self._piece_path(*piece)
+        if known.has(path, hint=None):
+            bar.skip(piece[1] - piece[0])
+            return _load(path, (piece[1] - piece[0], self.dimensions), DTYPES[self.dtype])
+        stored = self._stored(piece[0], make(np.arange(*piece, dtype=np.uint32)))
+        if keep:
+            _save(path, stored)
+            known.add(path)
+        return stored
 
     @property
     def complete(self) -> bool:
-        """Whether the manifest and every shard are there; a removed shard alone is made again."""
-        path = self.folder / "manifest.json"
-        if not path.exists() or not all(self.finished(shard) for shard in range(self.shards)):
+        """Whether every shard is written; a removed shard alone is made again.
+
+        Raises:
+            MismatchError: the folder holds the vectors of something else.
+        """
+        if not self.manifest.exists():
             return False
-        return bool(read_manifest(path, "embeddings")["rows"] == self.rows)
+        named = self._growing().files
+        return all(self.path(shard).name in named and self.path(shard).exists() for shard in range(self.shards))
+
+    @property
+    def identity(self) -> str:
+        """What names the very values on disk: the digest of the digests of the shards."""
+        named = read_manifest(self.manifest, "embeddings")["files"]
+        return digest({self.path(shard).name: named[self.path(shard).name] for shard in range(self.shards)})
 
     def _map(self, shard: int) -> NDArray[Any]:
+        """A shard, compared with its digest when it is opened for the first time."""
         path = self.path(shard)
+        if path.name not in self.opened:
+            require_whole(self.manifest, read_manifest(self.manifest, "embeddings"), AGAIN, path.name)
+            self.opened.add(path.name)
         first, end = self.span(shard)
-        try:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise FormatError(
-                f"{path}: not a whole NumPy file ({error})",
-                "remove this shard and run the stage again: it alone is made anew",
-            ) from error
-        if values.shape != (end - first, self.dimensions) or values.dtype != DTYPES[self.dtype]:
-            raise FormatError(
-                f"{path}: holds {values.dtype} {values.shape}, expected {self.dtype} {(end - first, self.dimensions)}",
-                "remove this shard and run the stage again",
-            )
-        return values  # type: ignore[no-any-return]
+        return _load(path, (end - first, self.dimensions), DTYPES[self.dtype])
 
     def mapped(self) -> list[tuple[str, int, int]]:
         """Path, byte offset of the values, and rows of every shard, as the search takes them."""
@@ -140,3 +171,18 @@ class Embeddings:
             here = shard_of == shard
             vectors[here] = self._map(int(shard))[rows[here] - np.uint32(shard * self.shard_rows)]
         return vectors
+
+
+def _save(path: Path, values: NDArray[Any]) -> None:
+    with beside(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, values, allow_pickle=False)
+
+
+def _load(path: Path, shape: tuple[int, int], dtype: type) -> NDArray[Any]:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(f"{path}: not a whole NumPy file ({error})", AGAIN) from error
+    if values.shape != shape or values.dtype != dtype:
+        raise FormatError(f"{path}: holds {values.dtype} {values.shape}, expected {np.dtype(dtype)} {shape}", AGAIN)
+    return values  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from umr.errors import InputError, StorageError
 from umr.manifest import digest, read_manifest, require_same, write_manifest
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from umr._rust import ScoreLog
+    from umr.progress import Reporter
+
+MANIFEST = "manifest.json"
 
 Keys = NDArray[np.uint64]  # [m, 2]
 
@@ -26,9 +32,11 @@ class ScoreStore:
 
     Arguments:
         folder: holds a manifest and segments; a segment is only ever appended to, by one process.
+        identity: digest of what decides its scores. Each segment holds it: one of another store is not read.
     """
 
     folder: Path
+    identity: str
 
     def segments(self) -> list[str]:
         """The segments by name, one of each process that scored something: rounds, ranks, work folders."""
@@ -51,7 +59,7 @@ class ScoreStore:
             if path.exists():
                 continue
             try:
-                return ScoreLog.create(str(path))
+                return ScoreLog.create(str(path), self.identity)
             except StorageError as error:
                 if "exists already" not in error.message:  # else another process was quicker
                     raise
@@ -71,30 +79,37 @@ def open_scores(base: Path, made_from: Mapping[str, Any]) -> ScoreStore:
     """
     if base.is_file():
         raise InputError(f"{base} is a file, expected a folder of score stores", "give a folder with --store")
-    folder = base / digest(made_from)[:16]
-    manifest = folder / "manifest.json"
+    identity = digest(made_from)
+    folder = base / identity[:16]
+    manifest = folder / MANIFEST
     if manifest.exists():
         require_same(
             manifest, "the scores were made", read_manifest(manifest, "scores")["made_from"], made_from, "give another --store folder"
         )
     else:
         write_manifest(manifest, "scores", made_from, {})
-    return ScoreStore(folder)
+    return ScoreStore(folder, identity)
 
 
 def merge_stores(
-    stores: Sequence[ScoreStore], query_keys: Keys, passage_keys: Keys, rows: NDArray[np.uint32]
+    stores: Sequence[ScoreStore],
+    query_keys: Keys,
+    passage_keys: Keys,
+    rows: NDArray[np.uint32],
+    reporter: Reporter | None = None,
 ) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
     """The scores of candidates in several stores, one for each language model.
 
     Where a pair stands twice in a store, the first record counts: segments by name, records in the order written; a later one with
-    another score is a conflict, counted and left out. Of a segment, everything up to the first damaged or partial record counts.
+    another score is a conflict, counted and left out. Damaged records are left out, and whole segments whose header is damaged or
+    that were copied from another store.
 
     Arguments:
         stores: M stores.
         query_keys: [Q, 2] content keys; queries may share one.
         passage_keys: [n, 2] content keys; passages may share one.
         rows: [Q, k] rows of `passage_keys`; `candidates.PADDING` where a query has fewer candidates.
+        reporter: warned of what is left out.
 
     Returns:
         [M, Q, k] float32 nats, NaN where a store lacks the pair, and counts of each store: `records` read, `torn` segments,
@@ -102,9 +117,34 @@ def merge_stores(
         wants it.
 
     Raises:
-        FormatError: a file is no score segment.
         UsageError: a row names no passage, or shapes do not fit together.
     """
     from umr._rust import merge_stores as merge
 
-    return merge([store.segments() for store in stores], query_keys, passage_keys, rows)
+    scores, counts, flaws = merge([(store.identity, store.segments()) for store in stores], query_keys, passage_keys, rows)
+    if reporter:
+        for path, records in chain.from_iterable(flaws):
+            reporter.warn(f"{_words(path, records)}: left out, and what is missing is scored again")
+    return scores, counts
+
+
+def verify_scores(folder: Path) -> tuple[list[str], list[str]]:
+    """Read the segments of a store.
+
+    Returns:
+        the segments, and what is wrong with them, in words.
+
+    Raises:
+        FormatError, MismatchError: the manifest of the store is damaged.
+    """
+    from umr._rust import merge_stores as merge
+
+    store = ScoreStore(folder, digest(read_manifest(folder / MANIFEST, "scores")["made_from"]))
+    none = np.empty((0, 2), dtype=np.uint64)
+    _, _, (flaws,) = merge([(store.identity, store.segments())], none, none, np.empty((0, 1), dtype=np.uint32))
+    return store.segments(), [_words(path, records) for path, records in flaws]
+
+
+def _words(path: PathLike[str], records: int | None) -> str:
+    what = "the header is damaged, or that of another store" if records is None else f"{records:,} damaged records"
+    return f"{path}: {what}"

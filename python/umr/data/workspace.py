@@ -19,9 +19,9 @@ from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.languages import chosen_languages
 from umr.layout import RoundLayout, WorkLayout
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import digest, read_manifest, require_same, require_whole, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
-from umr.run_file import from_mapping
+from umr.run_file import from_record
 from umr.work.lock import writing
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Workspace:
 
         Raises:
             InputError: the round before has not been trained.
+            MismatchError: its encoder is not the one that training wrote.
         """
         if number == 0:
             return self.encoder
@@ -80,17 +81,16 @@ class Workspace:
                 f"round {number} needs the encoder trained in round {number - 1}, which is not there",
                 f"run `umr train {self.layout.folder} --round {number - 1}`",
             )
+        require_whole(before.trained, read_manifest(before.trained, "train"), f"train round {number - 1} again with --force")
         return EncoderConfig(model=str(before.encoder))
 
     def encoder_name(self, number: int) -> dict[str, Any]:
         """The encoder of a round as manifests name it: what umr trained by its content, so that the work folder may move."""
-        from umr._rust import fingerprint_files
-
         config = self.encoder_of(number)
         if number == 0:
             return asdict(config)
-        weights = sorted(str(path) for path in self.layout.round(number - 1).encoder.rglob("*.safetensors"))
-        return {"trained_in_round": number - 1, "weights": fingerprint_files(weights)}
+        files = read_manifest(self.layout.round(number - 1).trained, "train")["files"]
+        return {"trained_in_round": number - 1, "files": digest(files)}
 
 
 def require_mined_with(workspace: Workspace, place: RoundLayout) -> None:
@@ -182,7 +182,7 @@ def open_workspace(folder: Path | str, reporter: Reporting = None) -> Workspace:
     layout = WorkLayout(Path(folder))
     require_work_folder(layout)
     value = read_manifest(layout.manifest, "work")
-    encoder = from_mapping(EncoderConfig, {k: v for k, v in value["encoder"].items() if v is not None}, str(layout.manifest))
+    encoder = from_record(EncoderConfig, value["encoder"], layout.manifest)
     workspace = _open(layout, value, encoder, reporter_of(reporter))
     _require_unchanged(workspace)
     return workspace

@@ -19,7 +19,9 @@ from umr.models.device import settle_precision
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
-    from umr._rust import Records
+    from umr._rust import Records, TokenStore
+
+PIECE_TOKENS = 1 << 18  # encoded between two files: a minute or less of a base model on two cores, five of a large one
 
 
 def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter) -> Embeddings:
@@ -63,8 +65,23 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
                 raise ScoreError(what, "set precision to fp32 under [mine] of a run file (--config)")
             return vectors
 
-        store.fill(finite, bar)
+        store.fill(finite, bar, lambda first, end: pieces(tokens, first, end))
     return store
+
+
+def pieces(tokens: TokenStore, first: int, end: int) -> list[int]:
+    """Where some rows are cut into pieces of `PIECE_TOKENS`, by their lengths alone: every run makes the same batches.
+
+    Arguments:
+        tokens: of all rows.
+        first, end: the rows.
+
+    Returns:
+        the first row of each piece.
+    """
+    rows = np.arange(first, end, dtype=np.uint32)
+    before = np.cumsum(tokens.lengths(rows), dtype=np.int64) // PIECE_TOKENS
+    return [first, *(first + 1 + np.flatnonzero(np.diff(before))).tolist()]
 
 
 def with_tokens(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, reporter: Reporter) -> NDArray[np.bool_] | None:

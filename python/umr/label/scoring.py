@@ -98,7 +98,7 @@ def score_missing(
         ModelError: the model cannot be loaded.
     """
     store = open_scores(stores_of(workspace, config), identity)
-    table = pairs.lookup([store])[0][0]
+    table = pairs.lookup([store], reporter)[0][0]
     missing = pairs.missing(table)
     reporter.say(f"{lm.name}: {len(pairs):,} pairs, {int(np.isfinite(table).sum()):,} of them scored before")
     if not len(missing):
@@ -127,7 +127,7 @@ def _made_from(workspace: Workspace, place: RoundLayout, identity: Mapping[str, 
     """What decides the pairs of a plan, their token ids and, with the budget, their batches."""
     return {
         **identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,
-        "candidates": read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name), "screen": config.screen,
+        "candidates": read_manifest(place.mined, "mine")["files"].get(place.candidates.name), "screen": config.screen,
         "on": device, "memory": config.memory, "batch_tokens": config.batch_tokens,
     }  # fmt: skip
 

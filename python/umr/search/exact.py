@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from umr.data.embeddings import Embeddings
-from umr.errors import StorageError, UsageError
+from umr.errors import FormatError, MismatchError, StorageError, UsageError
+from umr.layout import int8_manifest
+from umr.manifest import Growing
 from umr.progress import Reporter, Silent, follow
 from umr.search.lists import Bools, Floats, Lists, no_lists
 
@@ -71,24 +73,52 @@ def top_k(
 
 
 def _int8_shards(queries: Floats, passages: Embeddings, threads: int, reporter: Reporter) -> list[str]:
-    """The paths of the int8 shards, made where they are missing; a shard without one is quantised while it is searched."""
-    from umr._rust import write_int8_shards
-
-    places = [passages.int8_shard(shard) for shard in range(passages.shards)]
-    paths, missing = [str(place) for place in places], sum(not place.exists() for place in places)
-    if len(queries) < SCREENED_QUERIES:
-        return [] if missing else paths
-    needed, free = missing * passages.shard_rows * (passages.dimensions + 20), shutil.disk_usage(passages.folder).free
+    """The paths of the int8 shards, made where they are missing; a shard without one (an empty path) is quantised while it is searched."""
+    places, known = [passages.int8_shard(shard) for shard in range(passages.shards)], _known(passages)
+    missing = [shard for shard, place in enumerate(places) if not _whole(known, place, passages)]
+    if missing and len(queries) < SCREENED_QUERIES:
+        return []
+    needed, free = len(missing) * passages.shard_rows * (passages.dimensions + 20), shutil.disk_usage(passages.folder).free
     if missing and free < needed + FREE_DISK_BYTES:
         reporter.warn(f"no int8 shards: the disk has {free / 1e9:.1f} GB free, they take {needed / 1e9:.1f}; every search quantises again")
-        return paths
+    elif missing:
+        missing = _quantise(passages, known, missing, threads, reporter)
+    return ["" if shard in missing else str(place) for shard, place in enumerate(places)]
+
+
+def _known(passages: Embeddings) -> Growing:
+    """The manifest of the int8 shards. One of other vectors, or a damaged one, is begun anew."""
+    path, made_from = int8_manifest(passages.folder), {"vectors": passages.identity}
     try:
-        shown = reporter if missing else Silent()  # those that are there are only looked at
-        with follow(shown, "quantising passages", passages.rows, "passages") as counter:
-            write_int8_shards(passages.mapped(), passages.dtype, passages.dimensions, paths, threads=threads, counter=counter)
-    except StorageError as error:
-        reporter.warn(f"not all int8 shards are kept, so that every search quantises again: {error.message}")
-    return paths
+        return Growing(path, "int8", made_from, {})
+    except (FormatError, MismatchError):
+        path.unlink(missing_ok=True)
+        return Growing(path, "int8", made_from, {})
+
+
+def _whole(known: Growing, place: Path, passages: Embeddings) -> bool:
+    if place.name not in passages.opened and known.has(place, hint=None):
+        passages.opened.add(place.name)
+    return place.name in passages.opened
+
+
+def _quantise(passages: Embeddings, known: Growing, missing: list[int], threads: int, reporter: Reporter) -> list[int]:
+    """Write int8 shards; returns those that could not be written."""
+    from umr._rust import write_int8_shards
+
+    shards, left = passages.mapped(), list(missing)
+    with follow(reporter, "quantising passages", sum(shards[shard][2] for shard in missing), "passages") as counter:
+        for shard in missing:
+            place = passages.int8_shard(shard)
+            try:
+                write_int8_shards([shards[shard]], passages.dtype, passages.dimensions, [str(place)], threads=threads, counter=counter)
+                known.add(place)
+            except StorageError as error:
+                reporter.warn(f"not all int8 shards are kept, so that every search quantises again: {error.message}")
+                return left
+            passages.opened.add(place.name)
+            left.remove(shard)
+    return left
 
 
 def _room(memory: int, given: int) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from umr.data.embeddings import Embeddings
 from umr.errors import MismatchError
 from umr.layout import near_index
-from umr.manifest import digest, read_manifest, require_same, write_manifest
+from umr.manifest import checksums, read_manifest, require_same, require_whole, write_manifest
 from umr.progress import Reporter
 from umr.search.equal_vectors import equal_pairs, hashes
 from umr.search.lists import Floats, Rows
@@ -88,10 +88,8 @@ def open_graph(passages: Embeddings) -> Graph | None:
         return None
     manifest = read_manifest(path, "hnsw")
     require_same(path, "the index was made", manifest["made_from"], _made_from(passages), HINT)
-    for name in FILES:
-        size = (folder / name).stat().st_size if (folder / name).exists() else None
-        if size is None or size != manifest["bytes"].get(name):
-            raise MismatchError(f"{folder / name} holds {size} bytes, expected {manifest['bytes'].get(name)}", HINT)
+    for name in FILES:  # usearch itself trusts every byte
+        require_whole(path, manifest, HINT, name)
     centre = np.load(folder / "centre.npy", allow_pickle=False)
     space = Space(centre, manifest["largest"], manifest["augmented"], manifest["scale"], manifest["dtype"])
     index = _empty(space, manifest["connectivity"], manifest["expansion_add"])
@@ -132,7 +130,7 @@ def build_graph(passages: Embeddings, queries: Floats, k: int, threads: int, rep
         contents: dict[str, Any] = {
             "dtype": space.kind, "connectivity": NEIGHBOURS, "expansion_add": BUILD_EXPANSION, "scale": space.scale,
             "largest": space.largest, "augmented": space.augmented, "equal": len(equal),
-            "bytes": {name: (temporary / name).stat().st_size for name in FILES}, "recall": [],
+            "files": checksums(*(temporary / name for name in FILES)), "recall": [],
         }  # fmt: skip
         write_manifest(temporary / "manifest.json", "hnsw", _made_from(passages), contents)
     graph = open_graph(passages)
@@ -142,8 +140,7 @@ def build_graph(passages: Embeddings, queries: Floats, k: int, threads: int, rep
 
 
 def _made_from(passages: Embeddings) -> dict[str, Any]:
-    manifest = read_manifest(passages.folder / "manifest.json", "embeddings")
-    return {"embeddings": digest(manifest["files"]), "rows": passages.rows, "dimensions": passages.dimensions}
+    return {"embeddings": passages.identity, "rows": passages.rows, "dimensions": passages.dimensions}
 
 
 def _looked_through(reader: Reader, rows: Rows, reporter: Reporter) -> tuple[NDArray[np.uint64], float, float]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from umr.config import MineConfig, TrainConfig
 from umr.data.labels import labels_of, saturation
 from umr.data.workspace import Workspace, require_labels_of, require_mined_with, round_for
+from umr.errors import FormatError, MismatchError
 from umr.layout import RoundLayout
-from umr.manifest import checksums, read_manifest, require_same, write_manifest
+from umr.manifest import checksums, read_manifest, require_same, require_whole, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
+from umr.run_file import from_record
 from umr.work.aside import make_room, move_aside
 
 if TYPE_CHECKING:
@@ -79,15 +81,18 @@ def _trained_before(workspace: Workspace, place: RoundLayout, config: TrainConfi
 
 
 def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: bool, reporter: Reporter) -> None:
-    """Leave an unfinished training that goes on; refuse one with other options, or move it aside where that is asked for."""
+    """Leave an unfinished training that goes on; refuse one with other options or damaged files; with `force` move it aside."""
     if not place.training_state.exists():
         return
-    found = read_manifest(place.training_state, "training")["made_from"]
-    if force and found != made_from:
+    hint = "leave options and files as they were, or begin again with --force: the unfinished training is moved aside"
+    try:
+        found = read_manifest(place.training_state, "training")
+        require_same(place.training_state, "the training began", found["made_from"], made_from, hint)
+        require_whole(place.training_state, found, hint)
+    except (FormatError, MismatchError):
+        if not force:
+            raise
         move_aside(place, [place.training], f"the unfinished training of round {place.number}", reporter)
-        return
-    hint = "leave the options as they were, or begin again with --force: the unfinished training is moved aside"
-    require_same(place.training_state, "the training began", found, made_from, hint)
 
 
 def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
@@ -105,7 +110,7 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
         encoder = load_encoder(workspace.encoder_of(place.number), pick_device(config.device), reporter)
     require_same(place.mined, what, mined, encoder_identity(encoder), hint)
     reporter.say(f"training in {place.folder.name}")
-    encoders = prepare(workspace, encoder, config, MineConfig(**mined["config"]), reporter)
+    encoders = prepare(workspace, encoder, config, from_record(MineConfig, mined["config"], place.mined), reporter)
     means = encoders.dual.means
     require_same(place.mined, what, mined, means_record(means), hint)
     labels = labels_of(place)
@@ -118,5 +123,7 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0
     kept = history.best_step if best else history.steps
-    write_manifest(place.trained, "train", made_from, {"steps": history.steps, "kept_step": kept, "validation": history.validation})
+    files = checksums(*sorted(path for path in place.encoder.rglob("*") if path.is_file()), folder=place.folder)
+    contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "files": files}
+    write_manifest(place.trained, "train", made_from, contents)
     shutil.rmtree(place.training, ignore_errors=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from umr.manifest import read_manifest, require_same, write_manifest
+from umr.manifest import Files, checksums, read_manifest, require_same, require_whole, write_manifest
 from umr.storage import beside
+
+STATE = "state.json"
+BEGIN = "begin the training again with --force"
 
 
 @dataclass
@@ -25,6 +29,7 @@ class History:
         best_loss: its validation loss, nats a query.
         validation: [step, loss] of every validation.
         total: steps of the whole training.
+        best: the file of the best weights, with its digest.
     """
 
     steps: int = 0
@@ -32,26 +37,37 @@ class History:
     best_loss: float = float("inf")
     validation: list[tuple[int, float]] = field(default_factory=list)
     total: int = 0
+    best: Files = field(default_factory=dict)
 
 
 def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {f"{name}.{key}": value.detach().cpu() for name, encoder in encoders.items() for key, value in encoder.named_parameters()}
 
 
-def save_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
-    """Write the weights of the trained encoders as one safetensors file."""
-    weights = _weights(encoders)
-    with beside(path, _size(weights)) as temporary:
-        save_file(weights, temporary)
-
-
 def _size(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
+def save_best(folder: Path, encoders: Mapping[str, nn.Module], history: History) -> None:
+    """Write the weights of the best step so far; the older ones stay until a state names these."""
+    path, weights = folder / f"best-{history.best_step}.safetensors", _weights(encoders)
+    with beside(path, _size(weights)) as temporary:
+        save_file(weights, temporary)
+    history.best = checksums(path)
+
+
+def load_best(folder: Path, encoders: Mapping[str, nn.Module], history: History) -> None:
+    """Put the weights of the best step into the encoders.
+
+    Raises:
+        MismatchError: they are not those that were written.
+    """
+    require_whole(folder / STATE, {"files": history.best}, BEGIN)
+    _load_weights(encoders, folder / next(iter(history.best)))
+
+
 @torch.no_grad()
-def load_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
-    """Put saved weights back into the encoders."""
+def _load_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
     saved = load_file(path)
     for name, encoder in encoders.items():
         for key, parameter in encoder.named_parameters():
@@ -81,29 +97,26 @@ def save_state(
         save_file(weights, temporary / "weights.safetensors")
         save_file(tensors, temporary / "optimiser.safetensors")
     position = {
-        **asdict(history),
+        "steps": history.steps,
+        "best_step": history.best_step if history.best_step >= 0 else None,
         "best_loss": history.best_loss if history.best_step >= 0 else None,
-        "state": state.name,
+        "validation": history.validation,
+        "total": history.total,
+        "files": checksums(*sorted(state.iterdir()), folder=folder) | history.best,
     }
-    write_manifest(folder / "state.json", "training", made_from, position)
-    _remove_others(folder, state.name)
-
-
-def _remove_others(folder: Path, keep: str) -> None:
-    import shutil
-
-    for old in folder.glob("state-*"):
-        if old.name != keep:
-            shutil.rmtree(old, ignore_errors=True)
+    write_manifest(folder / STATE, "training", made_from, position)
+    for old in (*folder.glob("state-*"), *folder.glob("best-*")):
+        if old.name != state.name and old.name not in history.best:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch.optim.AdamW, made_from: Mapping[str, Any]) -> History:
     """Go on where an unfinished training stopped; a fresh history where there is none.
 
     Raises:
-        MismatchError: it began with another configuration.
+        MismatchError: it began with another configuration, or a file has changed since it was written.
     """
-    manifest = folder / "state.json"
+    manifest = folder / STATE
     if not manifest.exists():
         return History()
     value = read_manifest(manifest, "training")
@@ -114,11 +127,16 @@ def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch
         made_from,
         "leave the options as they were, or begin again with --force",
     )
-    state = folder / value["state"]
-    load_weights(encoders, state / "weights.safetensors")
+    require_whole(manifest, value, BEGIN)
+    state = folder / f"state-{value['steps']}"
+    _load_weights(encoders, state / "weights.safetensors")
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))
-    best = float("inf") if value["best_loss"] is None else value["best_loss"]
-    return History(value["steps"], value["best_step"], best, [(int(s), float(v)) for s, v in value["validation"]])
+    best = {name: written for name, written in value["files"].items() if name.startswith("best-")}
+    validation = [(int(step), float(loss)) for step, loss in value["validation"]]
+    history = History(value["steps"], validation=validation, total=value["total"], best=best)
+    if best:
+        history.best_step, history.best_loss = value["best_step"], value["best_loss"]
+    return history
 
 
 def _load_moments(optimiser: torch.optim.AdamW, tensors: Mapping[str, Tensor]) -> None:

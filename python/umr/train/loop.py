@@ -19,7 +19,7 @@ from umr.models.device import keep_precision
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
-from umr.train.checkpoint import History, load_state, load_weights, save_state, save_weights
+from umr.train.checkpoint import History, load_best, load_state, save_best, save_state
 from umr.train.distillation import Objective
 from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import Stop, deferred_interrupt
@@ -83,7 +83,7 @@ class _Training:
         clock.advance(self.total - before)
         self.reporter.say(f"trained {clock.summary('steps')}")
         if self.config.keep == "best" and self.history.best_step >= 0:
-            load_weights(self.trained, self.folder / "best.safetensors")
+            load_best(self.folder, self.trained, self.history)
         for encoder in self.trained.values():
             encoder.eval()
         if self.history.best_step >= 0 and self.history.best_loss >= self.history.validation[0][1]:
@@ -138,7 +138,7 @@ class _Training:
         if loss < history.best_loss:
             history.best_step, history.best_loss = history.steps, loss
             if self.config.keep == "best":
-                save_weights(self.trained, self.folder / "best.safetensors")
+                save_best(self.folder, self.trained, history)
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}" + (" (best)" if history.best_step == history.steps else ""))
 
 

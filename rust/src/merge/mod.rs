@@ -18,19 +18,16 @@ mod table;
 mod tests;
 mod wanted;
 
-use std::path::PathBuf;
-
 use crate::error::Result;
 use crate::progress::Progress;
 
 use lookup::Lookup;
-pub use store::Counts;
+pub use store::{Counts, Flaw, Store};
 pub use wanted::{NO_PASSAGE, Wanted};
 
-/// The scores of wanted pairs in every store, which is a list of segments: a table [M, Q, k], NaN where a store lacks
-/// the pair, and the counts of every store.
+/// The scores of wanted pairs in every store: a table [M, Q, k], NaN where a store lacks the pair, and the counts of every store.
 pub fn merge_stores(
-    stores: &[Vec<PathBuf>],
+    stores: &[Store],
     wanted: &Wanted<'_>,
     progress: &Progress,
 ) -> Result<(Vec<f32>, Vec<Counts>)> {
@@ -39,9 +36,9 @@ pub fn merge_stores(
     let pairs = wanted.rows.len();
     let mut scores = vec![f32::NAN; stores.len() * pairs];
     let mut counts = Vec::with_capacity(stores.len());
-    for (number, segments) in stores.iter().enumerate() {
+    for (number, store) in stores.iter().enumerate() {
         let table = &mut scores[number * pairs..(number + 1) * pairs];
-        counts.push(store::read(segments, &lookup, table, progress)?);
+        counts.push(store::read(store, &lookup, table, progress)?);
     }
     Ok((scores, counts))
 }

@@ -24,8 +24,8 @@ pub struct Part {
     bounds: Vec<usize>,
     /// Intact records, wanted or not.
     pub records: u64,
-    /// Whether a damaged record ends them.
-    pub torn: bool,
+    /// Records that are damaged, and left out.
+    pub damaged: u64,
 }
 
 impl Part {
@@ -40,14 +40,14 @@ pub fn group_size(queries: usize) -> usize {
     queries.div_ceil(GROUPS).max(1)
 }
 
-/// The wanted pairs among records, up to the first damaged one.
+/// The wanted pairs among records; each has its place, so that a damaged one hides no other.
 pub fn resolve(lookup: &Lookup<'_>, records: &[[u8; RECORD]]) -> Part {
     let mut found = Vec::with_capacity(records.len());
     let mut part = Part::default();
     for bytes in records {
         let Some(((query, passage), score)) = decode(bytes) else {
-            part.torn = true;
-            break;
+            part.damaged += 1;
+            continue;
         };
         part.records += 1;
         if !score.is_finite() {

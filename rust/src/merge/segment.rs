@@ -20,8 +20,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Reads the header. A file cut inside its header is torn and holds nothing; other first bytes are an error.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Reads the header. A file cut inside its header is torn and holds nothing. `None` where the first bytes are not those of a
+    /// segment of the store: they are damaged, or the file is another's.
+    pub fn open(path: &Path, store: &str) -> Result<Option<Self>> {
         let failed = |source| Error::io(path, source);
         let file = files::open(path)?;
         let length = file.metadata().map_err(failed)?.len();
@@ -29,18 +30,15 @@ impl Segment {
         file.take((HEADER as u64).min(length))
             .read_to_end(&mut first)
             .map_err(failed)?;
-        let expected = header();
-        if !expected.starts_with(&first) {
-            let message = "not a score segment: expected UMRSCOR1 and version 1 at its start";
-            let hint = "remove it from the scores folder";
-            return Err(Error::format(path, None, message, hint));
+        if !header(store).starts_with(&first) {
+            return Ok(None);
         }
         let body = length.saturating_sub(HEADER as u64);
-        Ok(Self {
+        Ok(Some(Self {
             path: path.to_path_buf(),
             records: body / RECORD as u64,
             tail: length < HEADER as u64 || body % RECORD as u64 != 0,
-        })
+        }))
     }
 
     /// The bytes of `count` records from record `from` on, in `buffer`.
@@ -69,13 +67,13 @@ mod tests {
     fn a_torn_tail_of_any_length_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.scores");
-        let mut log = ScoreLog::create(&path).unwrap();
+        let mut log = ScoreLog::create(&path, "store").unwrap();
         log.append(&[[1, 2], [3, 4]], &[[5, 6], [7, 8]], &[-1.5, -2.5])
             .unwrap();
         let whole = std::fs::read(&path).unwrap();
         for length in 0..=whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let segment = Segment::open(&path).unwrap();
+            let segment = Segment::open(&path, "store").unwrap().unwrap();
             let kept = length.saturating_sub(HEADER);
             assert_eq!(segment.records, (kept / RECORD) as u64);
             assert_eq!(segment.tail, length < HEADER || kept % RECORD != 0);
@@ -83,10 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_refused() {
+    fn other_files_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.scores");
         std::fs::write(&path, "something else").unwrap();
-        assert!(matches!(Segment::open(&path), Err(Error::Format { .. })));
+        assert!(Segment::open(&path, "store").unwrap().is_none());
+        let other = folder.path().join("b.scores");
+        ScoreLog::create(&other, "another").unwrap();
+        assert!(Segment::open(&other, "store").unwrap().is_none());
+        assert!(Segment::open(&other, "another").unwrap().is_some());
     }
 }

@@ -6,10 +6,12 @@ use crate::fingerprint::Key;
 use crate::scores::{HEADER, RECORD, ScoreLog, decode, encode};
 use proptest::prelude::*;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A segment: its records (query, passage, score), and the record whose bytes are damaged, if there is one.
 type Written = (Vec<(u8, u8, i8)>, Option<usize>);
+
+const STORE: &str = "store";
 
 fn key(word: u8) -> Key {
     [u64::from(word), 7]
@@ -26,7 +28,7 @@ fn score_of(number: i8) -> f32 {
 
 fn write(folder: &Path, name: &str, (records, damaged): &Written) -> PathBuf {
     let path = folder.join(name);
-    ScoreLog::create(&path).unwrap();
+    ScoreLog::create(&path, STORE).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     for (query, passage, score) in records {
         bytes.extend(encode((key(*query), key(*passage)), score_of(*score)));
@@ -56,8 +58,13 @@ fn twin(
             .get(HEADER..)
             .unwrap_or_default()
             .as_chunks::<RECORD>();
-        let intact: Vec<_> = records.iter().map_while(decode).collect();
-        counts.torn += u64::from(bytes.len() != HEADER + RECORD * intact.len());
+        let intact: Vec<_> = records.iter().filter_map(decode).collect();
+        counts.torn += u64::from(bytes.len() != HEADER + RECORD * records.len());
+        if intact.len() < records.len() {
+            let records = Some((records.len() - intact.len()) as u64);
+            let path = path.clone();
+            counts.flaws.push(Flaw { path, records });
+        }
         counts.records += intact.len() as u64;
         for (pair, score) in intact.into_iter().filter(|record| !record.1.is_nan()) {
             let Some(known) = first.insert(pair, score) else {
@@ -112,14 +119,15 @@ proptest! {
     #[test]
     fn merging_equals_a_loop_over_a_map(stores in stores(), (queries, passages, rows) in asked()) {
         let folder = tempfile::tempdir().unwrap();
-        let paths: Vec<Vec<PathBuf>> = stores.iter().enumerate().map(|(m, store)| {
-            store.iter().enumerate().map(|(s, written)| write(folder.path(), &format!("{m}-{s}"), written)).collect()
+        let paths: Vec<Store> = stores.iter().enumerate().map(|(m, store)| {
+            let paths = store.iter().enumerate().map(|(s, written)| write(folder.path(), &format!("{m}-{s}"), written));
+            (STORE.to_owned(), paths.collect())
         }).collect();
         let query_keys: Vec<Key> = queries.iter().map(|q| key(*q)).collect();
         let passage_keys: Vec<Key> = passages.iter().map(|p| key(*p)).collect();
         let k = rows.first().map_or(0, Vec::len);
         let wanted = Wanted { queries: &query_keys, passages: &passage_keys, rows: &rows.concat(), k };
-        let expected = paths.iter().map(|store| twin(store, &query_keys, &passage_keys, &rows));
+        let expected = paths.iter().map(|(_, paths)| twin(paths, &query_keys, &passage_keys, &rows));
         let (expected, expected_counts): (Vec<_>, Vec<_>) = expected.unzip();
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -144,7 +152,7 @@ fn what_must_be_refused_is() {
             rows,
             k,
         };
-        merge_stores(&[paths.to_vec()], &wanted, progress)
+        merge_stores(&[(STORE.to_owned(), paths.to_vec())], &wanted, progress)
     };
     let progress = Progress::default();
     let beyond = merge(&[1], 1, &[], &progress);
@@ -157,4 +165,27 @@ fn what_must_be_refused_is() {
     progress.stop();
     let stopped = merge(&[0], 1, &[path], &progress);
     assert!(matches!(stopped, Err(Error::Interrupted)));
+}
+
+#[test]
+fn segments_of_other_stores_and_without_a_header_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = write(folder.path(), "good", &(vec![(1, 1, 1)], None));
+    let bad = write(folder.path(), "bad", &(vec![(1, 1, 0)], None));
+    let mut bytes = std::fs::read(&bad).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&bad, bytes).unwrap();
+    let keys = [key(1)];
+    let wanted = Wanted {
+        queries: &keys,
+        passages: &keys,
+        rows: &[0],
+        k: 1,
+    };
+    let store = (STORE.to_owned(), vec![bad.clone(), good]);
+    let (scores, counts) = merge_stores(&[store], &wanted, &Progress::default()).unwrap();
+    assert_eq!(scores, [1.0]);
+    let (path, records) = (bad, None);
+    assert_eq!(counts[0].flaws, [Flaw { path, records }]);
+    assert_eq!(counts[0].records, 1);
 }

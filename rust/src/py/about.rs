@@ -28,6 +28,12 @@ pub fn fingerprint_files(
     enter(py, counter, |progress| core::of_files(&paths, progress))
 }
 
+/// BLAKE3-256 of one file.
+#[pyfunction]
+pub fn file_digest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    enter(py, None, |progress| core::of_file(&path, progress))
+}
+
 /// How this binary was built, and what the processor has.
 #[pyfunction]
 pub fn build_info() -> BTreeMap<&'static str, String> {

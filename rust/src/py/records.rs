@@ -118,6 +118,11 @@ impl Records {
         Ok(vector(py, rows))
     }
 
+    /// What is wrong with the files.
+    fn verify(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        enter(py, None, |progress| self.0.verify(progress))
+    }
+
     /// Path and line of a row.
     fn locate(&self, py: Python<'_>, row: u32) -> PyResult<(String, u64)> {
         enter(py, None, |_| {

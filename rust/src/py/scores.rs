@@ -13,6 +13,11 @@ use crate::merge::{self, Wanted};
 use crate::scores as core;
 
 type Counts = BTreeMap<&'static str, u64>;
+/// A segment, and how many of its records are damaged; none where its header is.
+type Flaws = Vec<(PathBuf, Option<u64>)>;
+
+/// Scores [stores, Q, k], and what was met in each store.
+type Merged<'py> = (Bound<'py, PyArray3<f32>>, Vec<Counts>, Vec<Flaws>);
 
 /// A score segment open for appending.
 #[pyclass(frozen, module = "umr._rust")]
@@ -22,8 +27,8 @@ pub struct ScoreLog(Mutex<core::ScoreLog>);
 impl ScoreLog {
     /// Starts a new segment.
     #[staticmethod]
-    fn create(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let log = enter(py, None, |_| core::ScoreLog::create(&path))?;
+    fn create(py: Python<'_>, path: PathBuf, store: &str) -> PyResult<Self> {
+        let log = enter(py, None, |_| core::ScoreLog::create(&path, store))?;
         Ok(Self(Mutex::new(log)))
     }
 
@@ -64,11 +69,11 @@ impl ScoreLog {
 #[pyfunction]
 pub fn merge_stores<'py>(
     py: Python<'py>,
-    stores: Vec<Vec<PathBuf>>,
+    stores: Vec<merge::Store>,
     query_keys: &Bound<'py, PyAny>,
     passage_keys: &Bound<'py, PyAny>,
     rows: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyArray3<f32>>, Vec<Counts>)> {
+) -> PyResult<Merged<'py>> {
     let queries = borrow::<u64, Ix2>(query_keys, "query_keys", "[Q, 2]")?;
     let passages = borrow::<u64, Ix2>(passage_keys, "passage_keys", "[n, 2]")?;
     let rows = borrow::<u32, Ix2>(rows, "rows", "[Q, k]")?;
@@ -81,8 +86,15 @@ pub fn merge_stores<'py>(
     };
     let work = |progress: &_| merge::merge_stores(&stores, &wanted, progress);
     let (scores, counts) = enter(py, None, work)?;
+    let flaws = counts.iter().map(|counts| {
+        let flaws = counts.flaws.iter();
+        flaws
+            .map(|flaw| (flaw.path.clone(), flaw.records))
+            .collect()
+    });
+    let flaws = flaws.collect();
     let counts = counts.iter().map(by_name).collect();
-    Ok((vector(py, scores).reshape(shape)?, counts))
+    Ok((vector(py, scores).reshape(shape)?, counts, flaws))
 }
 
 fn by_name(counts: &merge::Counts) -> Counts {

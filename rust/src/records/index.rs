@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Kind;
-use super::input::InputFile;
+use super::input::{InputFile, MappedFile};
 use super::layout::Layout;
 use super::scan::Counts;
 use super::table::{ROW_BYTES, Table};
@@ -17,8 +17,10 @@ use crate::progress::Progress;
 
 /// First bytes of an index.
 const MAGIC: &[u8; 8] = b"UMRINDX2";
-/// Magic, length of the header, its CRC-32.
-const PREFIX: usize = 16;
+/// Magic, BLAKE3-256 of everything behind it, header length.
+const PREFIX: usize = 44;
+/// Where the digest ends.
+const DIGESTED: usize = 40;
 /// Changes whenever the same bytes would be read as other records.
 pub const READER_VERSION: u32 = 3;
 
@@ -39,8 +41,8 @@ pub struct Header {
     pub fingerprint: String,
     /// What the records are like.
     pub counts: Counts,
-    /// BLAKE3-256 of the table.
-    pub table: String,
+    /// CRC-32 of the blocks of each file.
+    pub sums: Vec<Vec<u32>>,
 }
 
 /// Writes header and table beside `path` and renames them into place.
@@ -50,12 +52,14 @@ pub fn save(path: &Path, header: &Header, body: &[u8]) -> Result<()> {
     })?;
     // The table starts at a multiple of eight bytes; JSON ends with as many spaces as that takes.
     json.resize((PREFIX + json.len()).next_multiple_of(8) - PREFIX, b' ');
+    let length = (json.len() as u32).to_le_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&length).update(&json).update_rayon(body);
+    let digest = hasher.finalize();
     let mut file = Staged::create(path)?;
-    file.write(MAGIC)?;
-    file.write(&(json.len() as u32).to_le_bytes())?;
-    file.write(&crc32fast::hash(&json).to_le_bytes())?;
-    file.write(&json)?;
-    file.write(body)?;
+    for part in [&MAGIC[..], digest.as_bytes(), &length[..], &json, body] {
+        file.write(part)?;
+    }
     file.commit().map(|_| ())
 }
 
@@ -70,6 +74,11 @@ pub fn load(
         return Ok(None);
     }
     let bytes = files::map(path)?;
+    let mut hasher = blake3::Hasher::new();
+    fingerprint::update(&mut hasher, &bytes[DIGESTED..], progress)?;
+    if bytes[MAGIC.len()..DIGESTED] != *hasher.finalize().as_bytes() {
+        return Ok(None);
+    }
     let Some((header, skip)) = read_header(&bytes) else {
         return Ok(None);
     };
@@ -77,24 +86,35 @@ pub fn load(
     if !known || bytes.len() != skip + header.rows.saturating_mul(ROW_BYTES) {
         return Ok(None);
     }
-    let mut hasher = blake3::Hasher::new();
-    fingerprint::update(&mut hasher, &bytes[skip..], progress)?;
-    if hasher.finalize().to_hex().as_str() != header.table {
-        return Ok(None);
-    }
     let rows = header.rows;
     Ok(Table::new(bytes, skip, rows).map(|table| (header, table)))
 }
 
 fn read_header(bytes: &[u8]) -> Option<(Header, usize)> {
-    let word = |at: usize| {
-        let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_le_bytes(bytes))
-    };
-    let skip = PREFIX.checked_add(word(MAGIC.len())? as usize)?;
-    let json = bytes.get(PREFIX..skip)?;
-    if !bytes.starts_with(MAGIC) || word(MAGIC.len() + 4)? != crc32fast::hash(json) {
-        return None;
+    let mut length = [0u8; 4];
+    length.copy_from_slice(
+        bytes
+            .strip_prefix(MAGIC)?
+            .get(DIGESTED - MAGIC.len()..)?
+            .get(..4)?,
+    );
+    let skip = PREFIX.checked_add(u32::from_le_bytes(length) as usize)?;
+    let header = serde_json::from_slice(bytes.get(PREFIX..skip)?).ok()?;
+    Some((header, skip))
+}
+
+/// The name of a collection: of kind, reader and content.
+pub fn content_fingerprint(
+    kind: Kind,
+    files: &[MappedFile],
+    progress: &Progress,
+) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
+    for file in files {
+        let bytes = file.content.all();
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        fingerprint::update(&mut hasher, bytes, progress)?;
     }
-    Some((serde_json::from_slice(json).ok()?, skip))
+    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{Flaw, Kind};
 use super::layout::Layout;
 use super::unpack;
+use crate::checked::Checked;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes, Stamp};
 use crate::progress::Progress;
@@ -24,16 +25,24 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    /// Finds (and unpacks where needed) the file behind `name`.
-    pub fn locate(name: &str, cache: &Path, progress: &Progress) -> Result<Self> {
-        let content = unpack::unpacked(Path::new(name), cache, progress)?;
+    /// Finds the file behind `name`, unpacked where needed (`again`: also where there is a copy). Returns also whether it is a
+    /// copy of an earlier call.
+    pub fn locate(
+        name: &str,
+        cache: &Path,
+        again: bool,
+        progress: &Progress,
+    ) -> Result<(Self, bool)> {
+        let (content, kept) = unpack::unpacked(Path::new(name), cache, again, progress)?;
         let stamp = Stamp::of(&content)?;
         let content = std::path::absolute(&content).map_err(|error| Error::io(name, error))?;
-        Ok(Self {
-            name: name.to_owned(),
+        let name = name.to_owned();
+        let file = Self {
+            name,
             content,
             stamp,
-        })
+        };
+        Ok((file, kept))
     }
 }
 
@@ -43,14 +52,14 @@ pub struct MappedFile {
     /// The path as the user gave it.
     pub name: String,
     /// The content.
-    pub bytes: Bytes,
+    pub content: Checked,
     /// The format.
     pub layout: Layout,
 }
 
 impl MappedFile {
-    /// Decides the layout of `bytes`; returns also where its first record starts.
-    pub fn detect(name: &str, bytes: Bytes, kind: Kind) -> Result<(Self, usize)> {
+    /// Decides the layout of a file's `bytes`; returns also where its first record starts.
+    pub fn detect(name: &str, path: PathBuf, bytes: Bytes, kind: Kind) -> Result<(Self, usize)> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(empty(name, kind));
         }
@@ -58,7 +67,7 @@ impl MappedFile {
             Ok((layout, from)) => Ok((
                 Self {
                     name: name.to_owned(),
-                    bytes,
+                    content: Checked::new(path, bytes),
                     layout,
                 },
                 from,
@@ -67,24 +76,24 @@ impl MappedFile {
         }
     }
 
-    /// Maps the file behind `input`, whose layout is known.
-    pub fn reopen(input: &InputFile, layout: Layout) -> Result<Self> {
+    /// Maps the file behind `input`, whose layout and checksums are known.
+    pub fn reopen(input: &InputFile, layout: Layout, sums: Vec<u32>) -> Result<Self> {
         let bytes = files::map(&input.content)?;
         Ok(Self {
             name: input.name.clone(),
-            bytes,
+            content: Checked::known(input.content.clone(), bytes, sums)?,
             layout,
         })
     }
 
     /// The error for a flaw in the record at `offset`.
     pub fn error(&self, offset: usize, flaw: Flaw) -> Error {
-        place(&self.name, &self.bytes, offset, flaw)
+        place(&self.name, self.content.all(), offset, flaw)
     }
 
     /// The line, from 1, on which the byte at `offset` stands.
     pub fn line(&self, offset: usize) -> u64 {
-        line_of(&self.bytes, offset)
+        line_of(self.content.all(), offset)
     }
 }
 

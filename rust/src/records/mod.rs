@@ -21,6 +21,8 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Key, id_hash, passage_key, query_key};
+use crate::progress::Progress;
+use index::content_fingerprint;
 use input::MappedFile;
 use table::Table;
 
@@ -60,9 +62,8 @@ impl Records {
     /// The record in a row; a row beyond the end is a [`Error::Shape`].
     pub fn get(&self, row: u32) -> Result<Fields<'_>> {
         let (file, start, end) = self.span(row)?;
-        let fields = file
-            .layout
-            .parse(self.kind, &file.bytes[start..end], row as usize);
+        let bytes = file.content.get(start..end)?;
+        let fields = file.layout.parse(self.kind, bytes, row as usize);
         let mut fields = fields.map_err(|flaw| file.error(start, flaw))?;
         fields.lang = trimmed(fields.lang);
         Ok(fields)
@@ -89,7 +90,7 @@ impl Records {
     /// Refuses to go on where a file is shorter than it was when it was opened.
     pub fn require_whole(&self) -> Result<()> {
         let mut files = self.files.iter();
-        files.try_for_each(|file| file.bytes.require_whole())
+        files.try_for_each(|file| file.content.require_whole())
     }
 
     /// The row of an id, if there is one.
@@ -100,6 +101,24 @@ impl Records {
             }
         }
         Ok(None)
+    }
+
+    /// What is wrong with the files, in words: every byte is read again.
+    pub fn verify(&self, progress: &Progress) -> Result<Vec<String>> {
+        let broken = self
+            .files
+            .iter()
+            .filter_map(|file| file.content.verify().err());
+        let mut flaws: Vec<String> = broken.map(|error| error.to_string()).collect();
+        if flaws.is_empty()
+            && content_fingerprint(self.kind, &self.files, progress)? != self.fingerprint
+        {
+            flaws.push(format!(
+                "the {} are not those that were read first",
+                self.kind
+            ));
+        }
+        Ok(flaws)
     }
 
     /// The path (as given) and line (from 1) at which a row's record starts.

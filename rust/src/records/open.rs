@@ -4,13 +4,12 @@ use std::path::Path;
 
 use super::Records;
 use super::fields::Kind;
-use super::index::{self, Header, READER_VERSION};
+use super::index::{self, Header, READER_VERSION, content_fingerprint};
 use super::input::{InputFile, MappedFile};
 use super::scan::Scan;
 use super::table::{self, Table};
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes};
-use crate::fingerprint;
 use crate::progress::Progress;
 
 impl Records {
@@ -22,16 +21,22 @@ impl Records {
                 "name at least one file",
             ));
         }
-        let locate = |name: &String| InputFile::locate(name, cache, progress);
-        let inputs = paths.iter().map(locate).collect::<Result<Vec<_>>>()?;
+        let locate = |again| {
+            let one = move |name: &String| InputFile::locate(name, cache, again, progress);
+            paths.iter().map(one).collect::<Result<(Vec<_>, Vec<_>)>>()
+        };
         let kept = cache.join(format!("{kind}.index"));
+        let (mut inputs, copies) = locate(false)?;
         if let Some((header, table)) = index::load(&kept, kind, &inputs, progress)? {
             progress.add(table.rows());
             return reopen(header, table);
         }
+        if copies.contains(&true) {
+            inputs = locate(true)?.0; // the index alone tells whether a copy is what was unpacked
+        }
         let detect = |input: &InputFile| {
             let bytes = files::map(&input.content)?;
-            MappedFile::detect(&input.name, bytes, kind)
+            MappedFile::detect(&input.name, input.content.clone(), bytes, kind)
         };
         let mapped = inputs.iter().map(detect).collect::<Result<Vec<_>>>()?;
         let records = build(kind, mapped, progress)?;
@@ -53,14 +58,12 @@ impl Records {
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
         }
-        let file = MappedFile::detect("typed.jsonl", Bytes::Owned(lines), Kind::Queries)?;
+        let name = "typed.jsonl";
+        let file = MappedFile::detect(name, name.into(), Bytes::Owned(lines), Kind::Queries)?;
         build(Kind::Queries, vec![file], &Progress::default()).map_err(without_place)
     }
 
     fn header(&self, files: Vec<InputFile>) -> Header {
-        let table = blake3::Hasher::new()
-            .update_rayon(self.table.body())
-            .finalize();
         Header {
             version: READER_VERSION,
             kind: self.kind,
@@ -69,7 +72,11 @@ impl Records {
             rows: self.len(),
             fingerprint: self.fingerprint.clone(),
             counts: self.counts,
-            table: table.to_hex().to_string(),
+            sums: self
+                .files
+                .iter()
+                .map(|file| file.content.sums().to_vec())
+                .collect(),
         }
     }
 }
@@ -83,9 +90,9 @@ fn without_place(error: Error) -> Error {
 }
 
 fn reopen(header: Header, table: Table) -> Result<Records> {
-    let pairs = header.files.iter().zip(header.layouts);
-    let files = pairs
-        .map(|(input, layout)| MappedFile::reopen(input, layout))
+    let files = header.files.iter().zip(header.layouts).zip(header.sums);
+    let files = files
+        .map(|((input, layout), sums)| MappedFile::reopen(input, layout, sums))
         .collect::<Result<Vec<_>>>()?;
     let bases = bases(&files);
     let (kind, fingerprint, counts) = (header.kind, header.fingerprint, header.counts);
@@ -131,20 +138,10 @@ fn bases(files: &[MappedFile]) -> Vec<u64> {
     let mut bases = vec![0];
     let mut end = 0;
     for file in files {
-        end += file.bytes.len() as u64;
+        end += file.content.all().len() as u64;
         bases.push(end);
     }
     bases
-}
-
-fn content_fingerprint(kind: Kind, files: &[MappedFile], progress: &Progress) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("umr records {READER_VERSION} {kind}\n").as_bytes());
-    for file in files {
-        hasher.update(&(file.bytes.len() as u64).to_le_bytes());
-        fingerprint::update(&mut hasher, &file.bytes, progress)?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Two records must not share an id; equal hashes alone prove nothing, so the ids themselves are compared.

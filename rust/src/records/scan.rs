@@ -88,12 +88,12 @@ impl Scan {
 fn starts(file: &MappedFile, from: usize, progress: &Progress) -> Result<Vec<u64>> {
     let mut starts = Vec::new();
     let mut at = from;
-    while at < file.bytes.len() {
+    while at < file.content.all().len() {
         if starts.len().is_multiple_of(CHUNK) {
             progress.poll()?;
         }
         starts.push(at as u64);
-        let next = file.layout.next(&file.bytes, at);
+        let next = file.layout.next(file.content.all(), at);
         at = next.map_err(|flaw| file.error(at, flaw))?;
     }
     Ok(starts)
@@ -112,12 +112,12 @@ fn check_all(
     let chunks = starts.len().div_ceil(CHUNK);
     let one = |chunk: usize| {
         progress.poll()?;
-        file.bytes.require_whole()?;
+        file.content.require_whole()?;
         let first = chunk * CHUNK;
         let last = starts.len().min(first + CHUNK);
         let end = starts
             .get(last)
-            .map_or(file.bytes.len(), |end| *end as usize);
+            .map_or(file.content.all().len(), |end| *end as usize);
         let checked = check_chunk(kind, file, &starts[first..last], end, row + first);
         progress.add(last - first);
         checked
@@ -134,7 +134,7 @@ fn check_chunk(kind: Kind, file: &MappedFile, starts: &[u64], end: usize, row: u
         let placed = |flaw: Flaw| file.error(start, flaw);
         let fields = file
             .layout
-            .parse(kind, &file.bytes[start..stop], row + at)
+            .parse(kind, &file.content.all()[start..stop], row + at)
             .map_err(placed)?;
         counts.count(kind, &fields);
         hashes.push(id_hash(&fields.id));

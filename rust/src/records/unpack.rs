@@ -14,15 +14,21 @@ use crate::progress::Progress;
 /// First bytes of a gzip file.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The file to map for `path`: itself, or its unpacked copy under `cache`.
-pub fn unpacked(path: &Path, cache: &Path, progress: &Progress) -> Result<PathBuf> {
+/// The file to map for `path`: itself, or its unpacked copy under `cache`, made `again` or where there is none. Returns also
+/// whether it is a copy of an earlier call.
+pub fn unpacked(
+    path: &Path,
+    cache: &Path,
+    again: bool,
+    progress: &Progress,
+) -> Result<(PathBuf, bool)> {
     let mut head = [0u8; 2];
     let filled = files::open(path)?
         .read(&mut head)
         .map_err(|source| Error::io(path, source))?;
     let named = path.extension().is_some_and(|ending| ending == "gz");
     if filled == 2 && head == MAGIC {
-        return copy_of(path, cache, progress);
+        return copy_of(path, cache, again, progress);
     }
     if named && filled > 0 {
         let hint = "rename the file, or fetch it again";
@@ -33,11 +39,11 @@ pub fn unpacked(path: &Path, cache: &Path, progress: &Progress) -> Result<PathBu
             hint,
         ));
     }
-    Ok(path.to_path_buf())
+    Ok((path.to_path_buf(), false))
 }
 
 /// The unpacked copy, whose name tells path, size and time of the file that it was made from.
-fn copy_of(path: &Path, cache: &Path, progress: &Progress) -> Result<PathBuf> {
+fn copy_of(path: &Path, cache: &Path, again: bool, progress: &Progress) -> Result<(PathBuf, bool)> {
     let source = fs::canonicalize(path).map_err(|error| Error::io(path, error))?;
     let stamp = Stamp::of(path)?;
     let folder = cache.join("unpacked");
@@ -45,11 +51,12 @@ fn copy_of(path: &Path, cache: &Path, progress: &Progress) -> Result<PathBuf> {
     let of_stamp = start_of_digest(&format!("{} {}", stamp.size, stamp.mtime_ns));
     let base = source.file_stem().unwrap_or_default().to_string_lossy();
     let place = folder.join(format!("{of_path}-{of_stamp}-{base}"));
-    if !place.exists() {
+    let kept = !again && place.exists();
+    if !kept {
         unpack(path, &place, progress)?;
         remove_older(&folder, &of_path, &place);
     }
-    Ok(place)
+    Ok((place, kept))
 }
 
 fn start_of_digest(text: &str) -> String {

@@ -18,11 +18,12 @@ use crate::threads::on_threads;
 
 const MAGIC: &[u8; 8] = b"umr-int8";
 /// Raised with every change of what the file holds: of `quantise.rs` and `panel.rs`.
-const VERSION: u32 = 1;
-/// Bytes of the header: magic, version, dimensions, rows, size and time of the shard, CRC-32 of all that and of the mean.
-const HEADER: usize = 48;
+const VERSION: u32 = 2;
+/// Bytes of the header: magic, version, dimensions, rows, CRC-32 of all that and of the mean, zeros. Which vectors the file was
+/// made from is for its manifest to say.
+const HEADER: usize = 32;
 /// Bytes of the header before its CRC.
-const CHECKED: usize = 40;
+const CHECKED: usize = 24;
 /// The first panel starts at a multiple of so many bytes.
 const ALIGNMENT: usize = 64;
 /// Panels that a worker packs at a time.
@@ -97,8 +98,6 @@ fn header(shards: &Shards, part: usize, mean: &[f32]) -> [u8; HEADER] {
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
     head[12..16].copy_from_slice(&(shards.dimensions() as u32).to_le_bytes());
     head[16..24].copy_from_slice(&(shard.rows as u64).to_le_bytes());
-    head[24..32].copy_from_slice(&shard.stamp.size.to_le_bytes());
-    head[32..CHECKED].copy_from_slice(&shard.stamp.mtime_ns.to_le_bytes());
     let mut crc = crc32fast::Hasher::new();
     crc.update(&head[..CHECKED]);
     mean.iter()
@@ -107,10 +106,10 @@ fn header(shards: &Shards, part: usize, mean: &[f32]) -> [u8; HEADER] {
     head
 }
 
-/// Writes the int8 shards that are missing or belong to other shards; what is there is kept. Counts rows.
+/// Writes the int8 shard of every shard. Counts rows.
 ///
 /// # Arguments
-/// * `paths`: where the int8 shard of each shard stands.
+/// * `paths`: where the int8 shard of each shard will stand.
 pub fn write_int8_shards(
     shards: &Shards,
     paths: &[PathBuf],
@@ -119,14 +118,8 @@ pub fn write_int8_shards(
 ) -> Result<()> {
     check_paths(shards, paths)?;
     on_threads(threads, || {
-        for (part, path) in paths.iter().enumerate() {
-            if Int8Shard::open(path, shards, part).is_some() {
-                progress.add(shards.parts()[part].rows);
-            } else {
-                write(shards, part, path, progress)?;
-            }
-        }
-        Ok(())
+        let mut parts = paths.iter().enumerate();
+        parts.try_for_each(|(part, path)| write(shards, part, path, progress))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Tokenising a collection once, in parallel and in order, with bounded memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -7,7 +8,8 @@ use rayon::prelude::*;
 use super::encode::Encoder;
 use super::options::TokenOptions;
 use super::store::{
-    FORMAT, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
+    FORMAT, KIND, MANIFEST, Manifest, OFFSETS, TOKENS, TokenStore, VERSION, read_manifest,
+    with_digest,
 };
 use crate::error::{Error, Result};
 use crate::files::{self, Staged};
@@ -40,7 +42,8 @@ impl TokenStore {
         let mut offsets = Staged::create(&folder.join(OFFSETS))?;
         let total = write_rows(records, &encoder, &mut tokens, &mut offsets, progress)?;
         let manifest = Manifest {
-            format: FORMAT.into(),
+            format: FORMAT,
+            kind: KIND.into(),
             version: VERSION,
             rows: records.len(),
             tokens: total,
@@ -48,11 +51,13 @@ impl TokenStore {
             records: records.fingerprint().into(),
             tokenizer: tokenizer_digest,
             options: options.clone(),
-            tokens_file: tokens.commit()?,
-            offsets_file: offsets.commit()?,
+            files: BTreeMap::from([
+                (TOKENS.into(), tokens.commit()?),
+                (OFFSETS.into(), offsets.commit()?),
+            ]),
         };
         let mut file = Staged::create(&folder.join(MANIFEST))?;
-        file.write(&serde_json::to_vec_pretty(&manifest).map_err(internal)?)?;
+        file.write(&with_digest(&manifest).map_err(internal)?)?;
         file.commit()?;
         Self::open(folder)
     }
@@ -67,7 +72,7 @@ fn internal(error: serde_json::Error) -> Error {
 fn fingerprint(records: &Records, tokenizer: &str, options: &TokenOptions) -> Result<String> {
     let options = serde_json::to_string(options).map_err(internal)?;
     let source = format!(
-        "{FORMAT} {VERSION}\n{}\n{tokenizer}\n{options}",
+        "{KIND} {VERSION}\n{}\n{tokenizer}\n{options}",
         records.fingerprint()
     );
     Ok(crate::fingerprint::of_text(&source))

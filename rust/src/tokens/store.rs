@@ -1,18 +1,24 @@
 //! Token ids on disk: `offsets.u64` tells where each row's ids stand in `tokens.u32`, `manifest.json` what they are.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::options::TokenOptions;
 use crate::error::{Error, Result};
 use crate::files::{self, Bytes, Written};
+use crate::fingerprint;
 
 /// Version of the folder's form.
-pub const VERSION: u32 = 2;
-/// The value of `format` in the manifest.
-pub const FORMAT: &str = "umr-tokens";
+pub const VERSION: u32 = 3;
+/// The version of manifests, as that of `umr.manifest`.
+pub const FORMAT: u32 = 2;
+/// The value of `kind` in the manifest.
+pub const KIND: &str = "tokens";
 /// Name of the manifest; a folder without it holds no store.
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the file of ids.
@@ -26,7 +32,9 @@ const REBUILD: &str = "remove the folder and tokenise again";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`FORMAT`].
-    pub format: String,
+    pub format: u32,
+    /// Always [`KIND`].
+    pub kind: String,
     /// Version of the form.
     pub version: u32,
     /// Number of rows.
@@ -41,18 +49,19 @@ pub struct Manifest {
     pub tokenizer: String,
     /// The options.
     pub options: TokenOptions,
-    /// Size and checksum of `tokens.u32`.
-    pub tokens_file: Written,
-    /// Size and checksum of `offsets.u64`.
-    pub offsets_file: Written,
+    /// Size and checksum of [`TOKENS`] and [`OFFSETS`].
+    pub files: BTreeMap<String, Written>,
 }
 
 /// Ragged token ids, memory-mapped.
 #[derive(Debug)]
 pub struct TokenStore {
+    folder: PathBuf,
     manifest: Manifest,
     tokens: Bytes,
     offsets: Bytes,
+    /// Set once the tokens were compared with their checksum.
+    whole: OnceLock<()>,
 }
 
 impl TokenStore {
@@ -65,14 +74,16 @@ impl TokenStore {
                 "tokenise first; a store is finished once its manifest.json exists",
             )
         })?;
-        let tokens = sized(folder.join(TOKENS), &manifest.tokens_file)?;
-        let offsets = sized(folder.join(OFFSETS), &manifest.offsets_file)?;
+        let tokens = sized(folder, TOKENS, &manifest)?;
+        let offsets = sized(folder, OFFSETS, &manifest)?;
         let store = Self {
+            folder: folder.to_path_buf(),
             manifest,
             tokens,
             offsets,
+            whole: OnceLock::new(),
         };
-        store.check(folder)?;
+        store.check()?;
         Ok(store)
     }
 
@@ -91,6 +102,15 @@ impl TokenStore {
         &self.manifest.fingerprint
     }
 
+    /// Compares the tokens with their checksum, the first time that one is asked for.
+    fn require_whole(&self) -> Result<()> {
+        if self.whole.get().is_none() {
+            compare(&self.folder, TOKENS, &self.tokens, &self.manifest)?;
+            let _ = self.whole.set(()); // by another thread meanwhile, at most
+        }
+        Ok(())
+    }
+
     /// Tokens of some rows; a row beyond the end is a [`Error::Shape`].
     pub fn lengths(&self, rows: &[u32]) -> Result<Vec<u32>> {
         rows.iter()
@@ -100,6 +120,7 @@ impl TokenStore {
 
     /// The ids of a row; a row beyond the end is a [`Error::Shape`].
     pub fn row(&self, row: u32) -> Result<impl ExactSizeIterator<Item = u32> + '_> {
+        self.require_whole()?;
         let at = row as usize;
         if at >= self.len() {
             return Err(Error::shape(format!(
@@ -122,21 +143,18 @@ impl TokenStore {
     }
 
     /// Offsets are the map to everything else: they must be those that were written, and fit the tokens.
-    fn check(&self, folder: &Path) -> Result<()> {
-        let rows = self.manifest.rows;
-        let path = folder.join(OFFSETS);
-        let digest = blake3::Hasher::new().update_rayon(&self.offsets).finalize();
-        let sizes = self.offsets.len() == 8 * (rows + 1)
-            && self.tokens.len() as u64 == 4 * self.manifest.tokens;
-        if !sizes || digest.to_hex().as_str() != self.manifest.offsets_file.blake3 {
-            return Err(Error::storage(
-                path,
-                "not the file that the manifest describes",
-                REBUILD,
-            ));
+    fn check(&self) -> Result<()> {
+        let (rows, tokens) = (self.manifest.rows, self.manifest.tokens);
+        compare(&self.folder, OFFSETS, &self.offsets, &self.manifest)?;
+        let path = self.folder.join(OFFSETS);
+        let sizes = self.offsets.len() as u64 == 8 * (rows as u64).saturating_add(1)
+            && self.tokens.len() as u64 == tokens.saturating_mul(4);
+        if !sizes {
+            let message = format!("does not fit {rows} rows of {tokens} tokens");
+            return Err(Error::storage(path, message, REBUILD));
         }
         let ascending = (0..rows).all(|row| self.offset(row) <= self.offset(row + 1));
-        if !ascending || self.offset(rows) != self.manifest.tokens {
+        if !ascending || self.offset(rows) != tokens {
             return Err(Error::storage(
                 path,
                 "the offsets do not fit the tokens",
@@ -154,33 +172,59 @@ pub fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
         return Ok(None);
     }
     let json = fs::read(&path).map_err(|source| Error::io(&path, source))?;
-    let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
-        Error::storage(
-            &path,
-            format!("not the manifest of a token store: {error}"),
-            REBUILD,
-        )
-    })?;
-    if manifest.format != FORMAT || manifest.version != VERSION {
-        let found = format!("{} version {}", manifest.format, manifest.version);
-        let message = format!("{found}, expected {FORMAT} version {VERSION}");
+    let unreadable = |error| {
+        let message = format!("not the manifest of a token store: {error}");
+        Error::storage(&path, message, REBUILD)
+    };
+    let mut value: Map<String, Value> = serde_json::from_slice(&json).map_err(unreadable)?;
+    let digest = value.remove("digest");
+    if digest != Some(digest_of(&value)) {
+        let message = "has changed since it was written, or is of another version of umr";
+        return Err(Error::mismatch(path, message, REBUILD));
+    }
+    let manifest: Manifest = serde_json::from_value(value.into()).map_err(unreadable)?;
+    if manifest.kind != KIND || manifest.format != FORMAT || manifest.version != VERSION {
+        let found = format!("{} version {}", manifest.kind, manifest.version);
+        let message = format!("{found}, expected {KIND} version {VERSION}");
         return Err(Error::mismatch(path, message, REBUILD));
     }
     Ok(Some(manifest))
 }
 
-fn sized(path: PathBuf, expected: &Written) -> Result<Bytes> {
-    if !path.is_file() {
+/// A manifest with its digest behind it, as `umr.manifest` writes and compares it: of the JSON with sorted keys, no white space.
+pub fn with_digest(manifest: &Manifest) -> serde_json::Result<Vec<u8>> {
+    let mut value: Map<String, Value> = serde_json::from_value(serde_json::to_value(manifest)?)?;
+    value.insert("digest".into(), digest_of(&value));
+    serde_json::to_vec_pretty(&value)
+}
+
+fn digest_of(value: &Map<String, Value>) -> Value {
+    fingerprint::of_text(&Value::from(value.clone()).to_string()).into()
+}
+
+fn sized(folder: &Path, name: &str, manifest: &Manifest) -> Result<Bytes> {
+    let path = folder.join(name);
+    let Some(expected) = manifest.files.get(name).filter(|_| path.is_file()) else {
         return Err(Error::storage(
             path,
-            "missing, although the manifest names it",
+            "missing, or not in the manifest",
             REBUILD,
         ));
-    }
+    };
     let bytes = files::map(&path)?;
     if bytes.len() as u64 != expected.size {
         let message = format!("{} bytes, the manifest says {}", bytes.len(), expected.size);
         return Err(Error::storage(path, message, REBUILD));
     }
     Ok(bytes)
+}
+
+fn compare(folder: &Path, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<()> {
+    let digest = blake3::Hasher::new().update_rayon(bytes).finalize();
+    let expected = manifest.files.get(name).map(|file| file.blake3.as_str());
+    if expected == Some(digest.to_hex().as_str()) {
+        return Ok(());
+    }
+    let message = "not the file that the manifest describes";
+    Err(Error::storage(folder.join(name), message, REBUILD))
 }

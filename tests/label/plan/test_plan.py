@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -21,6 +20,7 @@ from umr.label import scoring
 from umr.label.plan import budget as budgets
 from umr.label.plan.batches import arrange
 from umr.label.scorers.trees import Tree
+from umr.manifest import read_manifest, write_manifest
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
 
@@ -201,15 +201,15 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "a changed file": lambda plan: (plan / "plan.npz").write_bytes((plan / "plan.npz").read_bytes()[::-1]),
     "a missing file": lambda plan: (plan / "targets.npy").unlink(),
     "made from something else": lambda plan: edit(plan, lambda value: value["made_from"].update(passages="another")),
-    "without a key": lambda plan: edit(plan, lambda value: value.pop("budget")),
+    "a changed number": lambda plan: (plan / "plan.json").write_text((plan / "plan.json").read_text().replace('"budget": ', '"budget": 1')),
     "empty": lambda plan: [path.unlink() for path in plan.iterdir()],
 }
 
 
 def edit(plan: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    value = json.loads((plan / "plan.json").read_text())
+    value = read_manifest(plan / "plan.json", "plan")
     change(value)
-    (plan / "plan.json").write_text(json.dumps(value))
+    write_manifest(plan / "plan.json", "plan", value.pop("made_from"), value)
 
 
 @pytest.mark.parametrize("damage", list(DAMAGE))

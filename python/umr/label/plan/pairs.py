@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from umr.data.candidates import PADDING, Candidates, distinct_passages
 from umr.data.scores import ScoreStore, merge_stores
 from umr.data.workspace import Workspace
+from umr.progress import Reporter
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -50,9 +51,14 @@ class Pairs:
         """Content keys [m, 2] of the queries and the passages of some pairs."""
         return self.query_keys[self.queries(numbers)], self.passage_keys[self.places.reshape(-1)[numbers]]
 
-    def lookup(self, stores: list[ScoreStore]) -> tuple[Floats, list[dict[str, int]]]:
-        """The scores [M, Q, k] that each store holds, NaN where there is none or a candidate is not kept, and the stores' counts."""
-        scores, counts = merge_stores(stores, self.query_keys, self.passage_keys, self.places)
+    def lookup(self, stores: list[ScoreStore], reporter: Reporter | None = None) -> tuple[Floats, list[dict[str, int]]]:
+        """The scores [M, Q, k] that each store holds, NaN where there is none or a candidate is not kept, and the stores' counts.
+
+        Arguments:
+            stores: M stores.
+            reporter: warned of damaged segments.
+        """
+        scores, counts = merge_stores(stores, self.query_keys, self.passage_keys, self.places, reporter)
         table = np.full((len(stores), *self.candidates.rows.shape), np.nan, dtype=np.float32)
         table[:, :, : self.kept] = scores
         return table, counts
