@@ -137,7 +137,7 @@ def test_the_manifest_says_what_decides_labels(work: Any, config: LabelConfig) -
     stage.label(work, config)
     made_from = read_manifest(work.layout.round(0).labelled, "label")["made_from"]
     scores = {"engine", "lm", "source", "target", "chat", "reduction", "source_length", "weights", "precision", "device"}
-    assert set(made_from) == scores | {"temperature", "fuse", "correct", "screen", "also"}
+    assert set(made_from) == scores | {"temperature", "fuse", "correct", "screen", "also", "candidates"}
 
 
 def test_the_scores_of_all_models_are_looked_up_at_once(
