@@ -1,9 +1,10 @@
 """Damages each kind of file of a finished work folder and goes on with it in forks: `python every_file_forks.py FOLDER PLACES`.
 
-FOLDER holds `bert` (an encoder), `llama` and `other` (language models) and `corpus`. PLACES are flipped and cut in each kind. On
-stdout, a line of JSON a case as soon as it is over: `file`, `damage`, `place`, `code` (the exit code of the fork, a signal as its
-negative number), `said` (the error or the traceback), `same` (whether the results are those of the whole folder), `named` (whether
-the error names the file) and, of a flip, `seen` (whether `umr status --verify` names it). The first line is of the folder without damage.
+FOLDER holds `bert` (an encoder), `llama` and `other` (language models) and `corpus`. PLACES are flipped and cut in each kind; 0 does
+one damage to each kind, another one in turn. On stdout, a line of JSON a case as soon as it is over: `file`, `damage`, `place`, `code`
+(the exit code of the fork, a signal as its negative number), `said` (the error or the traceback), `same` (whether the results are those
+of the whole folder), `named` (whether the error names the file) and, of a flip, `seen` (whether `umr status --verify` names it). The
+first line is of the folder without damage.
 """
 
 from __future__ import annotations
@@ -259,8 +260,9 @@ def main(places: int) -> None:
             sys.exit(f"{step}: {made['said']}")
         expected |= made["made"]
     say({**case_of(work, first, "none", whole, expected), "kinds": list(found)})
-    for files in found.values():
-        for name, damage, place, content in damages(files, work, other, places):
+    for number, files in enumerate(found.values()):
+        all_damages = list(damages(files, work, other, max(1, places)))
+        for name, damage, place, content in all_damages if places else [all_damages[number % len(all_damages)]]:
             say({"place": place, **case_of(work, name, damage, content, expected)})
 
 
