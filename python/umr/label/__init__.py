@@ -171,9 +171,8 @@ def _label(
     make_room(place, "label", reporter)  # only now: whatever fails before this line costs nothing that was finished
     labels.write(place.labels, workspace.passages)
     options = {name: value for name, value in asdict(config).items() if name not in ("lm", "also")}
-    named = {
-        "lm": config.lm, "also": list(config.also), "config": options, "store": str(stores[0].folder), "pairs": len(pairs), **counts[0],
-    }  # fmt: skip
+    store = stores[0].folder if config.store else stores[0].folder.relative_to(workspace.layout.folder)  # so that the folder may move
+    named = {"lm": config.lm, "also": list(config.also), "config": options, "store": str(store), "pairs": len(pairs), **counts[0]}
     write_manifest(place.labelled, "label", _made_from(place, config, models), {"files": checksums(place.labels), **named})
     if saturated := saturation(labels):
         reporter.warn(saturated)
