@@ -1,10 +1,10 @@
-"""Centring on real questions and passages, without any training: cross-language retrieval with e5-small, off, global and by language.
+"""Centring on real queries and passages, without any training: cross-language retrieval with e5-small, off, global and by language.
 
-XQuAD-R, title and text: A, 14,280 questions in 12 languages against the 240 English passages, R@1; B, the same questions against
+XQuAD-R, title and text: A, 14,280 queries in 12 languages against the 240 English passages, R@1; B, the same queries against
 all 2,880 passages, 12 of them right for each, mean average precision over the whole ranking. Then a sample of train-mix: of each
-language and kind (gold in the question's own language, in another one, in both) up to 60 questions, their gold passages and 130
-random ones a language, texts cut at 900 characters, R@1. Everything is a macro mean over the questions' languages. The means are
-those of the passages and questions themselves; languages of passages are identified from their text. Gold is read for the
+language and kind (gold in the query's own language, in another one, in both) up to 60 queries, their gold passages and 130
+random ones a language, texts cut at 900 characters, R@1. Everything is a macro mean over the queries' languages. The means are
+those of the passages and queries themselves; languages of passages are identified from their text. Gold is read for the
 measurement alone, and vectors are kept in --work, so that a second run takes seconds.
 
 Targets: the XQuAD-R figures are those of a plain prototype within 1 point (`PROTOTYPE`). `--check` leaves the train-mix sample out.
@@ -49,14 +49,14 @@ PROTOTYPE = {("A", "off"): 75.6, ("A", "global"): 78.9, ("A", "language"): 80.4,
 SHARD = 1024  # texts that a killed run loses at most
 FEW, DRAWS = (4, 8, 12, 16, 32, 128), 3
 LETTERS, QUESTIONS, OTHERS, SEED = 900, 60, 130, 0  # of the train-mix sample
-KINDS = {"same": "gold in the question's language", "cross": "gold in another language", "both": "gold in both"}
+KINDS = {"same": "gold in the query's language", "cross": "gold in another language", "both": "gold in both"}
 
 Gold = Mapping[str, set[str]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Questions, passages and which of them are right."""
+    """Queries, passages and which of them are right."""
 
     name: str
     queries: Path
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
     english = Task("A", queries, english_passages(args.work), read_qrels("xquad-r", "qrels.en.txt.gz"))
     pooled = Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_qrels("xquad-r", "qrels.any.txt.gz"))
     for task in (english, pooled):
-        measured = {centre: measure(task, encoder, centre, args.work, report, not args.check) for centre in (*CENTRES, "questions")}
+        measured = {centre: measure(task, encoder, centre, args.work, report, not args.check) for centre in (*CENTRES, "queries")}
         cells = {centre: macro(values) for centre, values in measured.items()}
         for metric in ("R@1", "mAP"):
             report.row(data=f"XQuAD-R {task.name}", metric=metric, **{centre: f"{values[metric]:.1f}" for centre, values in cells.items()})
@@ -113,11 +113,11 @@ def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> No
 
 
 def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool = False) -> dict[str, dict[str, Any]]:
-    """Language, R@1 and average precision of every question that has gold, in points.
+    """Language, R@1 and average precision of every query that has gold, in points.
 
     Arguments:
-        centre: off, global, language, or `questions`: by language, the passages left as they are.
-        few: measure means of few questions too.
+        centre: off, global, language, or `queries`: by language, the passages left as they are.
+        few: measure means of few queries too.
     """
     import numpy as np
 
@@ -133,9 +133,9 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
     talk, layout = Console(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
     queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
-    config = MineConfig(centre="language" if centre == "questions" else centre, shard_rows=SHARD)
+    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD)
     means = means_for(passages, queries, encoder, layout, config, talk)
-    stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "questions" else means)
+    stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "queries" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)
     ids = passages.ids(np.arange(len(passages), dtype=np.uint32))
     place = {name: row for row, name in enumerate(ids)}
@@ -153,7 +153,7 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
 def _few(
     task: Task, queries: Queries, vectors: Vectors, means: Means | None, passages: Embeddings, place: Mapping[str, int], report: Report
 ) -> None:
-    """R@1 with the questions' means taken from a few random questions of each language."""
+    """R@1 with the queries' means taken from a few random queries of each language."""
     import numpy as np
 
     from umr.encoder.means import SideMeans, centred
@@ -169,7 +169,7 @@ def _few(
             table = np.stack([first.table[0], *(vectors[rows].mean(axis=0) for rows in chosen)])
             moved = centred(vectors, table, SideMeans(table, first.langs).groups(queries.langs), normalise=True)
             found.append(macro(_judged(task.gold, queries, top_k(moved, passages, 1)[0], place, first_only=True))["R@1"])
-        report.fact(f"A: R@1, means of {number} questions a language", round(float(np.mean(found)), 1))
+        report.fact(f"A: R@1, means of {number} queries a language", round(float(np.mean(found)), 1))
 
 
 def _judged(
@@ -189,7 +189,7 @@ def _judged(
 
 
 def by_language(found: Mapping[str, Mapping[str, Any]], metric: str) -> str:
-    """The mean over the questions of each language, in words."""
+    """The mean over the queries of each language, in words."""
     import numpy as np
 
     langs = sorted({values["lang"] for values in found.values()})
@@ -197,7 +197,7 @@ def by_language(found: Mapping[str, Mapping[str, Any]], metric: str) -> str:
 
 
 def macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The mean over the questions of each language, and of these."""
+    """The mean over the queries of each language, and of these."""
     import numpy as np
 
     langs = sorted({values["lang"] for values in found.values()})
@@ -206,7 +206,7 @@ def macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def read_qrels(*parts: str) -> Gold:
-    """Question id -> ids of the passages that are right."""
+    """Query id -> ids of the passages that are right."""
     gold = defaultdict(set)
     with gzip.open(require_file("data", *parts), "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -217,7 +217,7 @@ def read_qrels(*parts: str) -> Gold:
 
 
 def write_sample(folder: Path) -> dict[str, str]:
-    """Write the questions and passages of the sample; the kind of each question."""
+    """Write the queries and passages of the sample; the kind of each query."""
     drawn = random.Random(SEED)
     gold = read_qrels("train-mix", "hidden", "gold.qrels.gz")
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)

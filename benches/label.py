@@ -1,8 +1,8 @@
 """Labelling beside two other ways: the loop that the reference and its peers run, and plain padded batches of whole pairs.
 
-The same pairs, model (Gemma 3 270M) and precision (the one whose matrix product is faster here): xquad-r's questions in 12
+The same pairs, model (Gemma 3 270M) and precision (the one whose matrix product is faster here): xquad-r's queries in 12
 languages with their top 10 candidates among the 240 English passages, mined with e5-small through umr, in groups of 30, 8
-and 2 questions a passage. Ours is the scorer that `umr label` makes. The first rival is ../shared/baselines/likelihood.py, at
+and 2 queries a passage. Ours is the scorer that `umr label` makes. The first rival is ../shared/baselines/likelihood.py, at
 its best batch of 1, 2, 4; the second sorts whole pairs by length, pads them and makes logits at the targets alone
 (parts/padded.py). Each runs in a process of its own. Rivals are timed on a sample of the same pairs of the same mean length;
 loading and our tokenising, which the stage does once, are not counted.
@@ -49,11 +49,11 @@ RATE = 100  # pairs a second: no more are tokenised than could be timed
 
 def options() -> argparse.ArgumentParser:
     made = parser(__doc__)
-    made.add_argument("--sharing", type=positive, nargs="+", default=list(FACTORS), help="questions a passage [default: 30 8 2]")
+    made.add_argument("--sharing", type=positive, nargs="+", default=list(FACTORS), help="queries a passage [default: 30 8 2]")
     made.add_argument("--seconds", type=positive, default=12, help="at least so long a timed run of ours [default: 12]")
     made.add_argument("--rival-pairs", type=positive, default=24, help="pairs that the rivals are timed on [default: 24]")
-    made.add_argument("--questions", type=positive, default=A_LANGUAGE, help="questions a language that are mined [default: 100]")
-    made.add_argument("--lists", type=positive, default=3, help="questions a language whose order is compared [default: 3]")
+    made.add_argument("--queries", type=positive, default=A_LANGUAGE, help="queries a language that are mined [default: 100]")
+    made.add_argument("--lists", type=positive, default=3, help="queries a language whose order is compared [default: 3]")
     made.add_argument("--sources", type=positive, default=24, help="passages of the encoder-decoder [default: 24]")
     return made
 
@@ -65,7 +65,7 @@ class Bench:
         self.args, self.report, self.folder = args, report, folder
         self.rival = str(require_file("baselines", "likelihood.py"))
         self.model = require_model(GEMMA)
-        self.pool: Pool = pool(args.questions)
+        self.pool: Pool = pool(args.queries)
         peaks = Peaks()
         peaks.look(args.gemm, args.threads)
         report.fact("GEMM peak", f"{peaks}")
@@ -87,7 +87,7 @@ class Bench:
     def loop(self, pairs: list[Pair], precision: str, batch: int) -> Finished:
         """The loop's labelling of pairs."""
         say(f"loop: {len(pairs)} pairs, {precision}, batch {batch}")
-        rows = [{"question": p.question, "lang": p.lang, "passage": self.pool.texts[p.passage]} for p in pairs]
+        rows = [{"question": p.query, "lang": p.lang, "passage": self.pool.texts[p.passage]} for p in pairs]
         file = self.folder / "pairs.jsonl"
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         return self.run([self.rival, self.model, str(file), precision, str(batch), str(len(pairs))])
@@ -117,7 +117,7 @@ def lengths(run: Bench) -> Callable[[list[list[Pair]]], dict[Pair, int]]:
     def of(chosen: list[list[Pair]]) -> dict[Pair, int]:
         pairs = [pair for group in chosen for pair in group]
         sources = prompt.encode([prompt.fill("", run.pool.texts[p.passage], p.lang) for p in pairs])
-        targets = [prompt.target_ids("", p.question) for p in pairs]
+        targets = [prompt.target_ids("", p.query) for p in pairs]
         return {p: min(prompt.limit, len(s)) + len(t) for p, s, t in zip(pairs, sources, targets, strict=True)}
 
     return of
@@ -183,12 +183,12 @@ def by_passage(pairs: list[Pair]) -> list[list[Pair]]:
 
 def order(run: Bench) -> Order:
     """How bf16 orders whole candidate lists, against fp32."""
-    say(f"order of the candidates of {len(run.lists) // 10} questions")
+    say(f"order of the candidates of {len(run.lists) // 10} queries")
     shared = by_passage(run.lists)
     flat = [pair for group in shared for pair in group]
-    questions = {question: number for number, question in enumerate({(p.question, p.lang): None for p in flat})}
+    queries = {query: number for number, query in enumerate({(p.query, p.lang): None for p in flat})}
     exact, half = (run.task("umr", shared, precision, 0, 1).value["scores"] for precision in ("fp32", "bf16"))
-    return compare(exact, half, [questions[p.question, p.lang] for p in flat])
+    return compare(exact, half, [queries[p.query, p.lang] for p in flat])
 
 
 def tell_order(run: Bench, found: Order) -> None:

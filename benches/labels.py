@@ -1,11 +1,11 @@
 """Labels alone: is the order that labelling gives the mined candidates a better one, before anything is trained?
 
-multilingual-e5-small mines the 560 unlabelled questions of train-small in its 1,900 passages (16 candidates each), as in
+multilingual-e5-small mines the 560 unlabelled queries of train-small in its 1,900 passages (16 candidates each), as in
 benches/quality.py, and Gemma 3 270M labels them in every way that the options allow. The candidates in each order are measured by
-the passages that the questions were written from: R@k is the share of questions that have one among the first k. Gold is read
+the passages that the queries were written from: R@k is the share of queries that have one among the first k. Gold is read
 for this alone. What a way costs beside the likelihoods: nothing.
 
-All questions are scored in fp32 and in bf16, too: R@1 of both, and Kendall's tau of the two orders of a question's candidates.
+All queries are scored in fp32 and in bf16, too: R@1 of both, and Kendall's tau of the two orders of a query's candidates.
 
 Targets: with fuse 1 the macro R@1 is above the retriever's and above the likelihood's; the mean tau is at least 0.965; the macro
 R@1 in bf16 is within 0.5 of that in fp32.
@@ -101,7 +101,7 @@ def table(found: dict[str, Evaluation], report: Report) -> None:
     from umr.evaluate import compare
 
     first = found[RETRIEVER]
-    report.row(metric="", order="questions", **{lang: str(n) for lang, n in first.counts.items()}, macro="")
+    report.row(metric="", order="queries", **{lang: str(n) for lang, n in first.counts.items()}, macro="")
     report.row(metric=f"R@{TOP}", order="any", **_cells(first, FOUND.format(k=TOP)))
     for metric, name in METRICS.items():
         for way, one in found.items():
@@ -125,8 +125,8 @@ def _cells(one: Evaluation, name: str) -> dict[str, str]:
 def precisions(scores: dict[str, Floats], report: Report) -> None:
     """Kendall's tau of the labels in bf16 and in fp32."""
     tau, first, largest = agreement(scores["bf16"], scores["fp32"])
-    report.fact("bf16 beside fp32", f"{len(tau)} questions, {tau.mean():.4f} mean tau, {tau.min():.3f} smallest")
-    report.fact("bf16 beside fp32, same first passage", f"{first:.1%} of the questions; largest difference {largest:.4f} nats")
+    report.fact("bf16 beside fp32", f"{len(tau)} queries, {tau.mean():.4f} mean tau, {tau.min():.3f} smallest")
+    report.fact("bf16 beside fp32, same first passage", f"{first:.1%} of the queries; largest difference {largest:.4f} nats")
     report.target("mean Kendall tau of bf16 and fp32 labels", float(tau.mean()), 0.965)
 
 

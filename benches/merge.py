@@ -1,13 +1,13 @@
 """Merging score segments beside pandas and polars: how long until every candidate has its score?
 
-Wanted are the scores of 200,000 questions x 100 candidates; a million passages. Eight segments hold 99 % of the pairs
+Wanted are the scores of 200,000 queries x 100 candidates; a million passages. Eight segments hold 99 % of the pairs
 in shuffled order, 5 % of them twice, and the first score counts. Everybody merges from the segment files, which lie in
 the page cache, and has what is wanted in memory before the clock starts. umr checks the checksum of every record; the
 rivals load the records without (np.fromfile), drop the duplicates and join from the left.
 
-umr has the keys of questions and of passages, and which passages each question has. The rivals join on the four u64
+umr has the keys of queries and of passages, and which passages each query has. The rivals join on the four u64
 columns of the keys of every pair; polars also on one number a pair, which it gets for the records by joining the keys of
-questions and of passages first, and for what is wanted for free.
+queries and of passages first, and for what is wanted for free.
 
 Compared are seconds (median of 3, loading included; beside them the mean CPU seconds of all threads, which other work on
 the machine moves less) and peak anonymous memory (RssAnon, inputs included); each engine has a process of its own. All

@@ -1,7 +1,7 @@
-"""One round on real questions and passages: does the loop make a real encoder better on a real test set it has never seen?
+"""One round on real queries and passages: does the loop make a real encoder better on a real test set it has never seen?
 
-multilingual-e5-small mines the 560 unlabelled questions of train-small in its 1,900 passages (16 candidates each), Gemma 3
-270M labels them, the query side is trained, and the encoder is measured before and after on XQuAD-R: 1,190 questions in each
+multilingual-e5-small mines the 560 unlabelled queries of train-small in its 1,900 passages (16 candidates each), Gemma 3
+270M labels them, the query side is trained, and the encoder is measured before and after on XQuAD-R: 1,190 queries in each
 of 12 languages against the 240 English passages (text without title). Gold is read for the measurement alone.
 
 Targets: the untrained encoder's R@1 is that of a plain prototype within 1 point in every language (`UNTRAINED`); after a whole

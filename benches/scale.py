@@ -1,8 +1,8 @@
-"""The paper's scale on one small machine: 18.2 million passages, 15,250 questions, the exact top 100 of each.
+"""The paper's scale on one small machine: 18.2 million passages, 15,250 queries, the exact top 100 of each.
 
 Vectors are generated (random unit vectors of 384 dimensions, stored in f16 in shards of 262,144), which is not counted.
 Counted are the int8 shards, written once a round, and the search, in a process of its own whose whole resident memory is
-watched, mapped files included. The answers to some questions are compared with a brute-force pass in f64 over all vectors:
+watched, mapped files included. The answers to some queries are compared with a brute-force pass in f64 over all vectors:
 same rows, same bits of the scores.
 
 Targets: at most 8 GB resident, and a search at 60 % of the int8 matrix peak that torch reaches in this run.
@@ -35,7 +35,7 @@ from benches.parts.scaled import Scaled, write_shards
 
 MAX_RESIDENT = 8e9  # bytes
 MIN_PEAK_SHARE = 0.6  # of the int8 matrix peak
-CHECKED = 20  # questions that are compared with brute force
+CHECKED = 20  # queries that are compared with brute force
 FREE_DISK = 2e9  # bytes of disk that are left alone
 
 
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
         random_rows(1, args.queries, args.dimensions).tofile(task.queries)
         say("quantising and searching")
         finished = child(["-m", "benches.parts.scaled", json.dumps(asdict(task))])
-        say(f"brute force for {CHECKED} questions")
+        say(f"brute force for {CHECKED} queries")
         require_exact(task)
     peaks.look(args.gemm, args.threads)
     report.fact("GEMM peak", str(peaks))
@@ -91,7 +91,7 @@ def require_exact(task: Scaled) -> None:
     for number, (want_rows, want_scores) in zip(chosen, expected, strict=True):
         same = np.array_equal(rows[number], want_rows) and np.array_equal(scores[number].view(np.uint32), want_scores.view(np.uint32))
         if not same:
-            raise DiffersError(f"question {number}: rows {rows[number][:5]}..., brute force has {want_rows[:5]}...")
+            raise DiffersError(f"query {number}: rows {rows[number][:5]}..., brute force has {want_rows[:5]}...")
 
 
 def judge(args: argparse.Namespace, report: Report, count: int, finished: Finished, peaks: Peaks) -> None:

@@ -1,14 +1,14 @@
 """Exact top-k beside FAISS IndexFlatIP, torch and usearch: is mining faster than what a user would pick instead?
 
 Every engine runs in a process of its own over the same vectors, with the same threads, and finds the k best of 500,000
-passages for 1,000 questions: random unit vectors of 768 dimensions (the hard case for screening), and real e5-small
+passages for 1,000 queries: random unit vectors of 768 dimensions (the hard case for screening), and real e5-small
 embeddings of 384 (20,000 passages of train-mix, their first 64 tokens, encoded once by umr and kept in the cache folder;
-repeated with a little noise). Compared are seconds (median of 3 after a warm-up of 64 questions), useful GFLOP/s
-(2 x passages x dimensions x questions), and peak anonymous memory (RssAnon: what is mapped does not count).
+repeated with a little noise). Compared are seconds (median of 3 after a warm-up of 64 queries), useful GFLOP/s
+(2 x passages x dimensions x queries), and peak anonymous memory (RssAnon: what is mapped does not count).
 
-Equality: our lists equal the f64 twin bit by bit on some questions; FAISS's and torch's f32 lists have scores within 1e-6
+Equality: our lists equal the f64 twin bit by bit on some queries; FAISS's and torch's f32 lists have scores within 1e-6
 and the same ids wherever scores differ by more. For information only, because they are not exact or far behind: torch in
-bf16, usearch exact in f32, f16 and i8 (on a tenth of the questions); their recall is shown. Without --check also: k = 10
+bf16, usearch exact in f32, f16 and i8 (on a tenth of the queries); their recall is shown. Without --check also: k = 10
 and 1000, one thread, vectors stored in f16, and how the time grows with passages and queries.
 
 What is made once is not timed: FAISS's and torch's copies in memory, umr's int8 shard on disk ("built" has its seconds).
@@ -43,7 +43,7 @@ from benches.parts.vectors import Vectors, make_random, make_real
 
 EXACT = ("FAISS IndexFlatIP f32", "torch f32")
 OTHERS = {"torch bf16": 1, "usearch exact f32": 10, "usearch exact f16": 10, "usearch exact i8": 10}  # a tenth is enough
-TWINS = 3  # questions that are compared with the twin
+TWINS = 3  # queries that are compared with the twin
 MIN_SPEEDUP = 2.8  # over the fastest exact rival
 MAX_MEMORY_SHARE = 0.4  # of FAISS's anonymous memory
 
@@ -152,7 +152,7 @@ def show(
     equal: str,
     share: float = 1.0,
 ) -> None:
-    """A row of the table; a part of the questions is scaled up to all of them."""
+    """A row of the table; a part of the queries is scaled up to all of them."""
     seconds = found.value["seconds"] / share
     work = 2 * data.count * data.dimensions * args.queries
     report.row(**{

@@ -1,4 +1,4 @@
-"""The exact answer the slow way: every passage against some questions, in f64."""
+"""The exact answer the slow way: every passage against some queries, in f64."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROUNDING = 1e-5  # of scores about 1: far more than any rounding moves them
 
 
 def brute_force(task: Scaled, chosen: NDArray[Any]) -> Lists:
-    """Rows and scores of the k best of some questions: sums in f64 choose, the twin's scores decide.
+    """Rows and scores of the k best of some queries: sums in f64 choose, the twin's scores decide.
 
     Arguments:
         task: where the vectors are.
-        chosen: numbers of the questions.
+        chosen: numbers of the queries.
     """
     queries = np.fromfile(task.queries, dtype=np.float32).reshape(-1, task.dimensions)[chosen]
     columns = queries.T.astype(np.float64)  # [d, m]

@@ -29,8 +29,8 @@ class Task:
         engine: ours or rival.
         precision: fp32 or bf16.
         threads: of torch.
-        groups: passages; of the rival's, whole pairs are taken question by question.
-        sharing: questions a passage.
+        groups: passages; of the rival's, whole pairs are taken query by query.
+        sharing: queries a passage.
         pairs: that the rival is timed on.
         batch: pairs of the rival at once.
         repeats: timed runs.
@@ -63,7 +63,7 @@ def model_of() -> Any:
 
 
 def pairs_of(groups: int, sharing: int) -> list[tuple[list[int], list[list[int]]]]:
-    """Passages of about 190 tokens, each with its questions of about 20: the lengths of xquad-r in mT5's vocabulary."""
+    """Passages of about 190 tokens, each with its queries of about 20: the lengths of xquad-r in mT5's vocabulary."""
     rng = np.random.default_rng(0)
 
     def draw(mean: float, spread: float) -> list[int]:

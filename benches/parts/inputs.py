@@ -34,7 +34,7 @@ def passages(corpus: str) -> list[dict[str, str]]:
 
 
 def queries(corpus: str) -> Iterator[dict[str, Any]]:
-    """All queries of a corpus: id, question and lang; answers are dropped."""
+    """All queries of a corpus: id, query and lang; answers are dropped."""
     path = require_file("data", corpus, "queries.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as handle:
         for line in handle:

@@ -35,7 +35,7 @@ class Task:
         seconds: groups are taken until a run would take so long; 0 takes all.
         repeats: timed runs.
         texts: passages.
-        groups: of [question, language, passage number], each group of one passage.
+        groups: of [query, language, passage number], each group of one passage.
     """
 
     engine: str
@@ -68,7 +68,7 @@ def main() -> None:
 def _trees(task: Task, prompt: Prompt) -> list[Tree]:
     made = []
     for pairs in task.groups:
-        targets = [prompt.target_ids("", question) for question, _, _ in pairs]
+        targets = [prompt.target_ids("", query) for query, _, _ in pairs]
         text = task.texts[pairs[0][2]]
         sources = [prompt.source_ids("", text, lang, prompt.room(len(t))) for (_, lang, _), t in zip(pairs, targets, strict=True)]
         made.append(prompt.tree(sources, targets, [0] * len(pairs)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benches.harness import timed
 
-K = 100  # candidates a question
+K = 100  # candidates a query
 SEGMENTS = 8
 AGAIN = 0.05  # of the records stand twice, half of them with another score
 ABSENT = 0.01  # of the pairs have no score yet
@@ -91,7 +91,7 @@ def make(folder: Path, pairs: int) -> Scores:
 
 
 def _rows(rng: np.random.Generator, queries: int, passages: int) -> NDArray[np.uint32]:
-    """Random candidates [Q, k], all of a question different: one out of each of k parts of the passages, from anywhere on."""
+    """Random candidates [Q, k], all of a query different: one out of each of k parts of the passages, from anywhere on."""
     part = passages // K
     rows = rng.integers(0, part, (queries, K), dtype=np.uint32) + np.arange(K, dtype=np.uint32) * np.uint32(part)
     return (rows + rng.integers(0, passages, (queries, 1), dtype=np.uint32)) % np.uint32(passages)

@@ -1,4 +1,4 @@
-"""Do two sets of scores put the candidates of a question into the same order?"""
+"""Do two sets of scores put the candidates of a query into the same order?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Order:
     """How scores compare with exact ones.
 
     Arguments:
-        tau: mean over questions of Kendall's tau-b.
+        tau: mean over queries of Kendall's tau-b.
         error: its standard error.
         largest: difference of two scores, in nats.
     """
@@ -24,12 +24,12 @@ class Order:
 
 
 def compare(exact: Sequence[float], scores: Sequence[float], owner: Sequence[int]) -> Order:
-    """Compare scores question by question.
+    """Compare scores query by query.
 
     Arguments:
         exact: [m] nats.
         scores: [m] nats.
-        owner: [m] which question a pair belongs to.
+        owner: [m] which query a pair belongs to.
     """
     from scipy.stats import kendalltau
 

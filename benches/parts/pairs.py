@@ -1,8 +1,8 @@
-"""Real pairs to label: xquad-r's questions in 12 languages with their candidates among the English passages, mined by umr.
+"""Real pairs to label: xquad-r's queries in 12 languages with their candidates among the English passages, mined by umr.
 
-Groups are built so that each passage is shared by exactly so many questions. Passages are taken in corpus order, where the
-paragraphs of an article stand together, and questions in one fixed random order, so that sibling passages share questions:
-the rival, who goes question by question in batches, gets pairs of the same set.
+Groups are built so that each passage is shared by exactly so many queries. Passages are taken in corpus order, where the
+paragraphs of an article stand together, and queries in one fixed random order, so that sibling passages share queries:
+the rival, who goes query by query in batches, gets pairs of the same set.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Any
 from benches.harness import UnavailableError, say
 from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl
 
-TOP = 10  # candidates a question
-A_LANGUAGE = 100  # questions
-BATCH = 4  # pairs of one question that the rival can take at once
+TOP = 10  # candidates a query
+A_LANGUAGE = 100  # queries
+BATCH = 4  # pairs of one query that the rival can take at once
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A question with a passage (its number in the mined file)."""
+    """A query with a passage (its number in the mined file)."""
 
-    question: str
+    query: str
     lang: str
     passage: int
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What was mined: English passages, and the pairs in order of question and rank."""
+    """What was mined: English passages, and the pairs in order of query and rank."""
 
     texts: list[str]
     pairs: list[Pair]
@@ -64,9 +64,9 @@ def _mine(a_language: int) -> Pool:
     from umr.mine import mine
     from umr.progress.console import Console
 
-    say(f"mining {TOP} candidates of {a_language} xquad-r questions a language with e5-small (once, about a minute)")
+    say(f"mining {TOP} candidates of {a_language} xquad-r queries a language with e5-small (once, about a minute)")
     english = [p for p in passages("xquad-r") if p["id"].startswith("en:")]
-    asked = _questions(a_language)
+    asked = _queries(a_language)
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         folder, reporter = Path(name), Console(quiet=True)
         files = [_write_passages(folder / "passages.tsv", english), write_jsonl(folder / "queries.jsonl", asked)]
@@ -77,7 +77,7 @@ def _mine(a_language: int) -> Pool:
     return Pool([p["text"] for p in english], pairs)
 
 
-def _questions(a_language: int) -> list[dict[str, Any]]:
+def _queries(a_language: int) -> list[dict[str, Any]]:
     by_lang: dict[str, list[dict[str, Any]]] = {}
     for row in queries("xquad-r"):
         by_lang.setdefault(row["lang"], []).append(row)
@@ -93,26 +93,26 @@ def _write_passages(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def groups(found: Pool, sharing: int, seed: int = 0) -> list[list[Pair]]:
-    """Groups of exactly `sharing` pairs of one passage, in corpus order; passages that too few questions mined are left out.
+    """Groups of exactly `sharing` pairs of one passage, in corpus order; passages that too few queries mined are left out.
 
     Raises:
         UnavailableError: no passage has so many.
     """
-    asked = sorted({(p.question, p.lang) for p in found.pairs})
+    asked = sorted({(p.query, p.lang) for p in found.pairs})
     random.Random(seed).shuffle(asked)
-    place = {question: number for number, question in enumerate(asked)}
+    place = {query: number for number, query in enumerate(asked)}
     by_passage: dict[int, list[Pair]] = {}
     for pair in found.pairs:
         by_passage.setdefault(pair.passage, []).append(pair)
-    made = [sorted(by_passage[p], key=lambda x: place[x.question, x.lang])[:sharing] for p in sorted(by_passage)]
+    made = [sorted(by_passage[p], key=lambda x: place[x.query, x.lang])[:sharing] for p in sorted(by_passage)]
     full = [group for group in made if len(group) == sharing]
     if not full:
-        raise UnavailableError(f"no passage was mined by {sharing} questions: take more than the {len(asked)} questions")
+        raise UnavailableError(f"no passage was mined by {sharing} queries: take more than the {len(asked)} queries")
     return full
 
 
 def for_rival(chosen: list[list[Pair]], count: int, cost: dict[Pair, int], seed: int = 0) -> list[Pair]:
-    """About `count` pairs of the groups, whole questions of up to 4 pairs one after another, of typical length.
+    """About `count` pairs of the groups, whole queries of up to 4 pairs one after another, of typical length.
 
     Arguments:
         chosen: the groups that are timed.
@@ -120,22 +120,22 @@ def for_rival(chosen: list[list[Pair]], count: int, cost: dict[Pair, int], seed:
         cost: tokens of each whole pair; of 200 random draws the one with the nearest mean is taken.
         seed: of the draws.
     """
-    by_question: dict[tuple[str, str], list[Pair]] = {}
+    by_query: dict[tuple[str, str], list[Pair]] = {}
     for pair in (p for group in chosen for p in group):
-        by_question.setdefault((pair.question, pair.lang), []).append(pair)
-    ranked = sorted(by_question.values(), key=lambda pairs: -min(BATCH, len(pairs)))
+        by_query.setdefault((pair.query, pair.lang), []).append(pair)
+    ranked = sorted(by_query.values(), key=lambda pairs: -min(BATCH, len(pairs)))
     most = min(BATCH, len(ranked[0]))
-    questions = [q for q in ranked if min(BATCH, len(q)) == most]
-    questions += ranked[len(questions) : max(len(questions), -(-count // most))]
+    queries = [q for q in ranked if min(BATCH, len(q)) == most]
+    queries += ranked[len(queries) : max(len(queries), -(-count // most))]
     mean = _mean([p for group in chosen for p in group], cost)
     rng = random.Random(seed)
-    draws = [_draw(rng.sample(questions, len(questions)), count) for _ in range(200)]
+    draws = [_draw(rng.sample(queries, len(queries)), count) for _ in range(200)]
     return min(draws, key=lambda pairs: abs(_mean(pairs, cost) - mean))
 
 
-def _draw(questions: list[list[Pair]], count: int) -> list[Pair]:
+def _draw(queries: list[list[Pair]], count: int) -> list[Pair]:
     drawn: list[Pair] = []
-    for pairs in questions:
+    for pairs in queries:
         if len(drawn) >= count:
             break
         drawn += pairs[:BATCH]
@@ -147,13 +147,13 @@ def _mean(pairs: list[Pair], cost: dict[Pair, int]) -> float:
 
 
 def whole_lists(found: Pool, a_language: int, seed: int = 1) -> list[Pair]:
-    """All candidates of so many questions a language, drawn at random."""
-    asked = sorted({(p.lang, p.question) for p in found.pairs})
+    """All candidates of so many queries a language, drawn at random."""
+    asked = sorted({(p.lang, p.query) for p in found.pairs})
     random.Random(seed).shuffle(asked)
     taken: dict[str, int] = {}
     chosen = set()
-    for lang, question in asked:
+    for lang, query in asked:
         taken[lang] = taken.get(lang, 0) + 1
         if taken[lang] <= a_language:
-            chosen.add((question, lang))
-    return [pair for pair in found.pairs if (pair.question, pair.lang) in chosen]
+            chosen.add((query, lang))
+    return [pair for pair in found.pairs if (pair.query, pair.lang) in chosen]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 METRICS = {"R@1": "Success@1", "R@5": "Success@5"}
-"""R@k here is a hit: one of the passages that a question was written from is among the first k."""
+"""R@k here is a hit: one of the passages that a query was written from is among the first k."""
 FOUND = "Success@{k}"
 
 
@@ -32,10 +32,10 @@ def judge_order(candidates: Candidates, values: Floats, ids: NDArray[np.object_]
         candidates: of the round, best first; equal values keep this order.
         values: [Q, k], greater is better.
         ids: [Q, k] passage ids.
-        gold: the passages that each question was written from; read for this alone.
+        gold: the passages that each query was written from; read for this alone.
 
     Returns:
-        an evaluation with the metrics of `METRICS` and a hit among all k; a question whose passage was not mined counts as 0.
+        an evaluation with the metrics of `METRICS` and a hit among all k; a query whose passage was not mined counts as 0.
     """
     from umr.evaluate import evaluate_run
 
@@ -64,7 +64,7 @@ def agreement(a: Floats, b: Floats) -> tuple[NDArray[np.float64], float, float]:
         a, b: [Q, k] scores, all of them finite.
 
     Returns:
-        Kendall's tau-b of each question [Q], the share of questions with the same first passage, the largest difference in nats.
+        Kendall's tau-b of each query [Q], the share of queries with the same first passage, the largest difference in nats.
     """
     from umr.label.inspect.agreement import rank_correlations
 

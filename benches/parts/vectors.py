@@ -76,8 +76,8 @@ def make_random(folder: Path, count: int, dimensions: int, query_count: int, dty
 
 
 def make_real(folder: Path, count: int, query_count: int, dtype: str) -> Vectors:
-    """Embeddings of real passages and questions (e5-small, 384 dimensions); rows beyond BASE repeat them with a little noise."""
-    base, questions = embeddings(min(BASE, count), query_count)
+    """Embeddings of real passages and queries (e5-small, 384 dimensions); rows beyond BASE repeat them with a little noise."""
+    base, queries = embeddings(min(BASE, count), query_count)
     rng = np.random.default_rng(1)
 
     def block(start: int, end: int) -> Floats:
@@ -85,7 +85,7 @@ def make_real(folder: Path, count: int, query_count: int, dtype: str) -> Vectors
         noise = _unit(rng.standard_normal((end - start, base.shape[1]), dtype=np.float32)) * np.float32(NOISE)
         return _unit(base[rows % len(base)] + noise * (rows >= len(base))[:, None].astype(np.float32))
 
-    return _write(folder, "real", block, questions, count, dtype)
+    return _write(folder, "real", block, queries, count, dtype)
 
 
 def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], queries: Floats, count: int, dtype: str) -> Vectors:
@@ -103,7 +103,7 @@ def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], queries
 
 
 def embeddings(count: int, query_count: int) -> tuple[Floats, Floats]:
-    """Vectors of `count` passages and `query_count` questions of train-mix, encoded once by umr and kept."""
+    """Vectors of `count` passages and `query_count` queries of train-mix, encoded once by umr and kept."""
     from benches.harness import require_file, require_model
     from umr._rust import fingerprint_files
 

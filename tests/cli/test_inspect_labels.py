@@ -28,7 +28,7 @@ from umr.progress.terminal import clean
 Shell = Callable[..., Any]
 LONG = {lang: ("" if lang in ("zh", "th") else " ").join(words * 30) for lang, words in tiny.WORDS.items()}
 ROW = Statistics(
-    questions=12345, unscored=0, candidates=100, score=-4.334, spread=0.49, range=1.98, entropy=0.54, effective=23.4, effective_share=0.234,
+    queries=12345, unscored=0, candidates=100, score=-4.334, spread=0.49, range=1.98, entropy=0.54, effective=23.4, effective_share=0.234,
     top=0.793, saturated=0.1, constant=0, tau=0.28, rho=-0.38, score_tau=0.11, changed=0.4, place=12.3, kept=0.574, own_retriever=0.86,
     own_label=1,
 )  # fmt: skip
@@ -90,7 +90,7 @@ def test_json_has_everything(shell: Shell, labelled: Path) -> None:
     assert found.code == 0, found.err
     assert set(found.json) == {"round", "lm", "made_from", "combined", "per_language", "macro", "examples", "warnings"}
     assert set(found.json["per_language"]) == set(found.json["examples"]) == {"en", "de", "ru", "ar", "zh"}
-    assert found.json["macro"]["questions"] == 8
+    assert found.json["macro"]["queries"] == 8
     assert all(len(chosen) <= 3 for chosen in found.json["examples"].values())
 
 
@@ -165,7 +165,7 @@ def test_a_corpus_cannot_steer_the_terminal() -> None:
     wild = "a\x1b[31mred\u202eback\u2066in\n\tnew \x07[bold]not bold[/bold]\x9b0m"
     assert clean(wild) == "a[31mredbackin new [bold]not bold[/bold]0m"
     assert clean("क्‍ष می‌خواهم") == "क्‍ष می‌خواهم", "joiners belong to the words"
-    seen = printed(side_by_side(replace(example("de", "de"), question=wild, label=place("de", text=wild, title=wild))))
+    seen = printed(side_by_side(replace(example("de", "de"), query=wild, label=place("de", text=wild, title=wild))))
     assert not {"\x1b", "\u202e", "\u2066", "\x07", "\x9b"} & set(seen)
     assert "[bold]not bold[/bold]" in seen
 

@@ -53,20 +53,18 @@ def test_one_language_has_no_effect() -> None:
     np.testing.assert_allclose(found, scores, rtol=1e-6)
 
 
-def biased(
-    questions: int, bias: float, better: float = 0.0
-) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str], NDArray[np.int64]]:
-    """Scores that are relevance, a level of the question and a bonus for its own language; rows of uneven mixtures.
+def biased(queries: int, bias: float, better: float = 0.0) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str], NDArray[np.int64]]:
+    """Scores that are relevance, a level of the query and a bonus for its own language; rows of uneven mixtures.
 
     Passages of the own language are more relevant by `better`.
     """
     rng = np.random.default_rng(1)
-    query_langs = rng.integers(0, 3, questions)
-    own = rng.random((questions, 12)) < rng.uniform(0, 0.8, (questions, 1))
+    query_langs = rng.integers(0, 3, queries)
+    own = rng.random((queries, 12)) < rng.uniform(0, 0.8, (queries, 1))
     passage_langs = np.where(own, query_langs[:, None], rng.integers(0, 3, own.shape))
     same = passage_langs == query_langs[:, None]
     relevance = rng.normal(size=own.shape) + better * same
-    scores = relevance + rng.normal(-5, 4, (questions, 1)) + bias * same
+    scores = relevance + rng.normal(-5, 4, (queries, 1)) + bias * same
     return scores.astype(np.float32), relevance, [("en", "de", "fi")[lang] for lang in query_langs], passage_langs
 
 
@@ -115,7 +113,7 @@ def test_models_have_an_effect_each_and_the_retriever_keeps_its_scores() -> None
 
 
 def test_the_levels_of_questions_do_not_leak_into_languages() -> None:
-    """Language 1 is met by likely questions only; within every question both languages score alike."""
+    """Language 1 is met by likely queries only; within every query both languages score alike."""
     scores = np.array([[-1.0, -1.0], [-1.0, -1.0], [-9.0, -9.0]])
     langs = np.array([[0, 1], [1, 1], [0, 0]])
     np.testing.assert_allclose(effect_of(scores, np.zeros(3, dtype=int), langs), 0, atol=1e-12)

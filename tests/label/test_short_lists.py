@@ -60,7 +60,7 @@ def test_scores_are_those_of_whole_lists_and_nothing_else_is_scored(work: Any, c
     back = read_labels(work.layout.round(0).labels)
     assert back.labels.tobytes() == made.labels.tobytes()
     found = inspect_labels(work)
-    assert sum(row.questions for row in found.per_language.values()) == 7
+    assert sum(row.queries for row in found.per_language.values()) == 7
     assert found.macro.unscored == int((left & ~kept).sum())
 
 

@@ -130,7 +130,7 @@ def rankings_of(case: World, used: list[Any], query: int) -> list[list[int]]:
 
 
 def small(scores: list[float], numbers: list[int], codes: tuple[str, ...], told: frozenset[str] = frozenset()) -> tuple[Any, Languages]:
-    """One question of the vector 1, passages of one dimension."""
+    """One query of the vector 1, passages of one dimension."""
     table = np.array(scores, dtype=np.float32)[:, None]
     retriever = EncoderSource("encoder", {}, np.ones((1, 1), dtype=np.float32), Vectors(table), MineConfig(), Notes())  # type: ignore[arg-type]
     return retriever, Languages(codes, np.array(numbers, dtype=np.int32), "", told)

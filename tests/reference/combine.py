@@ -1,4 +1,4 @@
-"""Combined scores one question and one candidate at a time: the slow twin of `umr.label.combine` and `umr.label.language_effect`."""
+"""Combined scores one query and one candidate at a time: the slow twin of `umr.label.combine` and `umr.label.language_effect`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def z_scores(values: Row) -> list[float]:
 def language_effect(
     scores: Table, closeness: Table, query_langs: Sequence[int], passage_langs: Sequence[Sequence[int]], shrink: float
 ) -> list[list[float]]:
-    """The effect of (question's language, passage's language): levels, slopes and effects fitted in turn until nothing moves."""
+    """The effect of (query's language, passage's language): levels, slopes and effects fitted in turn until nothing moves."""
     pairs = [(q, j) for q, row in enumerate(scores) for j, score in enumerate(row) if not math.isnan(score)]
     effect = {(query_langs[q], lang): 0.0 for q, row in enumerate(passage_langs) for lang in row}
     slope = dict.fromkeys(query_langs, 0.0)

@@ -1,7 +1,7 @@
 """The losses as loops over their definition, in Python floats: the slow twin of `umr.train.distillation`.
 
 `reference_loss` is the paper's code (`BiEncoderInBatchKLLoss`, `BiEncoderKLLoss`) step by step: the teacher multiplies
-by its "temperature", passages of other questions get log-probability -1000, duplicates stay.
+by its "temperature", passages of other queries get log-probability -1000, duplicates stay.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def loss(similarities: Sequence[Row], labels: Sequence[Row], temperature: float,
 def reference_loss(
     queries: Sequence[Row], passages: Sequence[Sequence[Row]], scores: Sequence[Row], multiplier: float, in_batch: bool
 ) -> float:
-    """The paper's code: B questions with C passages each.
+    """The paper's code: B queries with C passages each.
 
     Arguments:
         queries: [B][d].
         passages: [B][C][d], duplicates kept.
         scores: [B][C] mean log-likelihoods.
         multiplier: the flag that the code calls temperature.
-        in_batch: softmax over all B x C passages, else over a question's own C.
+        in_batch: softmax over all B x C passages, else over a query's own C.
     """
     total = 0.0
     for i, query in enumerate(queries):

@@ -1,4 +1,4 @@
-"""Statistics of labels straight from their definitions, one question at a time: the slow twin of `umr.label.inspect.statistics`."""
+"""Statistics of labels straight from their definitions, one query at a time: the slow twin of `umr.label.inspect.statistics`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ def _ranks(values: Row) -> list[float]:
     return [fmean(i for i, other in enumerate(places) if other == value) for value in values]
 
 
-def question(
-    scores: Row, labels: Row, retriever: Row, rows: Sequence[int], lang: str, passage_langs: Mapping[int, str]
-) -> dict[str, float]:
-    """Every statistic of one question; `labels` are log-probabilities; empty where nothing was scored."""
+def query(scores: Row, labels: Row, retriever: Row, rows: Sequence[int], lang: str, passage_langs: Mapping[int, str]) -> dict[str, float]:
+    """Every statistic of one query; `labels` are log-probabilities; empty where nothing was scored."""
     scored = [i for i in range(len(scores)) if math.isfinite(scores[i]) and math.isfinite(labels[i])]
     if not scored:
         return {}
@@ -59,7 +57,7 @@ def question(
     }  # fmt: skip
 
 
-def mean(questions: Sequence[Mapping[str, float]], name: str) -> float:
-    """The mean over the questions that have the value."""
-    values = [q[name] for q in questions if q and not math.isnan(q[name])]
+def mean(queries: Sequence[Mapping[str, float]], name: str) -> float:
+    """The mean over the queries that have the value."""
+    values = [q[name] for q in queries if q and not math.isnan(q[name])]
     return fmean(values) if values else NAN

@@ -1,4 +1,4 @@
-"""log p(question | passage) one pair at a time through plain transformers calls: the slow twin of `umr.label`.
+"""log p(query | passage) one pair at a time through plain transformers calls: the slow twin of `umr.label`.
 
 No padding, no cache, no sharing, no mask of our own; nothing of umr is imported. Templates are filled by hand.
 """

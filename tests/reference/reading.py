@@ -18,12 +18,12 @@ def score(lm: Any, template: str, target: str, asked: tuple[str, str, str, str],
     Arguments:
         lm: a `LanguageModel`.
         template, target: of the prompt; the target may hold no brace but those of `{query}`.
-        asked: title, text, language code and question.
+        asked: title, text, language code and query.
         limit: source tokens at most.
         reduction: mean or sum.
     """
-    title, text, lang, question = asked
-    wanted = target.replace("{query}", question)
+    title, text, lang, query = asked
+    wanted = target.replace("{query}", query)
     if lm.encoder_decoder:
         return twin.encoder_decoder(lm.model, lm.tokenizer, cut(lm.tokenizer, template, title, text, lang, limit), wanted, reduction)
     room = limit if lm.context is None else min(limit, lm.context - len(lm.tokenizer(wanted, add_special_tokens=False).input_ids))

@@ -25,13 +25,13 @@ WIDTH = 100
 EXCERPT = 160
 """Cells of a passage that an example shows."""
 SHARPNESS = (
-    "score, spread, range, entropy: nats. spread: standard deviation of the scores of a question's candidates; range: best less worst. "
+    "score, spread, range, entropy: nats. spread: standard deviation of the scores of a query's candidates; range: best less worst. "
     "effective: candidates that the label is spread over, exp(entropy), of those scored. top: % of the label on its first passage."
 )
 AGREEMENT = (
-    "tau-b, rho: rank correlation of label and retriever. changed: % of questions whose first passage is not the retriever's; "
+    "tau-b, rho: rank correlation of label and retriever. changed: % of queries whose first passage is not the retriever's; "
     "old place: where the retriever had it. kept: % of the label on the retriever's first. "
-    "own language: % of questions whose first passage is in their language, retriever -> label."
+    "own language: % of queries whose first passage is in their language, retriever -> label."
 )
 COMBINED = " LM's tau-b: of the language model's scores alone; the label is made of more than these."
 SHOWN = ("also", "fuse", "correct", "screen", "temperature")
@@ -59,7 +59,7 @@ def shown(found: Inspection) -> list[RenderableType]:
         if chosen:
             row = found.per_language[lang]
             parts.append(
-                f"\n{clean(lang)}: {row.changed * row.questions:,.0f} of {row.questions:,} first passages changed; the largest shifts:\n"
+                f"\n{clean(lang)}: {row.changed * row.queries:,.0f} of {row.queries:,} first passages changed; the largest shifts:\n"
             )
             parts += [side_by_side(e) for e in chosen]
     if found.macro.unscored:
@@ -69,12 +69,10 @@ def shown(found: Inspection) -> list[RenderableType]:
 
 def _sharpness(found: Inspection) -> Table:
     """How sharp the labels are."""
-    table = _table(_title(found), SHARPNESS, "language", "questions", "score", "spread", "range", "entropy", "effective", "top")
+    table = _table(_title(found), SHARPNESS, "language", "queries", "score", "spread", "range", "entropy", "effective", "top")
     for name, row in _rows(found):
         numbers = (f"{row.score:.3f}", f"{row.spread:.3f}", f"{row.range:.2f}", f"{row.entropy:.2f}")
-        table.add_row(
-            name, f"{row.questions:,}", *numbers, f"{row.effective:.1f}/{row.candidates:.1f}".removesuffix(".0"), _percent(row.top)
-        )
+        table.add_row(name, f"{row.queries:,}", *numbers, f"{row.effective:.1f}/{row.candidates:.1f}".removesuffix(".0"), _percent(row.top))
     return table
 
 
@@ -125,7 +123,7 @@ def side_by_side(example: Example) -> RenderableType:
     for cells in zip(*(_side(name, place) for name, place in sides), strict=True):
         grid.add_row(*cells)
     head = Text(f"{clean(example.query_id)}, shift of the label {example.shift:.2f} nats", "dim")
-    return Constrain(Group(Foreign(example.question, style="bold"), head, grid, Text("")), WIDTH)
+    return Constrain(Group(Foreign(example.query, style="bold"), head, grid, Text("")), WIDTH)
 
 
 def _side(name: str, place: Place) -> list[RenderableType]:

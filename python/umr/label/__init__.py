@@ -51,7 +51,7 @@ def label(
     Raises:
         MismatchError: the round was labelled with another configuration.
         ScoreError: the model gave a score that is not finite; the message names the pair.
-        UsageError: a question or a prompt that the model cannot take; the message names it.
+        UsageError: a query or a prompt that the model cannot take; the message names it.
         ModelError: a model cannot be loaded.
         LockedError: another process writes to the work folder.
     """

@@ -57,7 +57,7 @@ def normalise(scores: Floats, temperature: float) -> Floats:
 def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, passage_langs: NDArray[Any] | None = None) -> Floats:
     """Correct the scores, average the language models, and add the retriever.
 
-    All three work on z-scores over a question's scored candidates (population deviation; 0 where all are equal) and are
+    All three work on z-scores over a query's scored candidates (population deviation; 0 where all are equal) and are
     scaled back to mean and deviation of the first language model, corrected:
 
         combined = mean + deviation * (average of the models' z + fuse * z of the retriever) / (1 + fuse)
@@ -66,7 +66,7 @@ def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, 
     whatever the weight and the number of models. Sources that agree leave the spread as it is; where they disagree it shrinks.
 
     Arguments:
-        candidates: their `scores` are the retriever's [Q, k], their `langs` the questions'.
+        candidates: their `scores` are the retriever's [Q, k], their `langs` the queries'.
         scores: [M, Q, k] float32 nats of each language model, NaN where a candidate was not scored: the same in all.
         config: `fuse` and `correct` are read.
         passage_langs: [Q, k] numbers of the passages' languages; with `correct` average, which takes the language effect
@@ -76,7 +76,7 @@ def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, 
         [Q, k] float32 nats, NaN where not scored; the first model's scores where nothing is to be done.
 
     Raises:
-        ScoreError: a score is infinite, a question with candidates has none, a candidate has scores of some models only, or
+        ScoreError: a score is infinite, a query with candidates has none, a candidate has scores of some models only, or
             a padded place has one.
         UsageError: what the correction needs is missing.
     """

@@ -1,4 +1,4 @@
-"""What the languages of question and passage alone do to a score, so that it can be taken out."""
+"""What the languages of query and passage alone do to a score, so that it can be taken out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Bools = NDArray[np.bool_]
 def language_effect(
     scores: NDArray[Any], closeness: Doubles, present: Bools, query_langs: NDArray[Any], passage_langs: NDArray[Any]
 ) -> Doubles:
-    """How much higher passages of a language score for the questions of a language than passages of an average one.
+    """How much higher passages of a language score for the queries of a language than passages of an average one.
 
-    The model is score = level of the question + slope x closeness + effect of (question's language, passage's language)
-    + rest. Made smallest is the squared rest and SHRINK times the squared effects and slopes. Every question keeps a level of
-    its own, so a language does not look better because easy questions found it. Closeness, the retriever's view, stands for
-    relevance, so a language does not look better because its passages are. All questions of a language share effects and
-    slope: one question's few candidates of a language say more of themselves than of their language.
+    The model is score = level of the query + slope x closeness + effect of (query's language, passage's language)
+    + rest. Made smallest is the squared rest and SHRINK times the squared effects and slopes. Every query keeps a level of
+    its own, so a language does not look better because easy queries found it. Closeness, the retriever's view, stands for
+    relevance, so a language does not look better because its passages are. All queries of a language share effects and
+    slope: one query's few candidates of a language say more of themselves than of their language.
 
     Arguments:
         scores: [Q, k] floats.
@@ -32,7 +32,7 @@ def language_effect(
         passage_langs: [Q, k] numbers, equal where the languages are.
 
     Returns:
-        [Q, k] float64, to be subtracted. The effects of the languages that the questions of one language met sum to 0.
+        [Q, k] float64, to be subtracted. The effects of the languages that the queries of one language met sum to 0.
     """
     effects = np.zeros(scores.shape)
     for lang in np.unique(query_langs):

@@ -1,4 +1,4 @@
-"""BM25 as a source of candidates: words that question and passage share, in any language; through the library bm25s."""
+"""BM25 as a source of candidates: words that query and passage share, in any language; through the library bm25s."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ text. A Gemma without it gives nearly random likelihoods, a Llama or Mistral wor
 - Otherwise BOS is put first for the families that are trained with one (`FAMILIES`), if the token is a mark of beginnings
   (`<s>`, `<bos>`, `<|begin_of_text|>`): SmolLM2 is a Llama whose "BOS" opens chat turns, and is left alone.
 - Models whose BOS is their EOS (GPT-2, OLMo) or that have none (Qwen) are left alone.
-- An EOS behind a text is taken away: the question has to continue the passage.
+- An EOS behind a text is taken away: the query has to continue the passage.
 """
 
 from __future__ import annotations

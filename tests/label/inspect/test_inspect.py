@@ -26,7 +26,7 @@ from umr.label.inspect.examples import examples, first_places, largest_shifts
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings
 from umr.manifest import checksums, write_manifest
 
-COUNTS = ("questions", "unscored")
+COUNTS = ("queries", "unscored")
 MEANS = [name for name in Statistics.__dataclass_fields__ if name not in COUNTS]
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.tuples(st.integers(0, 4), st.integers(1, 9))
@@ -46,7 +46,7 @@ def made(scores: Any, retriever: Any = None, langs: list[str] | None = None, tem
 
 
 def drawn(seed: int) -> tuple[Labels, dict[int, str]]:
-    """Random labels with ties, gaps, questions without any score or with one, in three languages; and passage languages."""
+    """Random labels with ties, gaps, queries without any score or with one, in three languages; and passage languages."""
     rng = np.random.default_rng(seed)
     q, k = int(rng.integers(1, 9)), int(rng.integers(1, 8))
     scores = (rng.normal(size=(q, k)) - 3).round(int(rng.integers(0, 3)))
@@ -61,10 +61,10 @@ def drawn(seed: int) -> tuple[Labels, dict[int, str]]:
     return labels, {row: str(rng.choice(["en", "ar", "de"])) for row in range(5)}
 
 
-def questions(labels: Labels, passage_langs: dict[int, str]) -> list[dict[str, float]]:
+def queries(labels: Labels, passage_langs: dict[int, str]) -> list[dict[str, float]]:
     c = labels.candidates
     tables = (labels.scores, labels.labels, c.scores, c.rows)
-    return [slow.question(*(t[i].tolist() for t in tables), c.langs[i], passage_langs) for i in range(len(c.langs))]
+    return [slow.query(*(t[i].tolist() for t in tables), c.langs[i], passage_langs) for i in range(len(c.langs))]
 
 
 @given(SEEDS)
@@ -73,11 +73,11 @@ def test_statistics_equal_the_loop(seed: int) -> None:
     firsts = first_places(labels)
     seen = {int(labels.candidates.rows[i, c]) for i in range(len(firsts.label)) for c in (firsts.retriever[i], firsts.label[i])}
     passage_langs = {row: lang for row, lang in passage_langs.items() if row in seen}
-    found, expected = statistics(labels, passage_langs), questions(labels, passage_langs)
+    found, expected = statistics(labels, passage_langs), queries(labels, passage_langs)
     assert list(found) == sorted({lang for lang, q in zip(labels.candidates.langs, expected, strict=True) if q})
     for lang, row in found.items():
         mine = [i for i, other in enumerate(labels.candidates.langs) if other == lang]
-        assert row.questions == sum(bool(expected[i]) for i in mine)
+        assert row.queries == sum(bool(expected[i]) for i in mine)
         assert row.unscored == int(np.isnan(labels.scores[mine]).sum())
         for name in MEANS:
             wanted = slow.mean([expected[i] for i in mine], name)
@@ -86,7 +86,7 @@ def test_statistics_equal_the_loop(seed: int) -> None:
         values = [getattr(row, name) for row in found.values() if not math.isnan(getattr(row, name))]
         mean = sum(values) / len(values) if values else math.nan
         assert getattr(macro(found), name) == pytest.approx(mean, nan_ok=True), name
-    assert macro(found).questions == sum(map(bool, expected))
+    assert macro(found).queries == sum(map(bool, expected))
 
 
 WHOLE = st.integers(-3, 3).map(float)
@@ -116,7 +116,7 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_values_without_a_meaning_are_left_out() -> None:
     found = statistics(made([[-1, np.nan, np.nan], [np.nan] * 3, [-1, -2, -3]], langs=["en", "en", "de"]))
-    assert (found["en"].questions, found["en"].unscored, found["de"].unscored) == (1, 5, 0)
+    assert (found["en"].queries, found["en"].unscored, found["de"].unscored) == (1, 5, 0)
     assert math.isnan(found["en"].tau)
     assert math.isnan(found["en"].saturated)
     assert math.isnan(found["en"].own_label), "no language of a passage is known"
@@ -146,7 +146,7 @@ def test_warnings_say_which_languages_and_what_to_do() -> None:
     assert found == [
         "the labels of en are nearly flat: they hardly tell candidates apart; lower --temperature (now 0.1)",
         "the labels of ar have nearly all weight on one passage; raise --temperature (now 0.1)",
-        "the labels of en have questions whose candidates all score the same: look for empty passages or questions",
+        "the labels of en have queries whose candidates all score the same: look for empty passages or queries",
     ]
     hot = warnings(statistics(made([CLEAR], temperature=10)), None)
     assert hot == ["the labels of en are nearly flat: they hardly tell candidates apart; lower --temperature"]
@@ -182,10 +182,10 @@ def test_a_round_is_inspected_without_a_language_model(tmp_path: Path) -> None:
     talk = tiny.Talk()
     found = inspect_labels(work, reporter=talk)
     assert list(found.per_language) == ["ar", "de", "en", "ru", "zh"]
-    assert (found.number, found.lm, found.macro.questions, found.combined) == (0, "some/lm", 10, False)
+    assert (found.number, found.lm, found.macro.queries, found.combined) == (0, "some/lm", 10, False)
     assert "state no language: identified from their text" in talk.said[0]
     data = found.data()
-    assert data["macro"]["questions"] == 10
+    assert data["macro"]["queries"] == 10
     assert set(data["per_language"]["en"]) == {*COUNTS, *MEANS}
     assert all(value is None or value == value for row in data["per_language"].values() for value in row.values())
     assert data == inspect_labels(work, 0).data()
@@ -206,7 +206,7 @@ def test_an_example_holds_both_passages_whole(tmp_path: Path) -> None:
             row = work.passages.find([place.passage_id]).astype(np.uint32)
             assert work.passages.texts(row) == [(place.title, place.text)]
         row = work.queries.records.find([e.query_id]).astype(np.uint32)
-        assert work.queries.records.texts(row)[0][1] == e.question
+        assert work.queries.records.texts(row)[0][1] == e.query
         assert work.queries.records.langs(row) == [e.lang]
     assert asdict(chosen[0])["label"]["passage_id"] == chosen[0].label.passage_id
 

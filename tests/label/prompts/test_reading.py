@@ -1,4 +1,4 @@
-"""What a language model reads of a pair: the user's templates, passages that are cut, questions that take their room, refusals."""
+"""What a language model reads of a pair: the user's templates, passages that are cut, queries that take their room, refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from umr.label.scorers.seq2seq import EncoderDecoderScorer
 from umr.label.scorers.trees import Tree
 
 Loader = Callable[..., Any]
-Asked = tuple[str, str, str, str]  # title, text, language, question
+Asked = tuple[str, str, str, str]  # title, text, language, query
 NATS = 1e-4
 
 
@@ -28,7 +28,7 @@ def prompt_of(lm: Any, templates: tuple[str, str], limit: int) -> Prompt:
 
 
 def asked(seed: int = 0) -> list[list[Asked]]:
-    """Passages short and long, each with its questions; some hold what a template could take for its own."""
+    """Passages short and long, each with its queries; some hold what a template could take for its own."""
     made = [[(title, text, lang, question) for lang, question in questions] for title, text, questions in sources.asked(seed)]
     rng = random.Random(seed)
     river = tiny.sentence(rng, "en", 3)
@@ -109,7 +109,7 @@ def test_a_question_that_leaves_no_room_is_refused_by_its_id(lm: Loader, length:
     with pytest.raises(UsageError) as caught:
         prompt.source_ids("", "the river", "en", prompt.room(len(prompt.target_ids("q17", "x" * length))))
     if length == 300:
-        assert "the question 'q17' ('xxxx" in caught.value.message
+        assert "the query 'q17' ('xxxx" in caught.value.message
         assert "has 301 tokens, the model takes 224 with its passage" in caught.value.message
     else:
         assert "the prompt alone has more than 1 tokens" in caught.value.message
@@ -117,7 +117,7 @@ def test_a_question_that_leaves_no_room_is_refused_by_its_id(lm: Loader, length:
 
 
 def test_a_question_without_tokens_is_refused_by_its_id(lm: Loader) -> None:
-    with pytest.raises(UsageError, match=r"the question 'q3' \(''\) has no tokens"):
+    with pytest.raises(UsageError, match=r"the query 'q3' \(''\) has no tokens"):
         prompt_of(lm("llama"), ("{text}", "{query}"), 512).target_ids("q3", "")
 
 

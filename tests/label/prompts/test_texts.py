@@ -36,10 +36,10 @@ def work_of(folder: Path, passages: int, queries: int, k: int, **options: Any) -
 
 def one_by_one(work: Any, pairs: Pairs, numbers: Any, prompt: Prompt) -> list[tuple[list[int], list[int]]]:
     """The slow twin: source and target of every pair, each from its own texts."""
-    found, questions = [], work.queries.texts()
+    found, queries = [], work.queries.texts()
     for number, query in zip(numbers, pairs.queries(numbers).tolist(), strict=True):
         (passage,) = work.passages.texts(pairs.rows[number : number + 1])
-        target = prompt.target_ids("q", questions[query])
+        target = prompt.target_ids("q", queries[query])
         found.append((prompt.source_ids(*passage, pairs.candidates.langs[query], prompt.room(len(target))), target))
     return found
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_scored_is_named_before_any_work(tmp_path: Path) -> None:
     numbers = np.arange(len(pairs))
     for limit, context, words in (
         (9, None, r"query 'q\d' and passage 'p\d+': the prompt alone"),
-        (512, 5, r"the question 'q\d+' \('.*tokens"),
+        (512, 5, r"the query 'q\d+' \('.*tokens"),
     ):
         folder = tmp_path / f"plan-{limit}"
         folder.mkdir()

@@ -70,7 +70,7 @@ def test_the_rest_of_a_batch_and_its_order_change_nothing(lm: Loader) -> None:
 
 
 def test_a_target_right_behind_the_trunk(lm: Loader) -> None:
-    """All questions are of one language: the trunk is the whole source, and its last state predicts every first token."""
+    """All queries are of one language: the trunk is the whole source, and its last state predicts every first token."""
     model = lm("llama")
     source, targets = sources.causal()[4][0][0], [" Fluss?", " Stein", " Fluss und Stein?"]
     head, tails = model.tokenizer(source).input_ids, [model.tokenizer(t, add_special_tokens=False).input_ids for t in targets]

@@ -31,8 +31,8 @@ class Inspection:
         lm: the language model as it was named when the round was labelled.
         made_from: what decided the labels, as the round's manifest keeps it.
         per_language: language code -> its statistics, codes sorted.
-        macro: plain means over the languages, each weighing the same; `questions` and `unscored` are sums.
-        examples: language code -> questions whose first passage changed, largest shift first.
+        macro: plain means over the languages, each weighing the same; `queries` and `unscored` are sums.
+        examples: language code -> queries whose first passage changed, largest shift first.
         warnings: what looks wrong, in words.
         combined: whether the labels are made of more than the language model's scores.
     """
@@ -47,7 +47,7 @@ class Inspection:
     combined: bool = False
 
     def __repr__(self) -> str:
-        queries = f"{self.macro.questions:,} queries in {len(self.per_language)} languages"
+        queries = f"{self.macro.queries:,} queries in {len(self.per_language)} languages"
         return f"Inspection(round {self.number} by {self.lm}: {queries}, {self.macro.effective:.1f} effective candidates on average)"
 
     def data(self) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def _labelled(workspace: Workspace, number: int | None) -> RoundLayout:
 
 def _passage_langs(passages: Records, labels: Labels, firsts: FirstPlaces, reporter: Reporter) -> dict[int, str]:
     """Row -> language code of every passage in a first place: stated, else identified."""
-    questions = np.arange(len(labels.labels))
-    rows = np.unique(labels.candidates.rows[questions[:, None], np.stack([firsts.retriever, firsts.label], axis=1)])
+    queries = np.arange(len(labels.labels))
+    rows = np.unique(labels.candidates.rows[queries[:, None], np.stack([firsts.retriever, firsts.label], axis=1)])
     rows = rows[rows != PADDING]
     codes, numbers = passage_languages(passages, rows, reporter)
     return {int(row): codes[number] for row, number in zip(rows, numbers, strict=True)}

@@ -1,4 +1,4 @@
-"""How far two orders of the same candidates agree: Kendall's tau-b and Spearman's rho, question by question."""
+"""How far two orders of the same candidates agree: Kendall's tau-b and Spearman's rho, query by query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions whose first place the labels gave to another passage, the two passages side by side."""
+"""Queries whose first place the labels gave to another passage, the two passages side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FirstPlaces:
-    """The first passage of every question under the retriever and under the labels, among the candidates that were scored.
+    """The first passage of every query under the retriever and under the labels, among the candidates that were scored.
 
     Arguments:
         scored: [Q, k] whether a candidate has a score and a label.
@@ -57,12 +57,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Example:
-    """A question and its two first places.
+    """A query and its two first places.
 
     Arguments:
-        query_id: of the question.
+        query_id: of the query.
         lang: its language code.
-        question: its text.
+        query: its text.
         shift: nats, by which the label of the new first passage exceeds that of the old one.
         retriever: the retriever's first passage.
         label: the labels' first passage.
@@ -70,22 +70,22 @@ class Example:
 
     query_id: str
     lang: str
-    question: str
+    query: str
     shift: float
     retriever: Place
     label: Place
 
 
 def first_places(labels: Labels) -> FirstPlaces:
-    """The first places of every question; of a question without any score, column 0 twice."""
+    """The first places of every query; of a query without any score, column 0 twice."""
     scored = np.isfinite(labels.scores) & np.isfinite(labels.labels)
     retriever, label = scored.argmax(axis=1), np.where(scored, labels.labels, -np.inf).argmax(axis=1)
-    questions, values = np.arange(len(scored)), np.where(scored, labels.labels, 0).astype(np.float64)
-    return FirstPlaces(scored, retriever, label, values[questions, label] - values[questions, retriever])
+    queries, values = np.arange(len(scored)), np.where(scored, labels.labels, 0).astype(np.float64)
+    return FirstPlaces(scored, retriever, label, values[queries, label] - values[queries, retriever])
 
 
 def largest_shifts(labels: Labels, firsts: FirstPlaces, count: int) -> dict[str, list[int]]:
-    """The questions of each language whose label moved furthest from the retriever's first passage to another.
+    """The queries of each language whose label moved furthest from the retriever's first passage to another.
 
     Arguments:
         labels: of a round.
@@ -93,13 +93,13 @@ def largest_shifts(labels: Labels, firsts: FirstPlaces, count: int) -> dict[str,
         count: at most so many a language.
 
     Returns:
-        language -> positions of questions, largest shift first, equal ones in the order of the questions.
+        language -> positions of queries, largest shift first, equal ones in the order of the queries.
     """
     chosen: dict[str, list[int]] = {lang: [] for lang in sorted(set(labels.candidates.langs))}
-    for question in np.argsort(-firsts.shift, kind="stable"):
-        found = chosen[labels.candidates.langs[question]]
-        if firsts.retriever[question] != firsts.label[question] and len(found) < count:
-            found.append(int(question))
+    for query in np.argsort(-firsts.shift, kind="stable"):
+        found = chosen[labels.candidates.langs[query]]
+        if firsts.retriever[query] != firsts.label[query] and len(found) < count:
+            found.append(int(query))
     return chosen
 
 
@@ -117,18 +117,18 @@ def examples(labels: Labels, firsts: FirstPlaces, queries: Queries, passages: Re
     return {lang: [_example(labels, firsts, q, queries, passages) for q in rows] for lang, rows in chosen.items()}
 
 
-def _example(labels: Labels, firsts: FirstPlaces, question: int, queries: Queries, passages: Records) -> Example:
+def _example(labels: Labels, firsts: FirstPlaces, query: int, queries: Queries, passages: Records) -> Example:
     c = labels.candidates
-    row = queries.records.find([c.query_ids[question]]).astype(np.uint32)
+    row = queries.records.find([c.query_ids[query]]).astype(np.uint32)
     ((_, text),) = queries.records.texts(row)
-    old, new = (_place(labels, question, int(column[question]), passages) for column in (firsts.retriever, firsts.label))
-    return Example(c.query_ids[question], c.langs[question], text, float(firsts.shift[question]), old, new)
+    old, new = (_place(labels, query, int(column[query]), passages) for column in (firsts.retriever, firsts.label))
+    return Example(c.query_ids[query], c.langs[query], text, float(firsts.shift[query]), old, new)
 
 
-def _place(labels: Labels, question: int, column: int, passages: Records) -> Place:
+def _place(labels: Labels, query: int, column: int, passages: Records) -> Place:
     c = labels.candidates
-    row = np.array([c.rows[question, column]], dtype=np.uint32)
+    row = np.array([c.rows[query, column]], dtype=np.uint32)
     ((title, text),) = passages.texts(row)
     values = (c.scores, labels.scores, np.exp(labels.labels))
-    retriever, score, label = (float(value[question, column]) for value in values)
+    retriever, score, label = (float(value[query, column]) for value in values)
     return Place(passages.ids(row)[0], title, text, column + 1, retriever, score, label)

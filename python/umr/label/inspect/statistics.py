@@ -17,37 +17,37 @@ Floats = NDArray[np.float64]
 FLAT = 0.9
 """Labels are flat when their effective candidates are more than this share of all."""
 SATURATED = 0.99
-"""A question is saturated when its first candidate holds more than this share of the label."""
+"""A query is saturated when its first candidate holds more than this share of the label."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Means over the questions of a language, each of equal weight; NaN where no question has the value.
+    """Means over the queries of a language, each of equal weight; NaN where no query has the value.
 
     Arguments:
-        questions: with at least one scored candidate.
+        queries: with at least one scored candidate.
         unscored: pairs without a score, left out of everything else.
-        candidates: scored candidates a question.
+        candidates: scored candidates a query.
         score: nats, of a scored pair.
-        spread: nats, standard deviation of the scores of a question's candidates.
-        range: nats, best less worst score of a question.
-        entropy: nats, of a question's label.
+        spread: nats, standard deviation of the scores of a query's candidates.
+        range: nats, best less worst score of a query.
+        entropy: nats, of a query's label.
         effective: exp(entropy): as many equally likely candidates would have that entropy.
         effective_share: effective / candidates.
         top: share of the label on its first passage.
-        saturated: share of the questions whose `top` exceeds 0.99.
-        constant: share of the questions whose candidates all have the same score.
+        saturated: share of the queries whose `top` exceeds 0.99.
+        constant: share of the queries whose candidates all have the same score.
         tau: Kendall's tau-b of the label and the retriever's score.
         rho: Spearman's rank correlation of the same.
         score_tau: tau-b of the language model's score and the retriever's; differs from `tau` where labels are made of more.
-        changed: share of the questions whose first passage is not the retriever's.
+        changed: share of the queries whose first passage is not the retriever's.
         place: place of the label's first passage in the retriever's list, from 1.
         kept: share of the label that is on the retriever's first passage.
-        own_retriever: share of the questions whose first passage under the retriever is in the question's language.
+        own_retriever: share of the queries whose first passage under the retriever is in the query's language.
         own_label: the same under the label; both are NaN where no first passage is in that language.
     """
 
-    questions: int
+    queries: int
     unscored: int
     candidates: float
     score: float
@@ -70,7 +70,7 @@ class Statistics:
 
 
 def statistics(labels: Labels, passage_langs: Mapping[int, str] | None = None) -> dict[str, Statistics]:
-    """The statistics of each language that has a scored question, codes sorted.
+    """The statistics of each language that has a scored query, codes sorted.
 
     Arguments:
         labels: of a round.
@@ -84,7 +84,7 @@ def statistics(labels: Labels, passage_langs: Mapping[int, str] | None = None) -
         here = langs == lang
         row: dict[str, Any] = {name: _mean(column[here & asked]) for name, column in values.items()}
         found[lang] = Statistics(
-            questions=int((here & asked).sum()), unscored=int((labels.candidates.present & ~firsts.scored)[here].sum()), **row
+            queries=int((here & asked).sum()), unscored=int((labels.candidates.present & ~firsts.scored)[here].sum()), **row
         )
     return found
 
@@ -92,7 +92,7 @@ def statistics(labels: Labels, passage_langs: Mapping[int, str] | None = None) -
 def macro(rows: Mapping[str, Statistics]) -> Statistics:
     """The mean of the languages' means, each weighing the same; counts are added."""
     table = [asdict(row) for row in rows.values()]
-    counts = {name: sum(row[name] for row in table) for name in ("questions", "unscored")}
+    counts = {name: sum(row[name] for row in table) for name in ("queries", "unscored")}
     names = [name for name in Statistics.__dataclass_fields__ if name not in counts]
     row: dict[str, Any] = {name: _mean(np.array([row[name] for row in table], dtype=np.float64)) for name in names}
     return Statistics(**counts, **row)
@@ -109,14 +109,14 @@ def warnings(rows: Mapping[str, Statistics], temperature: float | None) -> list[
     signs: dict[str, Callable[[Statistics], bool]] = {
         f"are nearly flat: they hardly tell candidates apart; lower --temperature{now}": lambda row: row.effective_share > FLAT,
         f"have nearly all weight on one passage; raise --temperature{now}": lambda row: row.saturated > FLAT,
-        "have questions whose candidates all score the same: look for empty passages or questions": lambda row: row.constant > 0,
+        "have queries whose candidates all score the same: look for empty passages or queries": lambda row: row.constant > 0,
     }
     found = {words: [lang for lang, row in rows.items() if seen(row)] for words, seen in signs.items()}
     return [f"the labels of {', '.join(langs)} {words}" for words, langs in found.items() if langs]
 
 
 def _sharpness(labels: Labels, firsts: FirstPlaces) -> dict[str, Floats]:
-    """Name -> [Q], NaN where a question does not have the value: what needs the scores and labels alone."""
+    """Name -> [Q], NaN where a query does not have the value: what needs the scores and labels alone."""
     scored, count = firsts.scored, firsts.scored.sum(axis=1).astype(np.float64)
     scores, several = np.where(scored, labels.scores, 0).astype(np.float64), count > 1
     p = _probabilities(labels, scored)
@@ -133,7 +133,7 @@ def _sharpness(labels: Labels, firsts: FirstPlaces) -> dict[str, Floats]:
 
 
 def _agreement(labels: Labels, firsts: FirstPlaces) -> dict[str, Floats]:
-    """Name -> [Q], NaN where a question does not have the value: labels beside the retriever."""
+    """Name -> [Q], NaN where a query does not have the value: labels beside the retriever."""
     retriever, scored = labels.candidates.scores, firsts.scored
     tau, rho = rank_correlations(labels.labels, retriever, scored)
     alone = tau if labels.combined is None else rank_correlations(labels.scores, retriever, scored)[0]
@@ -143,14 +143,14 @@ def _agreement(labels: Labels, firsts: FirstPlaces) -> dict[str, Floats]:
 
 
 def _probabilities(labels: Labels, scored: NDArray[np.bool_]) -> Floats:
-    """[Q, k] that sum to 1 over the scored candidates of a question, all 0 where it has none."""
+    """[Q, k] that sum to 1 over the scored candidates of a query, all 0 where it has none."""
     p = np.exp(np.where(scored, labels.labels, -np.inf).astype(np.float64))
     shares: Floats = p / np.maximum(p.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     return shares
 
 
 def _own_language(labels: Labels, firsts: FirstPlaces, passage_langs: Mapping[int, str]) -> dict[str, Floats]:
-    """Whether a question's first passages are in its language; NaN for languages that no first passage is in."""
+    """Whether a query's first passages are in its language; NaN for languages that no first passage is in."""
     present = {_primary(lang) for lang in passage_langs.values()}
     wanted = [_primary(lang) for lang in labels.candidates.langs]
     askable = np.array([lang in present for lang in wanted], dtype=bool)

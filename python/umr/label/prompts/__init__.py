@@ -1,1 +1,1 @@
-"""Prompts: from passages, languages and questions to the token ids that a language model reads."""
+"""Prompts: from passages, languages and queries to the token ids that a language model reads."""

@@ -9,7 +9,7 @@ from umr.errors import UsageError
 TURN = "UMR-TURN-0F3A"  # stands for the user's words while the template is rendered
 DAY = "1 January 2026"  # a template that tells the date must not change the scores from day to day
 CALENDAR = "{% macro strftime_now(form) %}" + DAY + "{% endmacro %}\n"
-SETTINGS = {"date_string": DAY, "enable_thinking": False}  # the question is to be the answer itself
+SETTINGS = {"date_string": DAY, "enable_thinking": False}  # the query is to be the answer itself
 
 
 def in_chat(source: str, tokenizer: Any) -> str:

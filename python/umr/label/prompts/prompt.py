@@ -1,9 +1,9 @@
 """What a language model reads: the passage, the request for a question, and the question whose likelihood is taken.
 
 Sources: the paper's prompt (reference `UMR/rerank`, T5), and for causal models one that puts the passage first and the
-language after it, so that questions in several languages share the passage.
+language after it, so that queries in several languages share the passage.
 
-Source and target are always tokenised apart: the tokens of a source do not depend on the question, so that it can be shared.
+Source and target are always tokenised apart: the tokens of a source do not depend on the query, so that it can be shared.
 """
 
 from __future__ import annotations
@@ -129,16 +129,16 @@ class Prompt:
         longest = longest_text(self.context or self.limit)
         if len(query) > longest:
             raise UsageError(
-                f"the question {name!r} ({query[:60]!r}) has {len(query):,} characters, the model takes {longest:,}",
-                "leave the question out",
+                f"the query {name!r} ({query[:60]!r}) has {len(query):,} characters, the model takes {longest:,}",
+                "leave the query out",
             )
         ids = list(tokenised(self.tokenizer, self.target.format(query=query), add_special_tokens=self.encoder_decoder).input_ids)
         if not ids:
-            raise UsageError(f"the question {name!r} ({query[:60]!r}) has no tokens", "give a --target template that has, or leave it out")
+            raise UsageError(f"the query {name!r} ({query[:60]!r}) has no tokens", "give a --target template that has, or leave it out")
         if self.room(len(ids)) < 1:
             raise UsageError(
-                f"the question {name!r} ({query[:60]!r}) has {len(ids):,} tokens, the model takes {self.context:,} with its passage",
-                "use a model with a longer context, or leave the question out",
+                f"the query {name!r} ({query[:60]!r}) has {len(ids):,} tokens, the model takes {self.context:,} with its passage",
+                "use a model with a longer context, or leave the query out",
             )
         return ids
 

@@ -21,7 +21,7 @@ from umr.label.scorers.trees import Tree
 from umr.progress import Reporter
 
 CHUNK = 8192  # sources that are read and tokenised at once
-SAMPLED_QUERIES, SAMPLED_PASSAGES, SHARED = 256, 2, 2  # a sample: of so many queries, so many passages with so many questions each
+SAMPLED_QUERIES, SAMPLED_PASSAGES, SHARED = 256, 2, 2  # a sample: of so many queries, so many passages with so many queries each
 Ints = NDArray[np.int64]
 
 
@@ -42,11 +42,11 @@ def write_texts(
         the source [m] and the target [m] of every pair.
 
     Raises:
-        UsageError: a question, a passage or a prompt that the model cannot take; the message names it.
+        UsageError: a query, a passage or a prompt that the model cannot take; the message names it.
     """
     asking, target_of = np.unique(queries, return_inverse=True)
-    questions, names = workspace.queries.texts(), candidates.query_ids
-    write_token_ids(folder, "targets", (prompt.target_ids(names[q], questions[q]) for q in asking.tolist()))
+    query_texts, names = workspace.queries.texts(), candidates.query_ids
+    write_token_ids(folder, "targets", (prompt.target_ids(names[q], query_texts[q]) for q in asking.tolist()))
     room = np.array([prompt.room(int(length)) for length in read_token_ids(folder, "targets").lengths])
     codes, lang_of = np.unique(np.array(candidates.langs, dtype=np.str_), return_inverse=True)
     sources, first, source_of = np.unique(
@@ -81,7 +81,7 @@ def _cut(prompt: Prompt, passage: tuple[str, str], lang: str, limit: int, query:
 
 
 def sample_trees(workspace: Workspace, candidates: Candidates, prompt: Prompt) -> list[Tree]:
-    """A few pairs to try a model with: long passages with several questions, which a window or a mask could spoil.
+    """A few pairs to try a model with: long passages with several queries, which a window or a mask could spoil.
 
     Arguments:
         workspace: gives the texts.
@@ -89,16 +89,16 @@ def sample_trees(workspace: Workspace, candidates: Candidates, prompt: Prompt) -
         prompt: how the model reads them.
 
     Raises:
-        UsageError: a question or a prompt that the model cannot take.
+        UsageError: a query or a prompt that the model cannot take.
     """
     asking = np.flatnonzero(candidates.present.any(axis=1))[:SAMPLED_QUERIES]
     rows = candidates.rows[asking]
     passages, counts = np.unique(rows[rows != PADDING], return_counts=True)
-    texts, questions, made = workspace.passages.texts(passages), workspace.queries.texts(), []
+    texts, query_texts, made = workspace.passages.texts(passages), workspace.queries.texts(), []
     best = sorted(range(len(passages)), key=lambda n: (min(counts[n], SHARED), len(texts[n][1])), reverse=True)
     for n in best[:SAMPLED_PASSAGES]:
         queries = asking[(rows == passages[n]).any(axis=1)][:SHARED].tolist()
-        targets = [prompt.target_ids(candidates.query_ids[q], questions[q]) for q in queries]
+        targets = [prompt.target_ids(candidates.query_ids[q], query_texts[q]) for q in queries]
         sources = [prompt.source_ids(*texts[n], candidates.langs[q], prompt.room(len(t))) for q, t in zip(queries, targets, strict=True)]
         pairs = [(sources, targets)] if not prompt.encoder_decoder else [([s], [t]) for s, t in zip(sources, targets, strict=True)]
         made += [prompt.tree(s, t, [0] * len(t)) for s, t in pairs]

@@ -1,4 +1,4 @@
-"""Decoding with cross-attention keys and values that are computed once a source, however many questions it has.
+"""Decoding with cross-attention keys and values that are computed once a source, however many queries it has.
 
 A decoder layer multiplies every token of a source twice to get its keys and values. transformers keeps them in a cache for
 generation; here one decoder step over the sources fills that cache, and every batch of targets reads its rows, a layer at a

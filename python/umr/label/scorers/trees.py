@@ -48,7 +48,7 @@ def grow(sources: Sequence[list[int]], targets: Sequence[list[int]], pairs: Sequ
         UsageError: a source has no tokens.
     """
     if not all(sources):
-        raise UsageError("a prompt has no tokens, so nothing predicts its question", "give a --template with more than the passage")
+        raise UsageError("a prompt has no tokens, so nothing predicts its query", "give a --template with more than the passage")
     low, high = min(sources), max(sources)  # the common beginning of all is that of the two extremes
     shared, limit = 0, min(len(s) for s in sources)
     while shared < limit and low[shared] == high[shared]:
