@@ -44,15 +44,15 @@ def options() -> argparse.ArgumentParser:
     return made
 
 
-def harness(name: str, *arguments: str) -> Any:
-    """What a harness of tests/faults prints."""
+def harness(name: str, *arguments: str) -> list[Any]:
+    """What a harness of tests/faults prints: a line of JSON or several."""
     paths = [str(REPOSITORY / "python"), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, str(FAULTS / name), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS)
     if ran.returncode:
         raise RuntimeError(f"{name} failed: {ran.stderr[-2000:]}")
-    return json.loads(ran.stdout.splitlines()[-1])
+    return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
 def made(folder: Path, passages: int, queries: int) -> Any:
@@ -77,7 +77,7 @@ def loop(folder: Path, args: argparse.Namespace, report: Report) -> None:
     jobs: list[Job] = [{"work": str(folder / "whole"), "kill": None, "limit": None}]
     jobs += [{"work": str(folder / f"kill-{n}"), "kill": draw.uniform(0.02, 0.98), "limit": None} for n in range(args.kills)]
     jobs += [{"work": str(folder / f"full-{n}"), "kill": None, "limit": int(2 ** draw.uniform(6, 17))} for n in range(args.kills)]
-    ends = harness("loop_forks.py", str(folder), json.dumps(jobs))
+    (ends,) = harness("loop_forks.py", str(folder), json.dumps(jobs))
     whole = results(folder / "whole")
     killed = [(job, end) for job, end in zip(jobs, ends, strict=True) if job["kill"] is not None and end["first"] < 0]
     full = [(job, end) for job, end in zip(jobs, ends, strict=True) if job["limit"] is not None and end["first"] != 0]
@@ -96,9 +96,8 @@ def one_stage(folder: Path, args: argparse.Namespace, report: Report) -> None:
 def files(folder: Path, args: argparse.Namespace, report: Report) -> None:
     """Every kind of file of a work folder, damaged."""
     made(folder, 40, 16)
-    found = harness("every_file_forks.py", str(folder), str(args.places))
-    cases = [case for case in found["cases"] if case["damage"] != "none"]
-    report.fact("kinds of files", len(found["kinds"]))
+    whole, *cases = harness("every_file_forks.py", str(folder), str(args.places))
+    report.fact("kinds of files", len(whole["kinds"]))
     for damage in sorted({case["damage"] for case in cases}):
         some = [case for case in cases if case["damage"] == damage]
         right = [case["same"] if case["code"] == 0 else case["named"] and case["code"] in (1, 2) for case in some]
@@ -122,7 +121,7 @@ def pairs(folder: Path, args: argparse.Namespace, report: Report) -> None:
         shutil.copytree(base, str(job["work"]))
     right = [
         {code for _, code, _ in forks} <= {0, REFUSED} and any(code == 0 for _, code, _ in forks) and verified(Path(str(job["work"])))
-        for job, forks in zip(jobs, harness("pair_forks.py", lm, json.dumps(jobs)), strict=True)
+        for job, forks in zip(jobs, *harness("pair_forks.py", lm, json.dumps(jobs)), strict=True)
     ]
     row(report, "two processes in one round", right)
 

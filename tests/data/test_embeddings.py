@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reference import search as slow
 from umr._rust import search
+from umr.data import embeddings
 from umr.data.embeddings import Cut, Embeddings, whole
 from umr.errors import MismatchError, UmrError
 from umr.progress import Silent
@@ -113,7 +114,14 @@ def test_a_removed_shard_alone_is_made_again(tmp_path: Path) -> None:
     assert store.read().tobytes() == vectors.tobytes()
 
 
+@pytest.fixture
+def every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece is put on disk as soon as it is made."""
+    monkeypatch.setattr(embeddings, "KEEP_SECONDS", 0.0)
+
+
 @pytest.mark.parametrize("stop", range(5))
+@pytest.mark.usefixtures("every_piece")
 def test_a_store_that_was_broken_off_goes_on_with_the_next_piece(tmp_path: Path, stop: int) -> None:
     """Two shards, in three pieces and two."""
     rows, cut = np.random.default_rng(0).normal(size=(13, 8)).astype(np.float32), lambda first, end: range(first, end, 3)
@@ -129,6 +137,15 @@ def test_a_store_that_was_broken_off_goes_on_with_the_next_piece(tmp_path: Path,
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["manifest.json", "shard-00000.npy", "shard-00001.npy"]
 
 
+def test_pieces_that_are_made_quickly_are_not_put_on_disk(tmp_path: Path) -> None:
+    rows = np.ones((6, 8), dtype=np.float32)
+    store = Embeddings(tmp_path, {}, 6, 8, "f32", 6)
+    fill(store, rows, lambda first, end: range(first, end, 2), 2)
+    assert not list(tmp_path.iterdir())
+    assert fill(store, rows) == list(range(6))
+
+
+@pytest.mark.usefixtures("every_piece")
 def test_a_damaged_piece_is_made_again(tmp_path: Path) -> None:
     rows, cut = np.ones((6, 8), dtype=np.float32), lambda first, end: range(first, end, 2)
     store = Embeddings(tmp_path, {}, 6, 8, "f32", 6)

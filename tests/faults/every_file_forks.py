@@ -28,6 +28,7 @@ import torch
 
 from umr.cli.status import status
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
+from umr.data import embeddings
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.encoder import encode
 from umr.encoder.load import load_encoder
@@ -244,7 +245,7 @@ def say(case: Case) -> None:
 
 
 def main(places: int) -> None:
-    encode.PIECE_TOKENS = 96
+    encode.PIECE_TOKENS, embeddings.KEEP_SECONDS = 96, 0.0
     load_encoder(ENCODER)  # and with it what every fork needs
     work, other = FOLDER / "one" / "work", FOLDER / "two" / "work"
     for place in (work, other):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +20,7 @@ from umr.progress import Bar
 from umr.storage import beside
 
 AGAIN = "remove this shard and run the stage again: it alone is made anew"
+KEEP_SECONDS = 30.0  # between two times that finished pieces are put on disk
 DTYPES: dict[StoredPrecision, type[np.floating[Any]]] = {"f32": np.float32, "f16": np.float16}
 
 Make = Callable[[NDArray[np.uint32]], NDArray[np.float32]]
@@ -98,7 +100,7 @@ class Embeddings:
         Arguments:
             make: from some rows [m] to their vectors [m, d]; advances the bar by them.
             bar: told of the rows that are there.
-            cut: where a shard is cut into pieces, each kept as it is made. A killed run makes one piece again.
+            cut: where a shard is cut into pieces, kept every half minute. A killed run makes again what it made since then.
 
         Raises:
             ScoreError: a value is too large for the dtype on disk.
@@ -111,24 +113,29 @@ class Embeddings:
                 bar.skip(end - first)
                 continue
             pieces = list(pairwise([*cut(first, end), end]))
-            made = [self._piece(known, piece, make, bar, len(pieces) > 1) for piece in pieces]
-            _save(self.path(shard), np.concatenate(made))
+            _save(self.path(shard), np.concatenate(self._pieces(known, pieces, make, bar)))
             known.add(self.path(shard), tuple(self._piece_path(*piece) for piece in pieces))
 
     def _piece_path(self, first: int, end: int) -> Path:
         return self.folder / f"piece-{first}-{end}.npy"
 
-    def _piece(self, known: Growing, piece: tuple[int, int], make: Make, bar: Bar, keep: bool) -> NDArray[Any]:
-        """The rows of a piece as they are stored: kept by an earlier run, or made."""
-        path = self._piece_path(*piece)
-        if known.has(path, hint=None):
-            bar.skip(piece[1] - piece[0])
-            return _load(path, (piece[1] - piece[0], self.dimensions), DTYPES[self.dtype])
-        stored = self._stored(piece[0], make(np.arange(*piece, dtype=np.uint32)))
-        if keep:
-            _save(path, stored)
-            known.add(path)
-        return stored
+    def _pieces(self, known: Growing, pieces: list[tuple[int, int]], make: Make, bar: Bar) -> list[NDArray[Any]]:
+        """The rows of each piece of a shard as they are stored: kept by an earlier run, or made."""
+        made, waiting, kept = [], dict[Path, NDArray[Any]](), time.monotonic()
+        for first, end in pieces:
+            path = self._piece_path(first, end)
+            if known.has(path, hint=None):
+                bar.skip(end - first)
+                made.append(_load(path, (end - first, self.dimensions), DTYPES[self.dtype]))
+                continue
+            waiting[path] = self._stored(first, make(np.arange(first, end, dtype=np.uint32)))
+            made.append(waiting[path])
+            if len(pieces) > 1 and time.monotonic() - kept >= KEEP_SECONDS:
+                for one, values in waiting.items():
+                    _save(one, values)
+                    known.add(one)
+                waiting, kept = {}, time.monotonic()
+        return made
 
     @property
     def complete(self) -> bool:

@@ -21,7 +21,7 @@ from umr.progress import Reporter
 if TYPE_CHECKING:
     from umr._rust import Records, TokenStore
 
-PIECE_TOKENS = 1 << 18  # encoded between two files: a minute or less of a base model on two cores, five of a large one
+PIECE_TOKENS = 1 << 18  # of a piece: a minute or less of a base model on two cores, five of a large one
 
 
 def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter) -> Embeddings:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from umr.label.scorers.trees import Tree
 
+REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)  # how a model says that it does not compute as was tried
 ENGINE = "torch-1"  # in every score store's identity: a change that moves scores beyond their tolerance gets another name
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
+from umr.label.scorers import REFUSALS
 from umr.label.scorers.cost import cost_of
 from umr.label.scorers.head import ChunkedHead, Head, OwnLogits, find_projection, reduce
 from umr.label.scorers.rows import lay_out
@@ -24,7 +25,6 @@ ROW_TOKENS = {"cpu": 1024, "cuda": 1024}  # of a row, where every token is compa
 PASS_TOKENS = {"cpu": 1024, "cuda": 32768}  # of a forward pass, padding included
 MULTIPLE = {"cpu": 1, "cuda": 64}  # that the width of rows is rounded up to: a GPU's kernels want few and even shapes
 PROBE = [5, 6, 7, 8, 9]
-REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 class CausalScorer:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from umr.config import LabelConfig, Precision
-from umr.label.scorers import Scorer
+from umr.label.scorers import REFUSALS, Scorer
 from umr.label.scorers.trees import Tree
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter, Silent
@@ -91,7 +91,7 @@ def disagreement(scorer: Scorer, alone: Scorer, trees: Sequence[Tree], summed: b
     """
     try:
         found = scorer.score(trees)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # how Bloom and Mamba refuse the mask
+    except REFUSALS as error:  # how Bloom and Mamba refuse the mask
         if out_of_memory(error):
             raise
         return math.inf

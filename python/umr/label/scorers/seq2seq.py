@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
+from umr.label.scorers import REFUSALS
 from umr.label.scorers.cost import cost_of
 from umr.label.scorers.cross import Encoded, decode, encode, takes_cache
 from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
@@ -118,7 +119,7 @@ class EncoderDecoderScorer:
                 encoded = self._encode([[5, 6, 7]])
                 hidden, logits = decode(self.lm.model, ids, encoded, source)[0], self._logits(ids, encoded, source)[0]
             projection = find_projection(self.lm.model, hidden, logits, self.lm.precision)
-        except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        except REFUSALS:
             return OwnLogits()
         self._own = projection is not None
         return ChunkedHead(projection) if projection is not None else OwnLogits()
