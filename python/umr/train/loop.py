@@ -70,6 +70,7 @@ class _Training:
         self.saved = time.monotonic()
 
     def run(self) -> History:
+        """Make the steps that are left."""
         self._announce()
         for encoder in self.trained.values():
             encoder.train(self.config.dropout)
