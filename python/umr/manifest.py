@@ -93,9 +93,10 @@ def require_whole(path: Path, manifest: Mapping[str, Any], hint: str, name: str 
             raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
-def absent_files(path: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """The files beside a manifest that are gone, a sentence each; nothing is read."""
-    return [f"{path.parent / name} is gone" for name in manifest.get("files", {}) if not (path.parent / name).exists()]
+def flaws_at_a_glance(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The files of a manifest that are gone or of another size, a sentence each; none is read."""
+    found = ((path.parent / name, flaw(path.parent / name, written, read=False)) for name, written in manifest.get("files", {}).items())
+    return [f"{file} {what}" for file, what in found if what]
 
 
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:

@@ -98,6 +98,15 @@ def test_what_is_gone_is_named_and_made_again_by_the_next_command(shell: Shell, 
     assert shell("status", work).code == 0
 
 
+@pytest.mark.parametrize("path", ["candidates.parquet", "labels.parquet", "encoder/model.safetensors", "encoder/tokenizer.json"])
+def test_another_size_is_seen_without_reading(shell: Shell, work: Path, path: str) -> None:
+    file = work / "round-0" / path
+    file.write_bytes(file.read_bytes()[:-1])
+    shown = shell("status", work)
+    assert shown.code == 1
+    assert f"{file} has changed since it was written" in "".join(shown.out.split("\n"))
+
+
 def test_inputs_that_are_gone_do_not_hide_the_rounds(shell: Shell, kit: Any, work: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(kit.passages.parent, tmp_path / "data"))
     fresh = tmp_path / "fresh"

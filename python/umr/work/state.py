@@ -10,7 +10,7 @@ from typing import Any
 
 from umr.errors import UmrError
 from umr.layout import RoundLayout, WorkLayout
-from umr.manifest import absent_files, read_manifest
+from umr.manifest import flaws_at_a_glance, read_manifest
 
 STAGES = ("mine", "label", "train")
 
@@ -103,9 +103,10 @@ def _state(place: RoundLayout, first_encoder: str) -> RoundState:
 def _flaws(place: RoundLayout, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Stage and sentence of what can be told without reading the files."""
     for stage, path in (("mine", place.mined), ("label", place.labelled), ("train", place.trained)):
-        yield from ((stage, what) for what in absent_files(path, manifests.get(stage, {})))
-    if "train" in manifests and not any(place.encoder.rglob("*.safetensors")):
-        yield "train", f"{place.encoder} is gone"
+        if stage == "train" and stage in manifests and not place.encoder.exists():
+            yield stage, f"{place.encoder} is gone"
+        else:
+            yield from ((stage, what) for what in flaws_at_a_glance(path, manifests.get(stage, {})))
     candidates = manifests.get("mine", {}).get("files", {}).get(place.candidates.name)
     if "label" in manifests and manifests["label"]["made_from"].get("candidates") != candidates:
         yield "label", f"{place.labels} was made from other candidates than {place.candidates}"
