@@ -160,6 +160,30 @@ def test_the_lock_of_a_killed_process_is_free_and_what_it_left_goes(work: Worksp
         os.close(descriptor)
 
 
+@pytest.mark.parametrize("wrote", ["", "4194305\nnowhere"])
+def test_a_lock_whose_holder_is_not_named_yet_is_waited_for(work: Workspace, wrote: str) -> None:
+    """A process has the lock for a moment before its number is in the file, and after it was taken out."""
+    import fcntl
+    from threading import Timer
+
+    other = os.open(work.layout.lock, os.O_RDWR | os.O_CREAT)
+    os.pwrite(other, wrote.encode(), 0)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    Timer(0.1, os.close, [other]).start()
+    with writing(work.layout, Notes()):
+        assert str(os.getpid()) in writer_of(work.layout)
+
+
+def test_a_lock_that_names_nobody_is_refused_after_a_moment(work: Workspace) -> None:
+    import fcntl
+
+    other = os.open(work.layout.lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(LockedError, match="is being written by another process"), writing(work.layout, Notes()):
+        pass
+    os.close(other)
+
+
 def test_a_file_system_without_locks_is_warned_of(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
     import fcntl

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from umr.progress import Reporter
 from umr.storage import storage_error
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
+NAMED_SECONDS = 1.0  # within which a process that has the lock has written its number into it
 
 
 @contextmanager
@@ -54,28 +56,32 @@ def writing(layout: WorkLayout, reporter: Reporter) -> Iterator[None]:
 
 
 def _take(file: int, layout: WorkLayout, reporter: Reporter) -> None:
+    until = time.monotonic() + NAMED_SECONDS
+    while not _locked(file, layout, reporter):
+        holder = writer_of(layout)
+        if holder or time.monotonic() > until:
+            raise LockedError(
+                f"{layout.folder} is being written by {holder or 'another process'}",
+                "wait until it ends, or stop it: what is finished is kept. `umr status` and `umr search` need not wait",
+            )
+        time.sleep(0.01)  # its holder has just begun and has not written its number yet, or ends now
+
+
+def _locked(file: int, layout: WorkLayout, reporter: Reporter) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockedError(
-            f"{layout.folder} is being written by {_holder(layout.lock) or 'another process'}",
-            "wait until it ends, or stop it: what is finished is kept. `umr status` and `umr search` need not wait",
-        ) from error
+    except BlockingIOError:
+        return False
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise storage_error(error, layout.lock) from error
         reporter.warn(f"the file system of {layout.folder} has no locks: take care that only one command at a time writes there")
+    return True
 
 
 def _this_process() -> str:
     command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
     return f"{os.getpid()}\n{socket.gethostname()}\n{command}"
-
-
-def _holder(lock: Path) -> str:
-    """The process that wrote its number into a lock, in words; empty where none did."""
-    parts = lock.read_text(encoding="utf-8", errors="replace").split("\n", 2)
-    return f"process {parts[0]} on {parts[1]} (`{parts[2]}`)" if len(parts) == 3 else ""
 
 
 def writer_of(layout: WorkLayout) -> str:
@@ -84,10 +90,11 @@ def writer_of(layout: WorkLayout) -> str:
     The lock itself is not tried: a writer that begins in that moment would be refused.
     """
     with suppress(OSError, ValueError):
-        number, host, _ = layout.lock.read_text(encoding="utf-8", errors="replace").split("\n", 2)
+        number, host, command = layout.lock.read_text(encoding="utf-8", errors="replace").split("\n", 2)
         if host == socket.gethostname():
-            os.kill(int(number), 0)  # raises where that process has died
-        return _holder(layout.lock)
+            with suppress(PermissionError):  # the process of another user
+                os.kill(int(number), 0)  # raises where that process has died
+        return f"process {number} on {host} (`{command}`)"
     return ""
 
 
