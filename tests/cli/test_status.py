@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from umr.manifest import write_manifest
+from umr.data.scores import ScoreStore
+from umr.manifest import Growing, read_manifest, write_manifest
 
 Shell = Callable[..., Any]
 
@@ -126,3 +128,24 @@ def test_an_unfinished_training_shows_its_step(shell: Shell, kit: Any, work: Pat
     shown = shell("status", work)
     assert "step 2 of 20" in shown.out
     assert f"next: umr train {work} --epochs 3 --batch-size 4 --seed 5" in shown.out
+
+
+def test_an_unfinished_encoding_and_labelling_show_how_far_they_got(shell: Shell, kit: Any, work: Path) -> None:
+    assert shell("status", work, "--json").json["unfinished"] == []
+    assert shell("label", work, "--lm", kit.llama, "--precision", "fp32", "--target", "Query: {query}", "--dry-run", "--force").code == 0
+    (pairs,) = [read_manifest(plan, "plan")["pairs"] for plan in work.glob("round-0/plan-*/plan.json")]
+    assert f"unfinished: labelling of round 0: 0 of {pairs} pairs are scored" in shell("status", work).out
+    store = next(folder for folder in work.glob("scores/*") if not list(folder.glob("*.scores")))
+    keys = np.arange(6, dtype=np.uint64).reshape(3, 2)
+    with ScoreStore(store, "").appending() as log:
+        log.append(keys, keys, np.zeros(3, dtype=np.float32))
+    embeddings = Growing(work / "embeddings" / "begun" / "manifest.json", "embeddings", {}, {"rows": 40, "shard_rows": 16})
+    for name in ("shard-00000.npy", "piece-16-20.npy"):
+        file = embeddings.path.parent / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"vectors")
+        embeddings.add(file)
+    assert shell("status", work, "--json").json["unfinished"] == [
+        f"encoding: 20 of 40 vectors are in {embeddings.path.parent}",
+        f"labelling of round 0: 3 of {pairs} pairs are scored",
+    ]

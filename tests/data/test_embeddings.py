@@ -128,7 +128,9 @@ def test_a_store_that_was_broken_off_goes_on_with_the_next_piece(tmp_path: Path,
     store = Embeddings(tmp_path, {}, 13, 8, "f16", 7)
     done = fill(store, rows, cut, stop) if stop else []
     assert not store.complete
+    assert Embeddings.progress(store.manifest) == (len(done), 13) if done else not store.manifest.exists()
     assert done + fill(store, rows, cut) == list(range(13)), "what is made is never made again"
+    assert Embeddings.progress(store.manifest) == (13, 13)
     (tmp_path / "whole").mkdir()
     one = Embeddings(tmp_path / "whole", {}, 13, 8, "f16", 7)
     fill(one, rows)

@@ -21,7 +21,7 @@ from umr.manifest import read_manifest, verify
 from umr.progress import Reporter
 from umr.progress.terminal import clean
 from umr.work.lock import writer_of
-from umr.work.state import RoundState, states
+from umr.work.state import RoundState, states, unfinished
 
 HINT = "remove what is damaged under embeddings/, corpus/ or scores/, it is made again; of a round run the stage again with --force"
 SHOWN = 8  # files that a message names
@@ -59,9 +59,11 @@ def status(
     damaged = [what for state in rounds for sentences in state.damaged.values() for what in sentences]
     stage, command = _next(layout, rounds)
     data |= {"rounds": [_data(state) for state in rounds], "damaged": [*broken, *damaged], "next": stage, "command": command}
-    data |= {"writer": writer} if writer else {}
+    begun = list(unfinished(layout))
+    data |= {"unfinished": begun} | ({"writer": writer} if writer else {})
     lines: list[RenderableType] = [_table(work, rounds)]
     lines += [f"in work: {writer}"] if writer else []
+    lines += [f"unfinished: {clean(what)}" for what in begun]
     lines += [f"kept aside: {folder}" for state in rounds for folder in state.aside]
     lines += [f"damaged: {what}" for what in (*broken, *damaged)]
     return Result(data, [*lines, f"next: {command}"], 1 if broken or damaged else 0)

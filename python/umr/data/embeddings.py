@@ -79,7 +79,13 @@ class Embeddings:
         return self.folder / "manifest.json"
 
     def _growing(self) -> Growing:
-        contents = {"rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards}
+        contents = {
+            "rows": self.rows,
+            "dimensions": self.dimensions,
+            "dtype": self.dtype,
+            "shards": self.shards,
+            "shard_rows": self.shard_rows,
+        }
         return Growing(self.manifest, "embeddings", self.made_from, contents)
 
     def _stored(self, first: int, vectors: NDArray[Any]) -> NDArray[Any]:
@@ -148,6 +154,22 @@ class Embeddings:
             return False
         named = self._growing().files
         return all(self.path(shard).name in named and self.path(shard).exists() for shard in range(self.shards))
+
+    @staticmethod
+    def progress(manifest: Path) -> tuple[int, int]:
+        """Vectors that are on disk and vectors in all, told by the manifest alone.
+
+        Raises:
+            FormatError, MismatchError: the manifest is damaged.
+        """
+        found = read_manifest(manifest, "embeddings")
+        rows, shard_rows = int(found["rows"]), int(found["shard_rows"])
+        done = 0
+        for name in found["files"]:
+            kind, *numbers = Path(name).stem.split("-")
+            first, end = map(int, numbers) if kind == "piece" else (int(numbers[0]) * shard_rows, (int(numbers[0]) + 1) * shard_rows)
+            done += min(end, rows) - first
+        return done, rows
 
     @property
     def identity(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from umr.progress import Reporter
 
 MANIFEST = "manifest.json"
+HEADER_BYTES, RECORD_BYTES = 32, 40  # of a segment
 
 Keys = NDArray[np.uint64]  # [m, 2]
 
@@ -41,6 +42,11 @@ class ScoreStore:
     def segments(self) -> list[str]:
         """The segments by name, one of each process that scored something: rounds, ranks, work folders."""
         return sorted(str(p) for p in self.folder.glob("*.scores"))
+
+    @property
+    def records(self) -> int:
+        """Records in all segments, told by the sizes of the files alone."""
+        return sum(max(0, Path(segment).stat().st_size - HEADER_BYTES) // RECORD_BYTES for segment in self.segments())
 
     @contextmanager
     def appending(self) -> Iterator[ScoreLog]:

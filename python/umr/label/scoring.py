@@ -109,7 +109,7 @@ def score_missing(
     device = lm.device.type
     budget = budget_for(config, scorer, device)
     made_from = _made_from(workspace, place, identity, config, device)
-    plan = plan_for(place, made_from, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
+    plan = plan_for(place, made_from, store, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
     if 2 * budget >= plan.budget:  # free memory changes from run to run; the batches of a plan do not
         budget = plan.budget
     batches = plan.unfinished_batches(table, pairs)

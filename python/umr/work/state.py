@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umr.data.embeddings import Embeddings
+from umr.data.scores import ScoreStore
 from umr.errors import UmrError
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import flaws_at_a_glance, read_manifest
@@ -82,6 +85,25 @@ def states(layout: WorkLayout, first_encoder: str) -> list[RoundState]:
         first_encoder: the encoder that the work began with, as it was named.
     """
     return [_state(place, first_encoder) for place in layout.rounds() if place.stage or place.training.exists() or place.plans()]
+
+
+def unfinished(layout: WorkLayout) -> Iterator[str]:
+    """How far the encodings and labellings got that run now or were broken off, a sentence each; nothing is read but manifests.
+
+    Arguments:
+        layout: the work folder.
+    """
+    for manifest in sorted(layout.embeddings.glob("*/manifest.json")):
+        with suppress(UmrError):  # of means, or damaged: encoding says so
+            done, rows = Embeddings.progress(manifest)
+            if done < rows:
+                yield f"encoding: {done:,} of {rows:,} vectors are in {manifest.parent}"
+    for place in layout.rounds():
+        for plan in place.plans():
+            with suppress(UmrError, OSError, KeyError):  # damaged: labelling makes it again
+                found = read_manifest(plan / "plan.json", "plan")
+                done = ScoreStore(Path(found["store"]), "").records - found["records_before"]
+                yield f"labelling of round {place.number}: {min(max(done, 0), found['pairs']):,} of {found['pairs']:,} pairs are scored"
 
 
 def _state(place: RoundLayout, first_encoder: str) -> RoundState:

@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from umr.data.scores import RECORD_BYTES
 from umr.label.plan.budget import score_within
 from umr.label.plan.pairs import Pairs
 from umr.label.plan.plan import Plan
@@ -17,7 +18,6 @@ from umr.label.scorers.trees import fill
 from umr.progress import Reporter
 from umr.progress.clock import duration
 
-SCORE_BYTES = 40  # of a score in the store
 COUNTED_BATCHES = 32  # whose operations are counted
 TIMED_TOKENS = {"cpu": 1024, "cuda": 16384}
 
@@ -76,7 +76,7 @@ def forecast(lm: str, pairs: Pairs, missing: int, plan: Plan, batches: Sequence[
     flops = sum(scorer.flops(plan.trees(batch)) for batch in some) / sum(map(plan.tokens, some))
     return Forecast(
         lm, len(pairs), missing, len(np.unique(pairs.rows[plan.numbers[places]])), tokens, int(whole), len(batches), plan.budget,
-        flops * tokens, None, SCORE_BYTES * missing,
+        flops * tokens, None, RECORD_BYTES * missing,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.data.scores import ScoreStore
 from umr.data.workspace import Workspace
 from umr.errors import StorageError, UmrError
 from umr.label.plan.batches import Batches, arrange
@@ -97,6 +98,7 @@ class Plan:
 def plan_for(
     place: RoundLayout,
     made_from: Mapping[str, Any],
+    store: ScoreStore,
     workspace: Workspace,
     pairs: Pairs,
     missing: Ints,
@@ -110,6 +112,7 @@ def plan_for(
     Arguments:
         place: of the round.
         made_from: what decides the pairs and their token ids, and the options that decide the batches.
+        store: that the scores go to, by whose growth `umr status` tells how far the work got.
         workspace: gives the texts.
         pairs: of the round.
         missing: numbers of the pairs that have no score; a plan that lacks one of them is made again.
@@ -131,7 +134,7 @@ def plan_for(
         try:
             with beside(folder) as temporary:
                 temporary.mkdir()
-                _write(temporary, made_from, workspace, pairs, missing, prompt, budget, reporter)
+                _write(temporary, made_from, store, workspace, pairs, missing, prompt, budget, reporter)
         except StorageError:
             if not folder.exists():  # else another process was quicker: its plan is the same
                 raise
@@ -144,6 +147,7 @@ def plan_for(
 def _write(
     folder: Path,
     made_from: Mapping[str, Any],
+    store: ScoreStore,
     workspace: Workspace,
     pairs: Pairs,
     missing: Ints,
@@ -159,6 +163,7 @@ def _write(
     )  # fmt: skip
     np.savez(folder / ARRAYS, numbers=missing, source_of=source_of, target_of=target_of, **batches._asdict())
     contents = {"pairs": len(missing), "tokens": int(batches.sizes.sum()), "budget": budget}
+    contents |= {"store": str(store.folder.absolute()), "records_before": store.records}
     write_manifest(folder / MANIFEST, "plan", made_from, {"files": checksums(*sorted(folder.iterdir())), **contents})
 
 
