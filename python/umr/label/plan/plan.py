@@ -162,7 +162,7 @@ def _write(
         sources, targets, source_of, target_of, rows, budget, share=made_from["share"], whole_sources=prompt.encoder_decoder
     )  # fmt: skip
     np.savez(folder / ARRAYS, numbers=missing, source_of=source_of, target_of=target_of, **batches._asdict())
-    contents = {"pairs": len(missing), "tokens": int(batches.sizes.sum()), "budget": budget}
+    contents: dict[str, Any] = {"pairs": len(missing), "tokens": int(batches.sizes.sum()), "budget": budget}
     contents |= {"store": str(store.folder.absolute()), "records_before": store.records}
     write_manifest(folder / MANIFEST, "plan", made_from, {"files": checksums(*sorted(folder.iterdir())), **contents})
 
