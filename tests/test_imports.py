@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"mine", "label", "train", "evaluate"},
     {"rounds", "retrieve", "judge"},
     {"demo"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 """From the ground up. A module may import its own floor and those below; `umr._rust` stands outside the house."""
 

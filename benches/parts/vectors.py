@@ -142,6 +142,7 @@ def _encode(count: int, query_count: int) -> tuple[Floats, Floats]:
             path = write_jsonl(Path(name) / f"{side}.jsonl", rows)
             records = Records.open([str(path)], "passages" if side == "passage" else "queries", str(layout.corpus))
             tokens = token_store(records, encoder.query, "passage" if side == "passage" else "query", layout, reporter)
+            every, forward = np.arange(len(records), dtype=np.uint32), encoder.query.inference(precision)
             with reporter.bar(f"encoding {side} texts", len(records), "texts") as bar:
-                found.append(encode_rows(encoder.query, tokens, np.arange(len(records), dtype=np.uint32), 16384, precision, bar))
+                found.append(encode_rows(encoder.query, tokens, every, 16384, bar, forward))
     return found[0], found[1]

@@ -54,12 +54,26 @@ def working_memory(text: str, name: str) -> int:
 
 
 def free_memory(device: str) -> int:
-    """Bytes that are free: on a CUDA device its own, else those of the machine within the limit of the control group."""
-    if device == "cuda":
+    """Bytes that are free: on `cuda` or `cuda:N` its own, else those of the machine within the limit of the control group."""
+    if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
     return min(_available(), _group_room())
+
+
+def total_memory(device: str) -> int:
+    """Bytes in all: of a CUDA device its own, else those of the machine within the limit of the control group."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[1])
+    try:
+        limit = (GROUPS / "memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        limit = "max"
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return machine if limit == "max" else min(machine, int(limit))
 
 
 def _available() -> int:

@@ -131,10 +131,10 @@ from umr.train.distillation import Objective
 number = int(sys.argv.pop())
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one
 real = Objective.backward
-def watched(objective, batch, step):
-    if step == 1:
+def watched(objective, inputs):
+    if inputs.step == 1:
         os.kill(os.getpid(), number)
-    return real(objective, batch, step)
+    return real(objective, inputs)
 Objective.backward = watched
 from umr.cli import main
 main()

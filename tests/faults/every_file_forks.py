@@ -245,7 +245,7 @@ def say(case: Case) -> None:
 
 
 def main(places: int) -> None:
-    encode.PIECE_TOKENS, embeddings.KEEP_SECONDS = 96, 0.0
+    encode.PIECE_TOKENS["cpu"], embeddings.KEEP_SECONDS = 96, 0.0
     load_encoder(ENCODER)  # and with it what every fork needs
     work, other = FOLDER / "one" / "work", FOLDER / "two" / "work"
     for place in (work, other):

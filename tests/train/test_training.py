@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from train.rig import MINE, TRAIN, Notes, contents
 from umr.config import TrainConfig
@@ -26,7 +27,7 @@ from umr.errors import Interrupted, MismatchError, ScoreError, StorageError
 from umr.manifest import read_manifest
 from umr.mine import mine
 from umr.train import checkpoint, loop, train
-from umr.train.distillation import Objective
+from umr.train.distillation import BatchInputs, Objective
 from umr.train.loop import learning_rate
 
 Begin = Callable[..., Workspace]
@@ -58,11 +59,11 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[],
     """Do something before the given step is taken, once."""
     real = Objective.backward
 
-    def watched(objective: Objective, batch: Any, number: int) -> float:
-        if number == step:
+    def watched(objective: Objective, inputs: BatchInputs) -> Tensor:
+        if inputs.step == step:
             monkeypatch.setattr(Objective, "backward", real)
             action()
-        return real(objective, batch, number)
+        return real(objective, inputs)
 
     monkeypatch.setattr(Objective, "backward", watched)
 
@@ -118,10 +119,10 @@ from umr.train import loop, train
 from umr.train.distillation import Objective
 loop.CHECKPOINT_SECONDS = -1.0
 real = Objective.backward
-def watched(objective, batch, step):
-    if step == 3:
+def watched(objective, inputs):
+    if inputs.step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(objective, batch, step)
+    return real(objective, inputs)
 Objective.backward = watched
 train(open_workspace(Path({work!r})), TRAIN)
 """

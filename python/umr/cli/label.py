@@ -31,7 +31,7 @@ Inspect = Annotated[
 ]
 NOTE = (
     "tokens: computed, and if every pair were computed by itself. operations: of the products with weights. "
-    "time: as a part of a batch, scored here just now, took it. scores: what the new ones take on disk. "
+    "time: as some batches, scored here just now, took it. scores: what the new ones take on disk. "
     "No score is kept; the plan is, and labelling goes on with it."
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -113,19 +114,25 @@ class Embeddings:
             MismatchError: a shard has changed since it was written.
         """
         known = self._growing()
-        for shard in range(self.shards):
-            first, end = self.span(shard)
-            if known.has(self.path(shard), AGAIN):
-                bar.skip(end - first)
-                continue
-            pieces = list(pairwise([*cut(first, end), end]))
-            _save(self.path(shard), np.concatenate(self._pieces(known, pieces, make, bar)))
-            known.add(self.path(shard), tuple(self._piece_path(*piece) for piece in pieces))
+        with _Writer() as writer:
+            for shard in range(self.shards):
+                first, end = self.span(shard)
+                if known.has(self.path(shard), AGAIN):
+                    bar.skip(end - first)
+                    continue
+                pieces = list(pairwise([*cut(first, end), end]))
+                vectors = np.concatenate(self._pieces(known, pieces, make, bar, writer))
+                writer.start(self._write, known, {self.path(shard): vectors}, tuple(self._piece_path(*piece) for piece in pieces))
+
+    def _write(self, known: Growing, arrays: Mapping[Path, NDArray[Any]], instead_of: tuple[Path, ...] = ()) -> None:
+        for path, values in arrays.items():
+            _save(path, values)
+            known.add(path, instead_of)
 
     def _piece_path(self, first: int, end: int) -> Path:
         return self.folder / f"piece-{first}-{end}.npy"
 
-    def _pieces(self, known: Growing, pieces: list[tuple[int, int]], make: Make, bar: Bar) -> list[NDArray[Any]]:
+    def _pieces(self, known: Growing, pieces: list[tuple[int, int]], make: Make, bar: Bar, writer: _Writer) -> list[NDArray[Any]]:
         """The rows of each piece of a shard as they are stored: kept by an earlier run, or made."""
         made, waiting, kept = [], dict[Path, NDArray[Any]](), time.monotonic()
         for first, end in pieces:
@@ -137,9 +144,7 @@ class Embeddings:
             waiting[path] = self._stored(first, make(np.arange(first, end, dtype=np.uint32)))
             made.append(waiting[path])
             if len(pieces) > 1 and time.monotonic() - kept >= KEEP_SECONDS:
-                for one, values in waiting.items():
-                    _save(one, values)
-                    known.add(one)
+                writer.start(self._write, known, waiting)
                 waiting, kept = {}, time.monotonic()
         return made
 
@@ -200,6 +205,24 @@ class Embeddings:
             here = shard_of == shard
             vectors[here] = self._map(int(shard))[rows[here] - np.uint32(shard * self.shard_rows)]
         return vectors
+
+
+class _Writer:
+    """Writes in a thread while the next vectors are made, one thing after the other; what fails is raised at the next."""
+
+    def __enter__(self) -> _Writer:
+        self._thread, self._running = ThreadPoolExecutor(1), Future[None]()
+        self._running.set_result(None)
+        return self
+
+    def start(self, write: Callable[..., None], *arguments: object) -> None:
+        """Write in the thread, after what is being written."""
+        self._running.result()
+        self._running = self._thread.submit(write, *arguments)
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._running.result()
 
 
 def _save(path: Path, values: NDArray[Any]) -> None:

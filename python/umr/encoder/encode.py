@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
-from umr.encoder.encoder import DualEncoder
-from umr.encoder.rows import Side, encode_rows, token_store
-from umr.errors import ScoreError
+from umr.encoder.encoder import DualEncoder, Encoder
+from umr.encoder.rows import Forward, Side, encode_rows, token_store, tokens_of_a_pass
+from umr.errors import ScoreError, UsageError
 from umr.layout import WorkLayout
 from umr.manifest import digest
-from umr.models.device import settle_precision
-from umr.progress import Reporter
+from umr.models.device import settle_precision, without_memory
+from umr.progress import Bar, Reporter
 
 if TYPE_CHECKING:
     from umr._rust import Records, TokenStore
 
-PIECE_TOKENS = 1 << 18  # of a piece: a minute or less of a base model on two cores, five of a large one
+PIECE_TOKENS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a piece: a minute or less of a base model on two cores, or on a small GPU
 
 
 def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter) -> Embeddings:
@@ -54,10 +54,13 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
     if store.complete:
         reporter.say(f"{side} embeddings are there already")
         return store
+    budget, forward = tokens_of_a_pass(config.batch_tokens, own), own.inference(precision)
     with reporter.bar(f"encoding {side} texts", len(records), "texts") as bar:
 
         def finite(rows: NDArray[np.uint32]) -> NDArray[np.float32]:
-            vectors = encode_rows(own, tokens, rows, config.batch_tokens, precision, bar)
+            nonlocal budget
+            while isinstance(vectors := _encode_within(own, tokens, rows, budget, bar, forward), str):
+                budget = _halved(budget, int(tokens.lengths(rows).max()), vectors, reporter)
             bad = rows[~np.isfinite(vectors).all(axis=1)]
             if len(bad):
                 name, shard = records.ids(bad[:1])[0], rows[0] // store.shard_rows
@@ -65,22 +68,43 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
                 raise ScoreError(what, "set precision to fp32 under [mine] of a run file (--config)")
             return vectors
 
-        store.fill(finite, bar, lambda first, end: pieces(tokens, first, end))
+        store.fill(finite, bar, lambda first, end: pieces(tokens, first, end, PIECE_TOKENS[own.device.type]))
     return store
 
 
-def pieces(tokens: TokenStore, first: int, end: int) -> list[int]:
-    """Where some rows are cut into pieces of `PIECE_TOKENS`, by their lengths alone: every run makes the same batches.
+def _encode_within(
+    own: Encoder, tokens: TokenStore, rows: NDArray[np.uint32], budget: int, bar: Bar, forward: Forward
+) -> NDArray[np.float32] | str:
+    """Vectors, or how memory ran out; the error is gone by then, and with it the tensors that its frames hold."""
+    try:
+        return encode_rows(own, tokens, rows, budget, bar, forward)
+    except (MemoryError, RuntimeError) as error:
+        return without_memory(error)
+
+
+def _halved(budget: int, longest: int, said: str, reporter: Reporter) -> int:
+    if budget <= longest:
+        raise UsageError(
+            f"one text of {longest:,} tokens does not fit into memory{said}",
+            "cut texts shorter (--passage-length), take a smaller encoder, or --device cpu",
+        )
+    reporter.warn(f"out of memory in a forward pass of at most {budget:,} tokens: going on with {budget // 2:,}")
+    return budget // 2
+
+
+def pieces(tokens: TokenStore, first: int, end: int, size: int) -> list[int]:
+    """Where some rows are cut into pieces, by their lengths alone: every run makes the same batches.
 
     Arguments:
         tokens: of all rows.
         first, end: the rows.
+        size: tokens of a piece, about.
 
     Returns:
         the first row of each piece.
     """
     rows = np.arange(first, end, dtype=np.uint32)
-    before = np.cumsum(tokens.lengths(rows), dtype=np.int64) // PIECE_TOKENS
+    before = np.cumsum(tokens.lengths(rows), dtype=np.int64) // size
     return [first, *(first + 1 + np.flatnonzero(np.diff(before))).tolist()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from umr.config import Pooling
+from umr.config import Pooling, Precision
 from umr.encoder.means import Means
-from umr.encoder.rows import Side, encode_rows, token_store
+from umr.encoder.rows import Forward, Side, encode_rows, token_store, tokens_of_a_pass
 from umr.encoder.settings import EncoderSettings
 from umr.errors import UsageError
 from umr.layout import WorkLayout
+from umr.models.device import autocast
 from umr.progress import Silent
 
 MEANS = "umr_means.safetensors"  # what an encoder was centred with in training, beside its weights
@@ -53,6 +55,28 @@ class Encoder(nn.Module):
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # [b, L, d]
         vectors = pool(hidden.float(), mask, self.settings.pooling)  # [b, d]
         return nn.functional.normalize(vectors, dim=-1) if self.settings.similarity == "cosine" else vectors
+
+    def inference(self, precision: Precision) -> Forward:
+        """The forward pass for encoding alone.
+
+        Arguments:
+            precision: fp32; or bf16, for which a GPU gets weights that are cast once, and a processor casts at every product.
+        """
+        if precision == "fp32":
+            return self
+        if self.device.type != "cpu":
+            return self.halved()
+
+        def forward(ids: Tensor, mask: Tensor) -> Tensor:
+            with autocast(precision, self.device):
+                return self(ids, mask)  # type: ignore[no-any-return]
+
+        return forward
+
+    def halved(self) -> Encoder:
+        """A copy with all weights in bf16; vectors are pooled and normalised in fp32."""
+        model: nn.Module = copy.deepcopy(self.model).to(torch.bfloat16)
+        return Encoder(model, self.tokenizer, self.settings, self.fingerprint).eval()
 
     @property
     def device(self) -> torch.device:
@@ -119,13 +143,13 @@ class DualEncoder:
         """The encoder of one side."""
         return self.query if side == "query" else self.passage
 
-    def encode(self, texts: Sequence[str], side: Side, batch_tokens: int = 16384) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], side: Side, batch_tokens: int | None = None) -> NDArray[np.float32]:
         """Encode texts as mining encodes them; nothing is kept. The vectors are not centred.
 
         Arguments:
             texts: n queries, or n passages, whose titles (if any) stand before the text as the encoder's settings say.
             side: query or passage: decides the prefix, the length and, where they differ, the encoder.
-            batch_tokens: padded tokens in one forward pass.
+            batch_tokens: padded tokens in one forward pass. (default: what suits the device)
 
         Returns:
             [n, d] float32 on the processor, of length 1 where the similarity is cosine.
@@ -144,4 +168,4 @@ class DualEncoder:
         records = Records.from_texts([str(row) for row in rows], list(texts), [""] * len(rows))
         with tempfile.TemporaryDirectory(prefix="umr-") as folder:
             tokens = token_store(records, self.side(side), side, WorkLayout(Path(folder)), Silent())
-            return encode_rows(self.side(side), tokens, rows, batch_tokens)
+            return encode_rows(self.side(side), tokens, rows, tokens_of_a_pass(batch_tokens, self.side(side)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,19 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umr.config import Precision
 from umr.encoder.settings import EncoderSettings
 from umr.layout import WorkLayout
 from umr.manifest import digest
-from umr.models.device import autocast
+from umr.models.feeding import prefetch, send
 from umr.progress import Bar, Reporter, follow
+from umr.sizes import free_memory
 from umr.storage import beside
 
 if TYPE_CHECKING:
     from umr._rust import Records, TokenStore
 
 Side = Literal["query", "passage"]
-MAX_ROWS = 1024  # texts in one forward pass, however short
+Forward = Callable[[Tensor, Tensor], Tensor]
+MAX_ROWS = {"cpu": 1024, "cuda": 8192}  # texts in one forward pass, however short
+MULTIPLE = {"cpu": 1, "cuda": 16}  # of tokens that a batch is as wide as: a GPU's kernels want few and even shapes
+CPU_TOKENS, GPU_TOKENS = 16384, 131072  # in one forward pass; more are no faster
+FREE_SHARE = 0.5  # of a GPU's free memory
+BYTES_PER_NUMBER = 80  # of working memory for each number of a token's vector: states, queries, keys, values, the wide layer in fp32
 
 
 class OneSide(Protocol):
@@ -87,29 +92,31 @@ def encode_rows(
     tokens: TokenStore,
     rows: NDArray[np.uint32],
     budget: int,
-    precision: Precision = "fp32",
     bar: Bar | None = None,
+    forward: Forward | None = None,
 ) -> NDArray[np.float32]:
-    """Encode some rows in length-bucketed batches.
+    """Encode some rows in length-bucketed batches; vectors stay on the device until all of them are made.
 
     Arguments:
         encoder: of one side, in evaluation mode.
         tokens: the token store of its tokenizer.
         rows: [m] uint32.
         budget: padded tokens in one forward pass.
-        precision: fp32 or bf16 autocast.
         bar: advanced by finished rows.
+        forward: from token ids [b, L] and mask [b, L] to vectors [b, d]; None for the encoder in fp32.
 
     Returns:
         [m, d] float32, in the order of `rows`; zero for a text without a token.
     """
     vectors = np.zeros((len(rows), encoder.dimensions), dtype=np.float32)
-    for places, ids, mask in token_batches(encoder, tokens, rows, budget):
-        with autocast(precision, encoder.device):
-            out = encoder(ids, mask)  # [b, d]
-        vectors[places] = out.float().cpu().numpy()
+    forward, made, at = forward or encoder, list[Tensor](), list[NDArray[np.uint32]]()
+    for places, ids, mask in prefetch(token_batches(encoder, tokens, rows, budget), encoder.device):
+        made.append(forward(ids, mask).float())  # [b, d]
+        at.append(places)
         if bar:
             bar.advance(len(places))
+    if made:
+        vectors[np.concatenate(at)] = torch.cat(made).cpu().numpy()
     if bar:
         bar.advance(len(rows) - int(np.count_nonzero(tokens.lengths(rows))))
     return vectors
@@ -131,10 +138,26 @@ def token_batches(
     """
     from umr._rust import plan_batches
 
-    lengths = tokens.lengths(rows)
+    lengths, kind = tokens.lengths(rows), encoder.device.type
     there = np.flatnonzero(lengths)
-    order, bounds = plan_batches(lengths[there], budget, MAX_ROWS)
+    widths = np.minimum(-(-lengths[there] // MULTIPLE[kind]) * MULTIPLE[kind], lengths.max(initial=0))
+    order, bounds = plan_batches(widths, budget, MAX_ROWS[kind])
     for start, end in pairwise(bounds):
         places = there[order[start:end]].astype(np.uint32)
         ids, mask = tokens.gather(rows[places], encoder.pad)
-        yield places, torch.from_numpy(ids).to(encoder.device), torch.from_numpy(mask).to(encoder.device)
+        short = [(0, 0), (0, int(widths[order[start:end]].max()) - ids.shape[1])]
+        ids, mask = np.pad(ids, short, constant_values=encoder.pad), np.pad(mask, short)
+        yield places, send(ids, encoder.device), send(mask, encoder.device)
+
+
+def tokens_of_a_pass(asked: int | None, encoder: OneSide) -> int:
+    """Padded tokens in one forward pass: as asked for, else what a processor's cache or a GPU's free memory suits.
+
+    Arguments:
+        asked: `batch_tokens` of the settings.
+        encoder: of one side.
+    """
+    if asked or encoder.device.type == "cpu":
+        return asked or CPU_TOKENS
+    room = int(FREE_SHARE * free_memory(str(encoder.device))) // (BYTES_PER_NUMBER * encoder.dimensions)
+    return max(CPU_TOKENS // 16, min(room, GPU_TOKENS))

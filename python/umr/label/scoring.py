@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from umr.config import LabelConfig, Precision
 from umr.data.candidates import Candidates
@@ -25,6 +26,7 @@ from umr.label.scorers.choose import faster_precision, scorer_for
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
 from umr.models.device import keep_precision, pick_device
+from umr.models.feeding import prefetch
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter
 from umr.progress.clock import Clock
@@ -87,7 +89,7 @@ def score_missing(
         identity: of its scores.
         config: of the stage.
         reporter: shows what is done.
-        dry_run: score a part of a batch, to tell the time, and keep nothing but the plan.
+        dry_run: score some batches, to tell the time, and keep nothing but the plan.
 
     Returns:
         what was to do.
@@ -106,19 +108,18 @@ def score_missing(
     with reporter.bar(f"loading {lm.name}", 0, ""):
         lm = load_lm(lm, identity["precision"], pick_device(config.device), config.weights)
         scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
-    device = lm.device.type
-    budget = budget_for(config, scorer, device)
-    made_from = _made_from(workspace, place, identity, config, device)
+    budget = budget_for(config, scorer, str(lm.device))
+    made_from = _made_from(workspace, place, identity, config, lm.device.type)
     plan = plan_for(place, made_from, store, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
     if 2 * budget >= plan.budget:  # free memory changes from run to run; the batches of a plan do not
         budget = plan.budget
     batches = plan.unfinished_batches(table, pairs)
     made = forecast(lm.name, pairs, len(missing), plan, batches, scorer)
     if dry_run:
-        made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, device, reporter))
+        made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, lm.device.type, reporter))
     announce(made, reporter)
     if not dry_run:
-        _run(workspace, pairs, plan, batches, scorer, store, budget, reporter)
+        _run(workspace, pairs, plan, batches, scorer, store, budget, lm.device, reporter)
         plan.remove()
     return made
 
@@ -140,14 +141,15 @@ def _run(
     scorer: Scorer,
     store: ScoreStore,
     budget: int,
+    device: torch.device,
     reporter: Reporter,
 ) -> None:
-    """Score batches into a store, each on disk before the next begins."""
+    """Score batches into a store, each on disk before the next is scored."""
     clock = Clock(sum(len(plan.places(batch)) for batch in batches))
     with reporter.bar("labelling", sum(map(plan.tokens, batches)), "tokens") as bar, store.appending() as log:
-        for batch in batches:
+        for batch, trees in prefetch(((batch, plan.trees(batch)) for batch in batches), device):
             numbers = plan.numbers[plan.places(batch)]
-            scores, budget = score_within(scorer, plan.trees(batch), budget, reporter)
+            scores, budget = score_within(scorer, trees, budget, reporter)
             bad = np.flatnonzero(~np.isfinite(scores))
             if len(bad):
                 query, passage = pairs.names(workspace, int(numbers[bad[0]]))

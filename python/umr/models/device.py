@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from umr.config import Precision, require_device
 from umr.errors import UsageError
@@ -18,6 +19,7 @@ from umr.progress import Reporter
 
 SIZE = 1024  # rows and columns of the matrices that are timed
 ROUNDS = 5
+MEMORY_ERRORS = ("out of memory", "can't allocate", "not enough memory", "cannot allocate memory")
 
 
 def pick_device(name: str) -> torch.device:
@@ -91,6 +93,44 @@ def keep_precision(
     chosen = measure() if measure else settle_precision("auto", device, reporter)
     write_manifest(plan, "precision", {}, {"precision": chosen})
     return chosen
+
+
+def product_in_float32(left: Tensor, right: Tensor) -> Tensor:
+    """Left [m, d] bf16 times right [n, d] bf16 transposed: products exact, sums in float32, nothing rounded to bf16: [m, n]."""
+    if _sums_in_float32(left.device):
+        return torch.mm(left, right.T, out_dtype=torch.float32)
+    return left.float() @ right.float().T
+
+
+@cache
+def _sums_in_float32(device: torch.device) -> bool:
+    """Whether torch multiplies bf16 into float32 here; else it would round the sums to bf16."""
+    probe = torch.ones(16, 16, dtype=torch.bfloat16, device=device)
+    try:
+        return torch.mm(probe, probe, out_dtype=torch.float32).dtype == torch.float32
+    except (TypeError, RuntimeError):
+        return False
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in Python's, torch's or an allocator's words."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_ERRORS)
+
+
+def without_memory(error: BaseException) -> str:
+    """How memory ran out, as the end of a sentence; what a GPU's allocator keeps for later is given back.
+
+    Raises:
+        the error, where it says something else.
+    """
+    if not out_of_memory(error):
+        raise error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    said = ". ".join(str(error).split(". ")[:3])  # torch: what was asked for, what there is, what is free
+    return f": {said}" if said else ""
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

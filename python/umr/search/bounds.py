@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from umr.models.device import product_in_float32
 
 MOST_DIMENSIONS = 65536  # up to which the proof holds
 NORM_FACTOR = 1.02  # covers that norms and their products are rounded themselves
@@ -79,7 +80,7 @@ class HalfPrecisionQueries:
 
     def upper_bounds(self, span: slice, passages: HalfPrecision) -> Tensor:
         """Upper bounds [q, m] of q'.p'."""
-        bounds = _products(self.rounded.values[span], passages.values)
+        bounds = product_in_float32(self.rounded.values[span], passages.values)
         return bounds.addmm_(self.weights[span], torch.stack([passages.residues, passages.norms]))
 
     def lower_bound(self, span: slice, upper: Tensor, passages: HalfPrecision, k: int, power: int) -> Tensor:
@@ -103,23 +104,6 @@ class HalfPrecisionQueries:
         least = kth_scores - kth_scores.abs() * 2.0**-23 - 2.0**-148
         scaled = (least - self.offset[span] - self.offset_error[span]) / self.scale[span] * 2.0**-power
         return (scaled - scaled.abs() * 2.0**-22 - 2.0**-120).float()
-
-
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Left [q, d] times right [m, d] transposed: products exact, sums in float32, nothing rounded to bf16."""
-    if _sums_in_float32(left.device):
-        return torch.mm(left, right.T, out_dtype=torch.float32)
-    return left.float() @ right.float().T
-
-
-@cache
-def _sums_in_float32(device: torch.device) -> bool:
-    """Whether torch multiplies bf16 into float32 here; else it would round the sums to bf16."""
-    probe = torch.ones(16, 16, dtype=torch.bfloat16, device=device)
-    try:
-        return torch.mm(probe, probe, out_dtype=torch.float32).dtype == torch.float32
-    except (TypeError, RuntimeError):
-        return False
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from umr.data.embeddings import Embeddings
 from umr.errors import UsageError
+from umr.models.feeding import send
 from umr.progress import Reporter, Silent
 from umr.search.bounds import MOST_DIMENSIONS, HalfPrecisionQueries, exponent, float32_sums, half_precision
 from umr.search.lists import Bools, Floats, Lists, Rows, no_lists
@@ -90,7 +91,7 @@ def top_k_on(
     sizes = sizes_for(min(memory or free, free), passages.dimensions, k)
     rows = np.arange(passages.rows, dtype=np.uint32) if only is None else np.flatnonzero(only).astype(np.uint32)
     found = no_lists(len(queries), k)
-    reader = Reader(passages)
+    reader = Reader(passages, device)
     centre = _centre(reader, rows)
     passes = range(0, len(queries), sizes.queries)
     reporter = reporter or Silent()
@@ -98,7 +99,7 @@ def top_k_on(
         for first in passes:
             search = _Search(HalfPrecisionQueries(queries[first : first + sizes.queries], centre, device), k, sizes, first)
             for chunk, vectors in reader.chunks(rows, sizes.chunk):
-                search.feed(torch.from_numpy(chunk.astype(np.int64)).to(device), torch.from_numpy(vectors).to(device), centre)
+                search.feed(send(chunk.astype(np.int64), device), send(vectors, device).float(), centre)
                 bar.advance(len(chunk))
             for whole, part in zip(found, search.best.lists(), strict=True):
                 whole[first : first + sizes.queries] = part

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from umr.data.embeddings import DTYPES, Embeddings
 from umr.errors import ScoreError
-from umr.search.lists import Floats, Rows
+from umr.search.lists import Rows
 
+CPU = torch.device("cpu")
 SAMPLE_ROWS = 4096
 
 
@@ -19,18 +23,19 @@ class Reader:
 
     Arguments:
         passages: finished embeddings.
+        device: where they go. For a GPU they are read as they are stored, into memory that it can copy from by itself.
     """
 
-    def __init__(self, passages: Embeddings) -> None:
-        self.passages = passages
+    def __init__(self, passages: Embeddings, device: torch.device = CPU) -> None:
+        self.passages, self.device = passages, device
         shards = passages.mapped()
         self.shards = [np.memmap(path, DTYPES[passages.dtype], "r", at, (rows, passages.dimensions)) for path, at, rows in shards]
 
-    def read(self, rows: Rows) -> Floats:
-        """The vectors [m, d] float32 of ascending rows [m]."""
+    def read(self, rows: Rows) -> NDArray[Any]:
+        """The vectors [m, d] of ascending rows [m]; float32, but of consecutive rows for a GPU."""
         if not len(rows) or int(rows[-1]) - int(rows[0]) + 1 != len(rows):
             return self.passages.read(rows)
-        out, at, size = np.empty((len(rows), self.passages.dimensions), dtype=np.float32), 0, self.passages.shard_rows
+        out, at, size = self._buffer(len(rows)), 0, self.passages.shard_rows
         while at < len(rows):  # consecutive rows are copied as they lie
             shard, start = divmod(int(rows[0]) + at, size)
             part = self.shards[shard][start : start + len(rows) - at]
@@ -38,7 +43,13 @@ class Reader:
             at += len(part)
         return out
 
-    def chunks(self, rows: Rows, size: int) -> Iterator[tuple[Rows, Floats]]:
+    def _buffer(self, rows: int) -> NDArray[Any]:
+        if self.device.type == "cpu":
+            return np.empty((rows, self.passages.dimensions), dtype=np.float32)
+        dtype = getattr(torch, np.dtype(DTYPES[self.passages.dtype]).name)
+        return torch.empty(rows, self.passages.dimensions, dtype=dtype, pin_memory=True).numpy()
+
+    def chunks(self, rows: Rows, size: int) -> Iterator[tuple[Rows, NDArray[Any]]]:
         """Ascending rows and their vectors, `size` at a time; the next chunk is read meanwhile."""
         parts = [rows[at : at + size] for at in range(0, len(rows), size)]
         with ThreadPoolExecutor(1) as ahead:
@@ -48,7 +59,7 @@ class Reader:
                 coming += [ahead.submit(self.read, following) for following in parts[at + 1 : at + 2]]
                 yield part, vectors
 
-    def sample(self, rows: Rows, count: int = SAMPLE_ROWS) -> Floats:
+    def sample(self, rows: Rows, count: int = SAMPLE_ROWS) -> NDArray[Any]:
         """The vectors of at most `count` of some rows, evenly spaced."""
         return self.read(evenly_spaced(rows, count))
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from umr.config import Negatives, Precision, TrainConfig
 from umr.data.labels import Labels
+from umr.models.feeding import prefetch, send
+from umr.sizes import total_memory
 from umr.train.batches import Rows, TrainBatch, make_batch
-from umr.train.encoders import TrainingEncoders
-from umr.train.grad_cache import Chunk, cached_backward, encode_all
+from umr.train.encoders import SideInputs, TrainingEncoders
+from umr.train.grad_cache import cached_backward, encode_all, graph_bytes
 
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
+WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
+WIDTH = 256  # tokens of the text by which a graph is measured, at most
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
 
 
@@ -45,6 +49,17 @@ def distillation_loss(similarities: Tensor, labels: Tensor, temperature: float, 
 
 
 @dataclass(frozen=True)
+class BatchInputs:
+    """The batch of a step on the device: its two sides, and labels [B, U]."""
+
+    step: int
+    batch: TrainBatch
+    query: SideInputs
+    passage: SideInputs
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class Objective:
     """What is minimised.
 
@@ -64,20 +79,40 @@ class Objective:
         cosine = self.encoders.query.encoder.settings.similarity == "cosine"
         return self.config.student_temperature or (0.02 if cosine else 1.0)
 
-    def backward(self, batch: TrainBatch, step: int) -> float:
-        """Add the gradients of one batch to the trained encoders.
+    @cached_property
+    def whole_tokens(self) -> int:
+        """Tokens of a batch that is encoded once, with the graph of all of it in memory: a share of what the device has in all,
+        so that a resumed training does as before.
+        """
+        room = WHOLE_SHARE * total_memory(str(self.encoders.query.encoder.device))
+        limits = [max(e.settings.query_length, e.settings.passage_length) for e in self.encoders.trained().values()]
+        widths = [min(limit, WIDTH) for limit in limits]
+        kept = [graph_bytes(e, w, self.precision) / w for e, w in zip(self.encoders.trained().values(), widths, strict=True)]
+        return int(room / max(kept))
+
+    def inputs(self, batch: TrainBatch, step: int) -> BatchInputs:
+        """A batch on the device.
 
         Arguments:
             batch: the queries, passages and labels.
             step: decides the dropout.
-
-        Returns:
-            the loss, nats a query.
         """
         seed = (self.config.seed * 2_654_435_761 + 2 * step * DROPOUT) % 2**62
+        query = self.encoders.query.inputs(batch.queries, self.config.chunk_tokens, seed)
+        passage = self.encoders.passage.inputs(batch.passages, self.config.chunk_tokens, seed + DROPOUT)
+        return BatchInputs(step, batch, query, passage, send(batch.labels, self.encoders.query.encoder.device))
+
+    def backward(self, inputs: BatchInputs) -> Tensor:
+        """Add the gradients of one batch to the trained encoders.
+
+        Returns:
+            the loss, a scalar on the device: nats a query.
+        """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
-        sizes = [len(batch.queries), len(batch.passages)]
-        return cached_backward(encoders, self._chunks(batch, seed), sizes, partial(self._loss, batch), self.precision).item()
+        sides = (inputs.query, inputs.passage)
+        whole = sum(side.tokens for side in sides) <= self.whole_tokens
+        chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
+        return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole)
 
     @torch.no_grad()
     def validation_loss(self, labels: Labels, held_out: Rows) -> float:
@@ -90,28 +125,25 @@ class Objective:
         in_training = [encoder for encoder in self.encoders.trained().values() if encoder.training]
         for encoder in in_training:
             encoder.eval()
-        total = 0.0
-        for start in range(0, len(held_out), self.config.batch_size):
-            batch = make_batch(labels, held_out[start : start + self.config.batch_size], self.config, VALIDATION + start)
-            queries, passages = self._chunks(batch, 0)
-            vectors = [
-                encode_all(self.encoders.query.encoder, queries, len(batch.queries), self.precision),
-                encode_all(self.encoders.passage.encoder, passages, len(batch.passages), self.precision),
-            ]
-            total += self._loss(batch, vectors).item() * len(batch.queries)
+        device, starts = self.encoders.query.encoder.device, range(0, len(held_out), self.config.batch_size)
+
+        def inputs(start: int) -> BatchInputs:
+            rows, step = held_out[start : start + self.config.batch_size], VALIDATION + start
+            return self.inputs(make_batch(labels, rows, self.config, step), step)
+
+        losses = [self._validation(batch) for batch in prefetch(map(inputs, starts), device)]
         for encoder in in_training:
             encoder.train()
-        return total / len(held_out)
+        return float(torch.stack(losses).sum()) / len(held_out)
 
-    def _chunks(self, batch: TrainBatch, seed: int) -> list[list[Chunk]]:
-        budget = self.config.chunk_tokens
-        return [
-            self.encoders.query.chunks(batch.queries, budget, seed),
-            self.encoders.passage.chunks(batch.passages, budget, seed + DROPOUT),
+    def _validation(self, inputs: BatchInputs) -> Tensor:
+        vectors = [
+            encode_all(own.encoder, side.chunks, side.size, self.precision)
+            for own, side in ((self.encoders.query, inputs.query), (self.encoders.passage, inputs.passage))
         ]
+        return self._loss(inputs, vectors).double() * inputs.query.size
 
-    def _loss(self, batch: TrainBatch, vectors: list[Tensor]) -> Tensor:
-        queries = self.encoders.query.compared(vectors[0], batch.queries)  # [B, d]
-        passages = self.encoders.passage.compared(vectors[1], batch.passages)  # [U, d]
-        labels = torch.from_numpy(batch.labels).to(queries.device)
-        return distillation_loss(queries @ passages.T, labels, self.temperature, self.config.negatives)
+    def _loss(self, inputs: BatchInputs, vectors: list[Tensor]) -> Tensor:
+        queries = self.encoders.query.compared(vectors[0], inputs.query)  # [B, d]
+        passages = self.encoders.passage.compared(vectors[1], inputs.passage)  # [U, d]
+        return distillation_loss(queries @ passages.T, inputs.labels, self.temperature, self.config.negatives)

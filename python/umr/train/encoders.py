@@ -19,6 +19,7 @@ from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.means import Means
 from umr.encoder.rows import Side, token_batches, token_store
+from umr.models.feeding import send
 from umr.progress import Reporter
 from umr.train.batches import Rows
 from umr.train.grad_cache import Chunk
@@ -41,10 +42,32 @@ class FixedMeans:
     groups: NDArray[np.int64]
     normalise: bool
 
-    def apply(self, vectors: Tensor, rows: Rows) -> Tensor:
-        """The vectors [m, d] of some texts, centred."""
-        moved = vectors - self.table[torch.from_numpy(self.groups[rows]).to(self.table.device)]
+    def apply(self, vectors: Tensor, groups: Tensor) -> Tensor:
+        """The vectors [m, d] of some texts, centred; `groups` [m] are the rows of their means."""
+        moved = vectors - self.table[groups]
         return torch.nn.functional.normalize(moved, dim=-1) if self.normalise else moved
+
+
+@dataclass(frozen=True)
+class SideInputs:
+    """The texts of one side in a batch, on the encoder's device.
+
+    Arguments:
+        size: m texts.
+        chunks: what is encoded of them; none of a frozen side.
+        frozen: [m, d] vectors of a frozen side, else None.
+        groups: [m] rows of the means, else None.
+    """
+
+    size: int
+    chunks: list[Chunk]
+    frozen: Tensor | None
+    groups: Tensor | None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are encoded, padding included."""
+        return sum(chunk.ids.numel() for chunk in self.chunks)
 
 
 @dataclass(frozen=True)
@@ -63,32 +86,31 @@ class TrainingSide:
     frozen: Embeddings | None
     means: FixedMeans | None = None
 
-    def chunks(self, rows: Rows, budget: int, seed: int) -> list[Chunk]:
-        """Length-bucketed chunks of some texts; none for a frozen side.
+    def inputs(self, rows: Rows, budget: int, seed: int) -> SideInputs:
+        """What is computed with of some texts, in length-bucketed chunks.
 
         Arguments:
             rows: [m] rows of the texts.
             budget: padded tokens a chunk.
             seed: base of the chunks' dropout seeds.
         """
+        device = self.encoder.device
+        groups = None if self.means is None else send(self.means.groups[rows], device)
         if self.frozen is not None:
-            return []
-        batches = token_batches(self.encoder, self.tokens, rows, budget)
-        return [
-            Chunk(ids, mask, torch.from_numpy(places.astype(np.int64)).to(ids.device), seed + number)
-            for number, (places, ids, mask) in enumerate(batches)
-        ]
+            return SideInputs(len(rows), [], send(self.frozen.read(rows), device), groups)
+        batches = enumerate(token_batches(self.encoder, self.tokens, rows, budget))
+        chunks = [Chunk(ids, mask, send(places.astype(np.int64), device), seed + n) for n, (places, ids, mask) in batches]
+        return SideInputs(len(rows), chunks, None, groups)
 
-    def compared(self, vectors: Tensor, rows: Rows) -> Tensor:
+    def compared(self, vectors: Tensor, inputs: SideInputs) -> Tensor:
         """What the similarities are made of: a frozen side's stored vectors, else the encoder's; centred as the round was.
 
         Arguments:
             vectors: [m, d] of the encoder; not looked at where the side is frozen.
-            rows: [m] rows of the texts.
+            inputs: of the texts.
         """
-        if self.frozen is not None:
-            vectors = torch.from_numpy(self.frozen.read(rows)).to(self.encoder.device)
-        return vectors if self.means is None else self.means.apply(vectors, rows)
+        vectors = vectors if inputs.frozen is None else inputs.frozen
+        return vectors if self.means is None or inputs.groups is None else self.means.apply(vectors, inputs.groups)
 
 
 @dataclass(frozen=True)

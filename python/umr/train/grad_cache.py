@@ -1,8 +1,8 @@
 """GradCache (Gao et al. 2021, arXiv 2101.06983): the gradient of a large batch in the memory of a small one.
 
-Every chunk is encoded without a graph, the loss gives the gradient at the vectors, and each chunk is encoded again with a
-graph to carry that gradient to the weights. Dropout is drawn from a seed of its own for each chunk, so that both passes see
-the same network.
+A batch that fits into memory goes through the encoders once, with a graph. Of a larger one every chunk is encoded without
+a graph, the loss gives the gradient at the vectors, and each chunk is encoded again with a graph to carry that gradient to the
+weights. Dropout is drawn from a seed of its own for each chunk, so that both passes see the same network.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def cached_backward(
     sizes: Sequence[int],
     loss: Callable[[list[Tensor]], Tensor],
     precision: Precision,
+    whole: bool = False,
 ) -> Tensor:
-    """Add the gradients of the loss to the encoders' weights, chunk by chunk.
+    """Add the gradients of the loss to the encoders' weights.
 
     Arguments:
         encoders: one for each list of chunks; may be the same one twice.
@@ -58,10 +59,15 @@ def cached_backward(
         sizes: vectors of each encoder in the batch.
         loss: from the encoders' vectors, [size, d] each, to a scalar.
         precision: fp32 or bf16 autocast.
+        whole: keep the graph of all chunks, and encode none twice.
 
     Returns:
         the loss, detached.
     """
+    if whole:
+        value = loss([_encode(*side, precision) for side in zip(encoders, chunks, sizes, strict=True)])
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
     cached = [
         encode_all(encoder, parts, size, precision).requires_grad_(bool(parts))
         for encoder, parts, size in zip(encoders, chunks, sizes, strict=True)
@@ -79,7 +85,27 @@ def cached_backward(
 @torch.no_grad()
 def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
     """Encode chunks without a graph: [size, d] float32, in the batch's order."""
+    return _encode(encoder, chunks, size, precision)
+
+
+def _encode(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
     vectors = torch.zeros(size, encoder.dimensions, device=encoder.device)
-    for chunk in chunks:
-        vectors[chunk.places] = encode_chunk(encoder, chunk, precision)
-    return vectors
+    if not chunks:
+        return vectors
+    places = torch.cat([chunk.places for chunk in chunks])
+    return vectors.index_copy(0, places, torch.cat([encode_chunk(encoder, chunk, precision) for chunk in chunks]))
+
+
+def graph_bytes(encoder: Encoder, width: int, precision: Precision) -> int:
+    """Bytes that a graph keeps of one text of `width` tokens, measured with a text of padding."""
+    kept: dict[int, int] = {}  # address of a storage -> its bytes
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    ids = torch.full((1, width), encoder.pad, device=encoder.device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        encode_chunk(encoder, Chunk(ids, torch.ones_like(ids), ids[:, 0], 0), precision)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+    return sum(size for address, size in kept.items() if address not in weights)

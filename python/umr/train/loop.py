@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from umr.config import TrainConfig
 from umr.data.labels import Labels
 from umr.errors import InputError, ScoreError
 from umr.models.device import keep_precision
+from umr.models.feeding import prefetch
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_best, load_state, save_best, save_state
-from umr.train.distillation import Objective
+from umr.train.distillation import BatchInputs, Objective
 from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import Stop, deferred_interrupt
 
 CHECKPOINT_SECONDS = 300.0
+CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
 
 def run(
@@ -67,7 +70,8 @@ class _Training:
         self.optimiser = _optimiser([p for encoder in self.trained.values() for p in encoder.parameters() if p.requires_grad], self.config)
         self.history = load_state(folder, self.trained, self.optimiser, made_from)
         self.history.total = self.total
-        self.saved = time.monotonic()
+        self.saved, self.device = time.monotonic(), objective.encoders.query.encoder.device
+        self.unchecked: list[tuple[int, Rows, Tensor]] = []  # step, its queries, loss and norm of the gradient on the device
 
     def run(self) -> History:
         """Make the steps that are left."""
@@ -102,29 +106,41 @@ class _Training:
             self.reporter.say(f"going on from step {self.history.steps:,}")
 
     def _steps(self, bar: Bar, stop: Stop) -> None:
-        while self.history.steps < self.total:
-            self._step(self.history.steps)
+        for inputs in prefetch(map(self._inputs, range(self.history.steps, self.total)), self.device):
+            self._step(inputs)
             self.history.steps += 1
             bar.advance(1)
             last = self.history.steps == self.total
             if len(self.split.held_out) and (last or self.history.steps % max(1, self.steps // self.config.evaluations) == 0):
                 self._validate()
             if stop.signal or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
+                self._check()
                 save_state(self.folder, self.trained, self.optimiser, self.history, self.made_from)
                 self.saved = time.monotonic()
             stop.obey()
 
-    def _step(self, step: int) -> None:
+    def _inputs(self, step: int) -> BatchInputs:
+        return self.objective.inputs(batch_at(self.labels, self.split.training, self.config, step), step)
+
+    def _step(self, inputs: BatchInputs) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, self.total, self.config)
-        batch = batch_at(self.labels, self.split.training, self.config, step)
-        loss = self.objective.backward(batch, step)
-        self._require_finite(loss, f"the loss of step {step}", batch.queries)
+            group["lr"] = learning_rate(inputs.step, self.total, self.config)
+        loss = self.objective.backward(inputs)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip).item()
-        self._require_finite(norm, f"the norm of the gradient of step {step}", batch.queries)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        self.unchecked.append((inputs.step, inputs.batch.queries, torch.stack([loss, norm])))
+        if len(self.unchecked) >= CHECK_STEPS[self.device.type] or inputs.step + 1 == self.total:
+            self._check()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _check(self) -> None:
+        """Wait for the steps that were not looked at yet; their losses and gradients have to be finite."""
+        values = torch.stack([found for *_, found in self.unchecked]).tolist() if self.unchecked else []
+        for (step, queries, _), (loss, norm) in zip(self.unchecked, values, strict=True):
+            self._require_finite(loss, f"the loss of step {step}", queries)
+            self._require_finite(norm, f"the norm of the gradient of step {step}", queries)
+        self.unchecked.clear()
 
     def _require_finite(self, value: float, what: str, queries: Rows) -> None:
         if not math.isfinite(value):
@@ -132,6 +148,7 @@ class _Training:
             raise ScoreError(f"{what} is {value} (queries {names}, ...)", "lower --learning-rate, or use --precision fp32")
 
     def _validate(self) -> None:
+        self._check()
         history = self.history
         loss = self.objective.validation_loss(self.labels, self.split.held_out)
         self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)

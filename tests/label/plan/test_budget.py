@@ -18,8 +18,8 @@ from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.plan import budget as budgets
 from umr.label.plan.budget import budget_for, score_within
-from umr.label.scorers.choose import out_of_memory
 from umr.label.scorers.trees import Branch, Tree
+from umr.models.device import out_of_memory
 from umr.progress import Silent
 from umr.sizes import free_memory
 

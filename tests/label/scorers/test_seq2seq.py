@@ -74,7 +74,7 @@ def test_scores_equal_one_pair_at_a_time(model: Any, monkeypatch: pytest.MonkeyP
     assert isinstance(scorer.head, ChunkedHead)
     same(scorer.score(trees), wanted)
     for waste, budget in ((1.0, 5000), (0.5, 60), (0.0, 1)):  # everything padded together; some; nothing
-        monkeypatch.setattr(seq2seq, "PADDING", {"source": waste, "target": waste})
+        monkeypatch.setattr(seq2seq, "PADDING", {"cpu": (waste, waste)})
         monkeypatch.setitem(seq2seq.SOURCE_TOKENS, "cpu", budget)
         monkeypatch.setitem(seq2seq.TARGET_TOKENS, "cpu", budget)
         same(scorer.score(trees), wanted)
@@ -85,7 +85,7 @@ def test_a_model_without_a_cache_and_one_with_an_unknown_head(model: Any, monkey
     from umr.label.scorers.head import OwnLogits
 
     wanted, trees = expected(model), trees_of(model)
-    monkeypatch.setattr(seq2seq, "PADDING", {"source": 0.9, "target": 0.9})
+    monkeypatch.setattr(seq2seq, "PADDING", {"cpu": (0.9, 0.9)})
     monkeypatch.setattr(seq2seq, "takes_cache", lambda *_: False)
     same(EncoderDecoderScorer(model, "mean").score(trees), wanted)
     monkeypatch.setattr(seq2seq, "find_projection", lambda *_: None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +10,15 @@ from numpy.typing import NDArray
 from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.scorers import Scorer
-from umr.label.scorers.choose import out_of_memory
 from umr.label.scorers.trees import Tree, fill
+from umr.models.device import without_memory
 from umr.progress import Reporter
 from umr.sizes import bytes_of, free_memory
 
 FREE_SHARE = 0.7  # of the free memory: the rest is for what else the machine does
 FEWEST_TOKENS = 64  # of a batch
-MOST_TOKENS = {"cpu": 4096, "cuda": 65536}  # of a batch: a larger one is no faster
+MOST_TOKENS = {"cpu": 4096, "cuda": 262144}  # of a batch: a second or less; a killed run scores one again
+PASS_TOKENS = 32768  # a GPU that has room for so many has room for any batch, which takes several forward passes
 
 
 def budget_for(config: LabelConfig, scorer: Scorer, device: str) -> int:
@@ -28,13 +27,15 @@ def budget_for(config: LabelConfig, scorer: Scorer, device: str) -> int:
     Arguments:
         config: `batch_tokens` decides where it is given, else `memory`, else most of what is free.
         scorer: says what a token takes.
-        device: cpu or cuda.
+        device: cpu, cuda or cuda:N.
     """
     if config.batch_tokens is not None:
         return config.batch_tokens
     memory = bytes_of(config.memory) if config.memory else int(FREE_SHARE * free_memory(device))
-    most = MOST_TOKENS.get(device, MOST_TOKENS["cpu"])
-    return max(FEWEST_TOKENS, min(most, memory // max(1, scorer.bytes_per_token)))
+    most, room = MOST_TOKENS[device.partition(":")[0]], memory // max(1, scorer.bytes_per_token)
+    if device.startswith("cuda") and room >= PASS_TOKENS:
+        return most
+    return max(FEWEST_TOKENS, min(most, room))
 
 
 def score_within(scorer: Scorer, trees: Sequence[Tree], budget: int, reporter: Reporter) -> tuple[NDArray[np.float32], int]:
@@ -57,32 +58,27 @@ def score_within(scorer: Scorer, trees: Sequence[Tree], budget: int, reporter: R
     while waiting:
         part = waiting.pop()
         found = _try(scorer, part)
-        if found is None:
-            budget = _smaller(part, budget, reporter)
+        if isinstance(found, str):
+            budget = _smaller(part, budget, found, reporter)
             waiting += list(fill(part, budget))[::-1]
         else:
             scores.append(found)
     return np.concatenate(scores), budget
 
 
-def _try(scorer: Scorer, trees: Sequence[Tree]) -> NDArray[np.float32] | None:
-    """Scores, or None where memory ran out; the error is gone by then, and with it the tensors that its frames hold."""
+def _try(scorer: Scorer, trees: Sequence[Tree]) -> NDArray[np.float32] | str:
+    """Scores, or how memory ran out; the error is gone by then, and with it the tensors that its frames hold."""
     try:
         return scorer.score(trees)
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-    return None
+        return without_memory(error)
 
 
-def _smaller(trees: Sequence[Tree], budget: int, reporter: Reporter) -> int:
+def _smaller(trees: Sequence[Tree], budget: int, said: str, reporter: Reporter) -> int:
     tokens = _tokens(trees)
     if sum(len(tree.branches) for tree in trees) == 1:
         raise UsageError(
-            f"one pair of {tokens:,} tokens does not fit into memory",
+            f"one pair of {tokens:,} tokens does not fit into memory{said}",
             "lower source_length under [label] of a run file (--config), take --weights int8, or take a smaller model",
         )
     budget = max(1, min(budget, tokens) // 2)

@@ -19,7 +19,9 @@ from umr.progress import Reporter
 from umr.progress.clock import duration
 
 COUNTED_BATCHES = 32  # whose operations are counted
-TIMED_TOKENS = {"cpu": 1024, "cuda": 16384}
+TIMED_TOKENS = {"cpu": 2048, "cuda": 262144}  # of a batch that is timed
+TIMED_AT = (0.5, 0.1, 0.3, 0.7, 0.9)  # which batches are timed, of all of them; the first is for warming up
+TIMED_SECONDS = 30.0  # after which no further batch is timed
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Forecast:
         batches: how many.
         budget: tokens of a batch at most.
         flops: floating-point operations of the products with weights, about.
-        seconds: by the time that a part of a typical batch took here; None where none was timed.
+        seconds: by the time that some batches took here; None where none was timed.
         store: bytes that the new scores take on disk.
     """
 
@@ -81,20 +83,28 @@ def forecast(lm: str, pairs: Pairs, missing: int, plan: Plan, batches: Sequence[
 
 
 def seconds_per_token(plan: Plan, batches: Sequence[int], scorer: Scorer, device: str, reporter: Reporter) -> float:
-    """The time that a token takes, from scoring a part of a batch of middle length; the scores are dropped.
+    """The time that a token takes, from scoring some batches, or the beginnings of them, between the shortest and the longest.
 
     Arguments:
         plan: of the pairs.
-        batches: those that are unfinished.
+        batches: those that are unfinished; their scores are dropped.
         scorer: that scores them.
         device: cpu or cuda.
         reporter: told when memory runs out.
     """
-    trees = plan.trees(batches[len(batches) // 2])
-    (part,) = islice(fill(trees, min(plan.budget, TIMED_TOKENS.get(device, TIMED_TOKENS["cpu"]))), 1)
-    start = time.perf_counter()
-    score_within(scorer, part, plan.budget, reporter)
-    return (time.perf_counter() - start) / sum(tree.tokens for tree in part)
+    timed, tokens, begun = 0.0, 0, time.perf_counter()
+    for number, share in enumerate(TIMED_AT):
+        trees = plan.trees(batches[int(share * len(batches))])
+        (part,) = islice(fill(trees, min(plan.budget, TIMED_TOKENS[device])), 1)
+        start = time.perf_counter()
+        score_within(scorer, part, plan.budget, reporter)
+        took = time.perf_counter() - start
+        if number == 0 and took < TIMED_SECONDS / len(TIMED_AT):
+            continue  # the first call is slower: kernels are chosen, memory is taken
+        timed, tokens = timed + took, tokens + sum(tree.tokens for tree in part)
+        if time.perf_counter() - begun > TIMED_SECONDS:
+            break
+    return timed / tokens
 
 
 def announce(made: Forecast, reporter: Reporter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from umr.label.scorers.head import ChunkedHead, Head, OwnLogits, find_projection
 from umr.label.scorers.rows import lay_out
 from umr.label.scorers.trees import Tree, split
 from umr.models.device import autocast
+from umr.models.feeding import prefetch, send
 from umr.models.lm import LanguageModel
 
 ROW_TOKENS = {"cpu": 1024, "cuda": 1024}  # of a row, where every token is compared with every other; a larger tree is split
@@ -64,7 +64,7 @@ class CausalScorer:
 
     @torch.inference_mode()
     def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
-        """Score one batch; rows are laid out in a thread while those before them are computed.
+        """Score one batch: for a GPU rows are laid out in a thread while those before them are computed, and nothing is waited for.
 
         Arguments:
             trees: what fits into memory together.
@@ -72,8 +72,9 @@ class CausalScorer:
         Returns:
             [m] float32 nats, one a branch, in order of trees and branches.
         """
-        with autocast(self.lm.precision, self.lm.device), ThreadPoolExecutor(1) as ahead:
-            parts = [self._score(inputs) for inputs in ahead.map(self._inputs, self._passes(trees))]
+        inputs = prefetch(map(self._inputs, self._passes(trees)), self.lm.device)
+        with autocast(self.lm.precision, self.lm.device):
+            parts = [self._score(one) for one in inputs]
         return torch.cat(parts).cpu().numpy() if parts else np.empty(0, dtype=np.float32)
 
     def _passes(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
@@ -92,13 +93,11 @@ class CausalScorer:
             yield rows
 
     def _inputs(self, rows: list[Tree]) -> dict[str, Tensor]:
-        """What a forward pass takes, on the processor."""
-        made = {name: torch.from_numpy(values) for name, values in vars(lay_out(rows, self._limit(MULTIPLE))).items()}
-        return {name: values.pin_memory() for name, values in made.items()} if self.lm.device.type == "cuda" else made
+        """What a forward pass takes."""
+        return {name: send(values, self.lm.device) for name, values in vars(lay_out(rows, self._limit(MULTIPLE))).items()}
 
     def _score(self, inputs: dict[str, Tensor]) -> Tensor:
         """[n] float32 scores of the branches of a forward pass."""
-        inputs = {name: values.to(self.lm.device, non_blocking=True) for name, values in inputs.items()}
         logp = self.head.logp(self._states(inputs), inputs["state_of"], inputs["targets"])
         return reduce(logp, inputs["counts"], self.reduction)
 
@@ -140,4 +139,4 @@ class CausalScorer:
         if projection is None:
             return OwnLogits()
         self._base = base
-        return ChunkedHead(projection)
+        return ChunkedHead(projection, split=self.lm.precision == "bf16")

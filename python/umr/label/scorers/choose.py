@@ -12,6 +12,7 @@ import torch
 from umr.config import LabelConfig, Precision
 from umr.label.scorers import REFUSALS, Scorer
 from umr.label.scorers.trees import Tree
+from umr.models.device import out_of_memory
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter, Silent
 
@@ -21,7 +22,6 @@ TOLERANCE: dict[Precision, float] = {
 }  # nats a token: beyond it a model does not take the mask of shared passages
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 TIMED_RUNS = 2  # in each precision; the faster one counts
-MEMORY_ERRORS = ("out of memory", "can't allocate", "not enough memory", "cannot allocate memory")
 
 
 def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], reporter: Reporter) -> Scorer:
@@ -99,10 +99,3 @@ def disagreement(scorer: Scorer, alone: Scorer, trees: Sequence[Tree], summed: b
     tokens = np.array([branch.targets if summed else 1 for tree in trees for branch in tree.branches])
     worst = float(np.max(np.abs(found - expected) / tokens, initial=0.0))
     return worst if math.isfinite(worst) else math.inf
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, in Python's, torch's or an allocator's words."""
-    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_ERRORS)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from umr.config import Precision, Reduction
+from umr.models.device import product_in_float32
 
 MEMORY = {"cpu": 4 << 20, "cuda": 512 << 20}  # bytes of float32 logits held at once: a CPU's cache, a GPU's launches
 CHUNK_ROWS = 1024  # vocabulary rows in a chunk, or a multiple of it: other numbers make a slower matrix product
@@ -72,10 +73,14 @@ class ChunkedHead:
     Arguments:
         projection: of the model.
         memory: bytes of float32 logits held at once, or None for a default that suits the device.
+        split: on a GPU, multiply weights that are exact in bf16 with the states in two bf16 parts, which together keep 16 of
+            the 24 bits: several times as fast as fp32, and far within the rounding of a body in bf16.
     """
 
-    def __init__(self, projection: Projection, memory: int | None = None) -> None:
+    def __init__(self, projection: Projection, memory: int | None = None, split: bool = False) -> None:
         self.projection = projection
+        half = projection.weight.bfloat16() if split and projection.weight.device.type == "cuda" else None
+        self.half = half if half is not None and bool((half.float() == projection.weight).all()) else None  # [V, d] bf16
         self.memory = memory or MEMORY.get(projection.weight.device.type, MEMORY["cpu"])
 
     def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -98,7 +103,8 @@ class ChunkedHead:
 
     def logits(self, states: Tensor, start: int, end: int) -> Tensor:
         """Logits [end - start, m] of scaled states [m, d] for a part of the vocabulary; this way round the product is faster."""
-        logits = self.projection.weight[start:end] @ states.T
+        weight = self.projection.weight[start:end]
+        logits = weight @ states.T if self.half is None else in_two_parts(self.half[start:end], states)
         if self.projection.bias is not None:
             logits += self.projection.bias[start:end, None]
         if self.projection.cap is not None:
@@ -112,6 +118,21 @@ class ChunkedHead:
             logits += self.projection.bias[targets]
         cap = self.projection.cap
         return cap * torch.tanh(logits / cap) if cap is not None else logits
+
+
+def in_two_parts(weight: Tensor, states: Tensor) -> Tensor:
+    """Weight @ states.T, summed in float32, with the states as the sum of two bf16 numbers.
+
+    Arguments:
+        weight: [V, d] bf16.
+        states: [m, d] float32.
+
+    Returns:
+        [V, m] float32.
+    """
+    high = states.bfloat16()
+    low = (states - high.float()).bfloat16()
+    return product_in_float32(weight, high).add_(product_in_float32(weight, low))
 
 
 def find_projection(model: Any, hidden: Tensor, logits: Tensor, precision: Precision) -> Projection | None:
@@ -172,4 +193,4 @@ def reduce(logp: Tensor, counts: Tensor, reduction: Reduction) -> Tensor:
     Returns:
         [n] float32 nats.
     """
-    return torch.segment_reduce(logp.double(), reduction, lengths=counts).float()
+    return torch.segment_reduce(logp.double(), reduction, lengths=counts, unsafe=True).float()  # unsafe: a check of them would wait

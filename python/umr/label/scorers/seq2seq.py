@@ -16,12 +16,13 @@ from umr.label.scorers.cross import Encoded, decode, encode, takes_cache
 from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
 from umr.label.scorers.trees import Tree
 from umr.models.device import autocast
+from umr.models.feeding import send
 from umr.models.lm import LanguageModel
 
 Ints = NDArray[np.int64]
 SOURCE_TOKENS = {"cpu": 4096, "cuda": 65536}  # encoded at once, padding included
 TARGET_TOKENS = {"cpu": 1024, "cuda": 16384}  # decoded at once
-PADDING = {"source": 0.02, "target": 0.03}  # of a chunk's tokens at most
+PADDING = {"cpu": (0.02, 0.03), "cuda": (0.1, 0.15)}  # of the tokens of a chunk of sources, and of targets, at most
 
 
 class EncoderDecoderScorer:
@@ -63,7 +64,7 @@ class EncoderDecoderScorer:
             [m] float32 nats, one a branch, in order of trees and branches.
         """
         first = np.cumsum([0, *(len(tree.branches) for tree in trees)])
-        scores = np.empty(int(first[-1]), dtype=np.float32)
+        scores, found, at = np.empty(int(first[-1]), dtype=np.float32), list[Tensor](), list[Ints]()
         with autocast(self.lm.precision, self.lm.device):
             for chunk in self._sources(trees):
                 encoded = self._encode([trees[n].trunk for n in chunk])
@@ -71,32 +72,34 @@ class EncoderDecoderScorer:
                 place = np.concatenate([np.arange(first[n], first[n + 1]) for n in chunk])
                 source = np.repeat(np.arange(len(chunk)), [len(trees[n].branches) for n in chunk])
                 for rows in self._targets([len(ids) for ids in targets]):
-                    scores[place[rows]] = self._decode(encoded, source[rows], [targets[n] for n in rows])
+                    found.append(self._decode(encoded, source[rows], [targets[n] for n in rows]))
+                    at.append(place[rows])
+        if found:
+            scores[np.concatenate(at)] = torch.cat(found).cpu().numpy()
         return scores
 
     def _sources(self, trees: Sequence[Tree]) -> Iterator[list[int]]:
-        return chunks([len(tree.trunk) for tree in trees], self._limit(SOURCE_TOKENS), PADDING["source"])
+        return chunks([len(tree.trunk) for tree in trees], self._limit(SOURCE_TOKENS), PADDING[self.lm.device.type][0])
 
     def _targets(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        return chunks(lengths, self._limit(TARGET_TOKENS), PADDING["target"])
+        return chunks(lengths, self._limit(TARGET_TOKENS), PADDING[self.lm.device.type][1])
 
     def _limit(self, tokens: dict[str, int]) -> int:
         return tokens.get(self.lm.device.type, tokens["cpu"])
 
     def _encode(self, sources: list[list[int]]) -> Encoded:
         ids, keep = _padded(sources)
-        mask = None if keep.all() else torch.from_numpy(keep).long().to(self.lm.device)
-        return encode(self.lm.model, torch.from_numpy(ids).to(self.lm.device), mask, self._start, self._cached)
+        mask = None if keep.all() else send(keep.astype(np.int64), self.lm.device)
+        return encode(self.lm.model, send(ids, self.lm.device), mask, self._start, self._cached)
 
-    def _decode(self, encoded: Encoded, source: Ints, targets: list[list[int]]) -> NDArray[np.float32]:
+    def _decode(self, encoded: Encoded, source: Ints, targets: list[list[int]]) -> Tensor:
         """Scores [B] of targets, each behind its source [B]."""
         labels, keep = _padded(targets)
         inputs = np.concatenate([np.full_like(labels[:, :1], self._start), labels[:, :-1]], axis=1)
-        ids, rows, kept = (torch.from_numpy(a).to(self.lm.device) for a in (inputs, source, keep))
-        states = self._states(ids, encoded, rows)[kept]
-        wanted = torch.from_numpy(labels[keep]).to(self.lm.device)
-        logp = self.head.logp(states, torch.arange(len(wanted), device=wanted.device), wanted)
-        return reduce(logp, kept.sum(1), self.reduction).cpu().numpy()
+        arrays = (inputs, source, np.flatnonzero(keep), labels[keep], np.arange(int(keep.sum())), keep.sum(1))
+        ids, rows, kept, wanted, order, counts = (send(a, self.lm.device) for a in arrays)
+        states = self._states(ids, encoded, rows).flatten(0, 1).index_select(0, kept)
+        return reduce(self.head.logp(states, order, wanted), counts, self.reduction)
 
     def _states(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
         """Last states [B, T, d] of the decoder, or logits [B, T, V] of a model whose own head is kept."""
@@ -122,7 +125,7 @@ class EncoderDecoderScorer:
         except REFUSALS:
             return OwnLogits()
         self._own = projection is not None
-        return ChunkedHead(projection) if projection is not None else OwnLogits()
+        return ChunkedHead(projection, split=self.lm.precision == "bf16") if projection is not None else OwnLogits()
 
 
 def chunks(lengths: Sequence[int], budget: int, waste: float) -> Iterator[list[int]]:
