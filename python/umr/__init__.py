@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from umr.judge import judge, read_test_set
     from umr.label import forecast_labels, label
     from umr.label.inspect import inspect_labels
-    from umr.mine import mine
+    from umr.mine import forecast_mining, mine
     from umr.progress.console import Console
     from umr.retrieve import search
     from umr.rounds import run
     from umr.run_file import RunConfig, read_config
-    from umr.train import train
+    from umr.train import forecast_training, train
 
 try:
     __version__ = version("umr")
@@ -42,7 +42,8 @@ _HOMES = {
     "EncoderConfig": "config", "MineConfig": "config", "LabelConfig": "config", "TrainConfig": "config",
     "Workspace": "data.workspace", "create_workspace": "data.workspace", "open_workspace": "data.workspace",
     "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "run_file", "read_config": "run_file",
-    "forecast_labels": "label", "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
+    "forecast_labels": "label", "forecast_mining": "mine", "forecast_training": "train",
+    "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
     "DualEncoder": "encoder.encoder", "load_encoder": "encoder.load", "UmrError": "errors",
     "Console": "progress.console",
 }  # fmt: skip
@@ -59,6 +60,8 @@ __all__ = [
     "Workspace",
     "create_workspace",
     "forecast_labels",
+    "forecast_mining",
+    "forecast_training",
     "inspect_labels",
     "judge",
     "label",

@@ -98,9 +98,7 @@ class MineConfig(Settings):
     per_language: int = setting(
         0, "At least so many candidates from every language of the passages; 0: no rule.", unit="passages", panel="Candidates", least=0
     )
-    also_encoder: tuple[str, ...] = setting(
-        (), "A further encoder to mine with; may be repeated.", unit="model", panel="Candidates", path="model"
-    )
+    also_encoder: tuple[str, ...] = setting((), "Further encoders to mine with.", unit="model", path="model")
     bm25: bool = setting(False, "Mine with BM25 too: words that match. Needs the extra umr[bm25].", panel="Candidates")
     run: tuple[str, ...] = setting(
         (), "A TREC run from elsewhere, whose passages are candidates too; may be repeated.", unit="file", panel="Candidates", path="file"

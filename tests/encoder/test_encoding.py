@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
 from encoder.counting import Counting
@@ -17,9 +19,10 @@ from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
 from umr.encoder import encode as encoding
+from umr.encoder import rows as rows_of
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
-from umr.errors import ScoreError
+from umr.errors import ScoreError, UsageError
 from umr.progress import Silent
 
 
@@ -94,3 +97,80 @@ def test_values_beyond_half_precision_are_refused_before_they_are_written(tmp_pa
         store.fill(lambda rows: vectors[rows], bar)
     assert "f32" in caught.value.hint
     assert not store.path(0).exists()
+
+
+def test_a_gpus_batches_are_as_wide_as_a_multiple_but_never_wider_than_the_longest_text(
+    work: Workspace, tower: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = rows_of.token_store(work.passages, tower.passage, "passage", work.layout, Silent())
+    rows = np.arange(13, dtype=np.uint32)
+    plain = encoding.encode_rows(tower.passage, tokens, rows, 64)
+    monkeypatch.setitem(rows_of.MULTIPLE, "cpu", 8)
+    batches = list(rows_of.token_batches(tower.passage, tokens, rows, 64))
+    assert sorted(np.concatenate([places for places, *_ in batches]).tolist()) == rows.tolist()
+    longest = int(tokens.lengths(rows).max())
+    assert {ids.shape[1] for _, ids, _ in batches} <= {*range(8, longest, 8), longest}
+    for places, ids, mask in batches:
+        assert mask.sum(1).tolist() == tokens.lengths(rows[places]).tolist()
+        assert bool((ids[mask == 0] == tower.passage.pad).all())
+        assert ids.numel() <= 64 or len(ids) == 1
+    np.testing.assert_allclose(encoding.encode_rows(tower.passage, tokens, rows, 64), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_are_cast_once_give_nearly_the_same_vectors(work: Workspace, tower: DualEncoder) -> None:
+    tokens = rows_of.token_store(work.passages, tower.passage, "passage", work.layout, Silent())
+    rows, own = np.arange(13, dtype=np.uint32), tower.passage
+    single = encoding.encode_rows(own, tokens, rows, 512)
+    for forward in (own.inference("bf16"), own.halved()):
+        half = encoding.encode_rows(own, tokens, rows, 512, None, forward)
+        assert half.dtype == np.float32
+        assert not np.array_equal(half, single)
+        assert (half * single).sum(1).min() > 0.99
+    assert own.inference("fp32") is own
+    assert all(parameter.dtype == torch.float32 for parameter in own.parameters()), "the encoder itself is as it was"
+
+
+@pytest.mark.parametrize("room", [16, 40, 64])
+def test_where_memory_runs_out_the_batches_are_halved(
+    work: Workspace, tower: DualEncoder, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    real, notes = encoding.encode_rows, tiny.Talk()
+
+    def small(own: Any, tokens: Any, rows: Any, budget: int, *rest: Any) -> Any:
+        if budget > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free. Advice")
+        return real(own, tokens, rows, budget, *rest)
+
+    monkeypatch.setattr(encoding, "encode_rows", small)
+    config = replace(MINE, batch_tokens=256, shard_rows=13)
+    rows = np.arange(13, dtype=np.uint32)
+    tokens = rows_of.token_store(work.passages, tower.passage, "passage", work.layout, notes)
+    longest = int(tokens.lengths(rows).max())
+    if longest > 2 * room:
+        said = rf"one text of {longest} tokens does not fit into memory: CUDA out of memory\. .* GPU 0 has 1\.00 GiB free\n"
+        with pytest.raises(UsageError, match=said):
+            encoding.encode(work.passages, tower, "passage", work.layout, config, notes)
+        return
+    store = encoding.encode(work.passages, tower, "passage", work.layout, config, notes)
+    assert notes.warned[0] == "out of memory in a forward pass of at most 256 tokens: going on with 128"
+    np.testing.assert_allclose(store.read(), real(tower.passage, tokens, rows, 512), rtol=1e-5, atol=1e-6)
+
+
+def test_an_error_of_another_kind_is_not_taken_for_a_lack_of_memory(
+    work: Workspace, tower: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a device-side assert")
+
+    monkeypatch.setattr(encoding, "encode_rows", broken)
+    with pytest.raises(RuntimeError, match="device-side"):
+        encoding.encode(work.passages, tower, "passage", work.layout, MINE, Silent())
+
+
+@pytest.mark.parametrize(("free", "tokens"), [(1 << 38, 131072), (1 << 26, 13107), (1, 1024)])
+def test_a_gpus_forward_pass_follows_its_free_memory(monkeypatch: pytest.MonkeyPatch, free: int, tokens: int) -> None:
+    monkeypatch.setattr(rows_of, "free_memory", lambda _: free)
+    encoder = SimpleNamespace(device=torch.device("cuda"), dimensions=32)
+    assert rows_of.tokens_of_a_pass(None, encoder) == tokens  # type: ignore[arg-type]
+    assert rows_of.tokens_of_a_pass(99, encoder) == 99  # type: ignore[arg-type]
+    assert rows_of.tokens_of_a_pass(None, SimpleNamespace(device=torch.device("cpu"), dimensions=32)) == 16384  # type: ignore[arg-type]

@@ -180,7 +180,7 @@ def test_no_source_is_there_twice(work: Workspace, bert: Path, other: Path, tmp_
     copytree(other, tmp_path / "copy")
     with pytest.raises(UsageError, match=r"copy is the same as .*saved") as caught:
         mine(work, replace(MINE, also_encoder=(str(other), str(tmp_path / "copy"))))
-    assert "--also-encoder" in caught.value.hint
+    assert "also_encoder" in caught.value.hint
     (tmp_path / "a.run").write_text("q0 Q0 p0 1 0.5 x\n")
     with pytest.raises(UsageError, match=r"a\.run is the same as .*a\.run"):
         mine(work, replace(MINE, run=(str(tmp_path / "a.run"), str(tmp_path / "a.run"))))

@@ -16,7 +16,7 @@ from train.rig import encoder_config
 from umr.encoder.encoder import Encoder
 from umr.encoder.load import load_encoder
 from umr.train.distillation import distillation_loss
-from umr.train.grad_cache import Chunk, cached_backward, encode_all, encode_chunk
+from umr.train.grad_cache import Chunk, cached_backward, encode_all, encode_chunk, graph_bytes
 
 LENGTHS = ([7, 3, 12, 5], [9, 2, 4, 4, 13, 6, 8])
 """Tokens of four queries and seven passages."""
@@ -49,12 +49,12 @@ def loss(vectors: list[Tensor]) -> Tensor:
     return distillation_loss(vectors[0] @ vectors[1].T, labels, 1.0, "in-batch")
 
 
-def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool) -> tuple[float, Tensor]:
+def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool, whole: bool = False) -> tuple[float, Tensor]:
     """The loss, and all gradients as one vector."""
     for encoder in pair:
         encoder.zero_grad(set_to_none=True)
     sizes = [len(lengths) for lengths in LENGTHS]
-    value = cached_backward(pair, chunks, sizes, loss, "fp32").item() if cached else twin.backward(pair, chunks, sizes, loss)
+    value = cached_backward(pair, chunks, sizes, loss, "fp32", whole).item() if cached else twin.backward(pair, chunks, sizes, loss)
     weights = {id(p): p for encoder in pair for p in encoder.parameters() if p.grad is not None}
     return value, torch.cat([p.grad.flatten().double() for p in weights.values() if p.grad is not None])
 
@@ -75,6 +75,9 @@ def test_cached_gradients_are_the_plain_ones(encoders: tuple[Encoder, Encoder], 
     expected_value, expected = gradients(pair, chunks, cached=False)
     assert value == pytest.approx(expected_value, rel=1e-6)
     assert relative(found, expected) < 1e-6
+    value, found = gradients(pair, chunks, cached=True, whole=True)
+    assert value == pytest.approx(expected_value, rel=1e-6)
+    assert relative(found, expected) < 1e-6
     if not dropout:  # then the chunks change nothing either, but the rounding of longer padded sums
         whole = [chunks_of(lengths, 7, 0) for lengths in LENGTHS]
         assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-5
@@ -88,14 +91,15 @@ def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(encoders: t
     assert not torch.equal(first, encode_chunk(encoder, other, "fp32"))
 
 
-def test_a_frozen_side_gets_no_gradient(encoders: tuple[Encoder, Encoder]) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_frozen_side_gets_no_gradient(encoders: tuple[Encoder, Encoder], whole: bool) -> None:
     pair = [t.train(False) for t in encoders]
     queries, passages = (chunks_of(lengths, 4, 0) for lengths in LENGTHS)
     fixed = encode_all(pair[1], passages, 7, "fp32")
     for encoder in pair:
         encoder.zero_grad(set_to_none=True)
     frozen = partial(lambda vectors, held: loss([vectors[0], held]), held=fixed)
-    value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32")
+    value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32", whole)
     found = {name: p.grad.clone() for name, p in pair[0].named_parameters() if p.grad is not None}
     assert all(p.grad is None for p in pair[1].parameters())
     assert value.item() == pytest.approx(gradients(pair, [queries, passages], cached=False)[0], rel=1e-6)
@@ -109,3 +113,13 @@ def test_rows_come_back_in_the_batchs_order(encoders: tuple[Encoder, Encoder]) -
     together = encode_all(encoder, chunks_of(LENGTHS[1], 3, 0), 7, "fp32")
     alone = encode_all(encoder, chunks_of(LENGTHS[1], 1, 0), 7, "fp32")
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_graph_is_measured_without_the_weights(encoders: tuple[Encoder, Encoder]) -> None:
+    encoder = encoders[0].train(False)
+    weights = sum(parameter.nbytes for parameter in encoder.parameters())
+    short, long = graph_bytes(encoder, 8, "fp32"), graph_bytes(encoder, 64, "fp32")
+    assert 0 < short < weights
+    assert 7 < long / short < 16, "it grows with the tokens, and a little with their square"
+    encoder.train(True)
+    assert graph_bytes(encoder, 64, "fp32") > long, "dropout keeps its masks"

@@ -440,3 +440,35 @@ def test_the_chunk_size_changes_nothing_but_rounding(begin: Begin) -> None:
         losses.append([loss for _, loss in read_manifest(work.layout.round(0).trained, "train")["validation"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][0] != losses[0][-1]
+
+
+@pytest.mark.parametrize("every", [1, 3, 1000])
+def test_a_loss_that_is_not_finite_is_named_with_its_step_and_nothing_of_it_is_kept(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """A GPU is asked only now and then, but always before a state is written."""
+    work, real = begin(), Objective.backward
+    monkeypatch.setitem(loop.CHECK_STEPS, "cpu", every)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+
+    def spoiled(objective: Objective, inputs: BatchInputs) -> Tensor:
+        loss = real(objective, inputs)
+        return loss * math.nan if inputs.step == 5 else loss
+
+    monkeypatch.setattr(Objective, "backward", spoiled)
+    with pytest.raises(ScoreError, match=r"the loss of step 5 is nan \(queries .*, \.\.\.\)"):
+        train(work, TRAIN)
+    assert read_manifest(work.layout.round(0).training_state, "training")["steps"] == 5
+
+
+def test_one_graph_and_chunks_train_alike(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    from umr.train import distillation
+
+    losses = []
+    for share in (0.0, 1.0):
+        work = begin(f"share-{share}")
+        monkeypatch.setattr(distillation, "WHOLE_SHARE", share)
+        train(work, TRAIN)
+        losses.append([loss for _, loss in read_manifest(work.layout.round(0).trained, "train")["validation"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] != losses[0][0]

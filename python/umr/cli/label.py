@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
-from rich.console import RenderableType
-from rich.table import Table
 
+from umr.cli.forecast import DryRun, labelling
 from umr.cli.inspect_labels import inspected
 from umr.cli.options import Force, Round, Work, option
 from umr.cli.output import Result
@@ -17,23 +15,10 @@ from umr.config import LabelConfig
 from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.progress import Reporter
-from umr.progress.clock import duration
-from umr.progress.terminal import clean
 
-if TYPE_CHECKING:
-    from umr.label.plan.forecast import Forecast
-
-DryRun = Annotated[
-    bool, option("--dry-run", help="Show what there is to do (pairs, tokens, operations, time, disk), and score nothing.", panel="Output")
-]
 Inspect = Annotated[
     bool, option("--inspect", help="Show what the labels look like, by language. Without --lm: those of a labelled round.", panel="Output")
 ]
-NOTE = (
-    "tokens: computed, and if every pair were computed by itself. operations: of the products with weights. "
-    "time: as some batches, scored here just now, took it. scores: what the new ones take on disk. "
-    "No score is kept; the plan is, and labelling goes on with it."
-)
 
 
 def label(
@@ -72,33 +57,4 @@ def _forecast(workspace: Workspace, config: LabelConfig, number: int, reporter: 
 
     found = forecast_labels(workspace, config, number, reporter)
     data = [asdict(made) | {"sharing": made.sharing} for made in found]
-    return Result({"round": number, "forecasts": data}, [_table(number, found)])
-
-
-def _table(number: int, found: Sequence[Forecast]) -> RenderableType:
-    """A column for each language model, a line for each number."""
-    table = Table(title=f"labelling round {number}", caption=NOTE, caption_justify="left")
-    table.add_column("")
-    for made in found:
-        table.add_column(clean(made.lm), justify="right", overflow="fold")
-    for name, cell in ROWS:
-        table.add_row(name, *(cell(made) for made in found))
-    return table
-
-
-def _time(made: Forecast) -> str:
-    return f"about {duration(made.seconds)}" if made.seconds else "none"
-
-
-ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (
-    ("pairs", lambda f: f"{f.pairs:,}"),
-    ("without a score", lambda f: f"{f.missing:,}"),
-    ("their passages", lambda f: f"{f.passages:,}"),
-    ("queries a passage", lambda f: f"{f.sharing:.1f}"),
-    ("tokens", lambda f: f"{f.tokens:,}"),
-    ("tokens pair by pair", lambda f: f"{f.whole:,}"),
-    ("batches", lambda f: f"{f.batches:,}"),
-    ("operations", lambda f: f"{f.flops:.3g}"),
-    ("time", _time),
-    ("scores", lambda f: f"{f.store / 1e6:,.2f} MB"),
-)
+    return Result({"round": number, "forecasts": data}, labelling(number, found))

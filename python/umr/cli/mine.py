@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+from umr.cli.forecast import DryRun, mining
 from umr.cli.options import Force, Lang, Passages, Queries, Round, Work, option
 from umr.cli.output import Result
 from umr.config import EncoderConfig, MineConfig
-from umr.data.workspace import Workspace, create_workspace, open_workspace
+from umr.data.workspace import Workspace, create_workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import read_manifest
@@ -28,22 +30,28 @@ def mine(
     round: Round = None,
     force: Force = False,
     write_run: WriteRun = None,
+    dry_run: DryRun = False,
 ) -> Result:
     """Find the candidate passages of every query, with the encoder of the newest round.
 
     The first call names --passages, --queries and --encoder. Later calls go on with them, and with the encoder that was trained last.
     """
     from umr.data.trec import write_run as write
+    from umr.mine import forecast_mining
     from umr.mine import mine as stage
 
     workspace = _workspace(work, passages, queries, encoder, lang, reporter)
+    if dry_run:
+        number = round_for(workspace.layout, "mine", round).number
+        forecast = forecast_mining(workspace, config, number, reporter)
+        return Result({"round": number, "forecast": asdict(forecast)}, mining(number, forecast))
     found = stage(workspace, config, round, reporter, force)
     place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)
-    number, top_k = found.rows.shape
-    data: dict[str, Any] = {"round": place.number, "queries": number, "top_k": top_k, "candidates": str(place.candidates)}
+    count, top_k = found.rows.shape
+    data: dict[str, Any] = {"round": place.number, "queries": count, "top_k": top_k, "candidates": str(place.candidates)}
     data |= {"counts": counts} if (counts := read_manifest(place.mined, "mine").get("counts")) else {}
     size = f"{top_k}" if found.present.all() else f"up to {top_k}"
-    lines = [f"round {place.number}: {size} candidates for each of {number:,} queries in {place.candidates}"]
+    lines = [f"round {place.number}: {size} candidates for each of {count:,} queries in {place.candidates}"]
     if write_run is not None:
         write(write_run, found, workspace.passages)
         data["run"] = str(write_run)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from umr.cli.forecast import DryRun, training
 from umr.cli.options import Force, Round, Work
 from umr.cli.output import Result
 from umr.config import TrainConfig
@@ -10,12 +13,18 @@ from umr.manifest import read_manifest
 from umr.progress import Reporter
 
 
-def train(work: Work, config: TrainConfig, reporter: Reporter, round: Round = None, force: Force = False) -> Result:
+def train(
+    work: Work, config: TrainConfig, reporter: Reporter, round: Round = None, force: Force = False, dry_run: DryRun = False
+) -> Result:
     """Distil the labels into the encoder. sentence-transformers and transformers load the result as it is."""
+    from umr.train import forecast_training
     from umr.train import train as stage
 
     workspace = open_workspace(work, reporter)
     place = round_for(workspace.layout, "train", round)
+    if dry_run:
+        forecast = forecast_training(workspace, config, place.number, reporter)
+        return Result({"round": place.number, "forecast": asdict(forecast)}, training(place.number, forecast))
     folder = stage(workspace, config, place.number, reporter, force)
     made = read_manifest(place.trained, "train")
     losses = dict(made["validation"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import MineConfig
+from umr.config import MineConfig, Precision
 from umr.data.embeddings import Embeddings
 from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.rows import Forward, Side, encode_rows, token_store, tokens_of_a_pass
@@ -42,15 +42,7 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
         ScoreError: a vector is not finite; the message names the id.
     """
     own = encoder.side(side)
-    tokens = token_store(records, own, side, layout, reporter)
-    precision = settle_precision(config.precision, own.device, reporter)
-    made_from = {
-        "weights": own.fingerprint, "tokens": tokens.fingerprint,
-        "pooling": own.settings.pooling, "similarity": own.settings.similarity,
-        "precision": precision, "dtype": config.store, "shard_rows": config.shard_rows,
-    }  # fmt: skip
-    folder = layout.embeddings / digest(made_from)[:16]
-    store = Embeddings(folder, made_from, len(records), own.dimensions, config.store, config.shard_rows)
+    store, tokens, precision = store_for(records, encoder, side, layout, config, reporter)
     if store.complete:
         reporter.say(f"{side} embeddings are there already")
         return store
@@ -70,6 +62,26 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
 
         store.fill(finite, bar, lambda first, end: pieces(tokens, first, end, PIECE_TOKENS[own.device.type]))
     return store
+
+
+def store_for(
+    records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter
+) -> tuple[Embeddings, TokenStore, Precision]:
+    """Where the embeddings of some records are or will be, the token ids that they are made of, and in which precision.
+
+    Arguments:
+        records, encoder, side, layout, config, reporter: as in `encode`.
+    """
+    own = encoder.side(side)
+    tokens = token_store(records, own, side, layout, reporter)
+    precision = settle_precision(config.precision, own.device, reporter)
+    made_from = {
+        "weights": own.fingerprint, "tokens": tokens.fingerprint,
+        "pooling": own.settings.pooling, "similarity": own.settings.similarity,
+        "precision": precision, "dtype": config.store, "shard_rows": config.shard_rows,
+    }  # fmt: skip
+    folder = layout.embeddings / digest(made_from)[:16]
+    return Embeddings(folder, made_from, len(records), own.dimensions, config.store, config.shard_rows), tokens, precision
 
 
 def _encode_within(

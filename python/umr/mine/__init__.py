@@ -18,6 +18,7 @@ from umr.progress.clock import Clock
 from umr.work.aside import make_room
 
 if TYPE_CHECKING:
+    from umr.mine.forecast import MiningForecast
     from umr.mine.select import Selection
     from umr.mine.sources import EncoderSource, Source
 
@@ -59,6 +60,26 @@ def mine(
             what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
             raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
         return _mine(workspace, place, config, reporter)
+
+
+def forecast_mining(workspace: Workspace, config: MineConfig, number: int | None = None, reporter: Reporting = None) -> MiningForecast:
+    """What mining a round will take; nothing but token ids is made.
+
+    Arguments:
+        workspace, config, number, reporter: see `mine`.
+
+    Raises:
+        InputError: a model cannot be loaded.
+        LockedError: another process writes to the work folder.
+    """
+    from umr.mine.forecast import forecast
+    from umr.models.device import keep_precision, pick_device
+
+    reporter = reporter_of(reporter)
+    place = round_for(workspace.layout, "mine", number)
+    with workspace.writing(reporter):
+        precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
+        return forecast(workspace, place.number, replace(config, precision=precision), reporter)
 
 
 def _made_from(workspace: Workspace, place: RoundLayout, config: MineConfig) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
     device = pick_device(config.device)
     with reporter.bar("loading encoders", 0, ""):
         loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
-    _refuse_twice("--also-encoder", [(what, encoder_identity(encoder)) for what, encoder in loaded])
+    _refuse_twice("also_encoder under [mine] of a run file", [(what, encoder_identity(encoder)) for what, encoder in loaded])
     encoders = [
         _encode("encoder" if place == 1 else f"encoder{place}", what, encoder, workspace, config, reporter)
         for place, (what, encoder) in enumerate(loaded, start=1)

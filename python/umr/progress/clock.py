@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 WINDOW_SECONDS = 60.0  # the speed is that of so long
 STEP_SECONDS = 1.0  # between two moments that are remembered
 LARGE = 1_000_000
+TIMED_SECONDS, WARM_SECONDS = 30.0, 6.0  # of `seconds_of`: in all, and of a first call that does not count
 UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -91,6 +92,26 @@ class Clock:
         new, elapsed = self.done - self._skipped, self.elapsed
         what = f"{number(new, new >= LARGE)} {unit} in " if self.total else ""
         return f"{what}{duration(elapsed)}" + (f", {_speed(new / elapsed)}" if self.total and elapsed else "")
+
+
+def seconds_of(calls: Iterable[tuple[Callable[[], object], float]]) -> float:
+    """Seconds that one item takes, by calls that each do some items.
+
+    Arguments:
+        calls: what is timed, and its items; the first one warms up, and counts only where it takes long. After half a minute
+            no further one is made.
+    """
+    begun, seconds, items = time.monotonic(), 0.0, 0.0
+    for number, (call, amount) in enumerate(calls):
+        start = time.monotonic()
+        call()
+        now = time.monotonic()
+        if number == 1 and seconds < WARM_SECONDS:
+            seconds, items = 0.0, 0.0
+        seconds, items = seconds + now - start, items + amount
+        if now - begun > TIMED_SECONDS:
+            break
+    return seconds / items
 
 
 def number(value: float, large: bool) -> str:

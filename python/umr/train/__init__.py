@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umr.config import MineConfig, TrainConfig
@@ -18,7 +20,8 @@ from umr.run_file import from_record
 from umr.work.aside import make_room, move_aside
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from umr.train.encoders import TrainingEncoders
+    from umr.train.forecast import TrainingForecast
 
 
 def train(
@@ -95,14 +98,37 @@ def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: boo
         move_aside(place, [place.training], f"the unfinished training of round {place.number}", reporter)
 
 
-def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
+def forecast_training(workspace: Workspace, config: TrainConfig, number: int | None = None, reporter: Reporting = None) -> TrainingForecast:
+    """What training a round will take, from some steps that are made and dropped.
+
+    Arguments:
+        workspace, config, number, reporter: see `train`.
+
+    Raises:
+        LockedError: another process writes to the work folder.
+    """
+    from umr.train.forecast import forecast
+    from umr.train.loop import begun
+
+    reporter = reporter_of(reporter)
+    place = round_for(workspace.layout, "train", number)
+    with workspace.writing(reporter), tempfile.TemporaryDirectory(prefix="umr-") as folder:
+        made_from = _made_from(workspace, place, config)
+        encoders = _prepared(workspace, place, config, reporter)
+        with (
+            reporter.bar("making some steps", 0, ""),
+            begun(encoders, labels_of(place), config, made_from, Path(folder), reporter) as training,
+        ):
+            return forecast(training)
+
+
+def _prepared(workspace: Workspace, place: RoundLayout, config: TrainConfig, reporter: Reporter) -> TrainingEncoders:
+    """The encoders of the round, as it was mined with them."""
     from umr.encoder.centre import means_record
     from umr.encoder.encode import encoder_identity
-    from umr.encoder.export import save_encoder
     from umr.encoder.load import load_encoder
     from umr.models.device import pick_device
     from umr.train.encoders import prepare
-    from umr.train.loop import run
 
     mined = read_manifest(place.mined, "mine")
     what, hint = f"round {place.number} was mined", "mine the round again with --force"
@@ -111,12 +137,21 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
     require_same(place.mined, what, mined, encoder_identity(encoder), hint)
     reporter.say(f"training in {place.folder.name}")
     encoders = prepare(workspace, encoder, config, from_record(MineConfig, mined["config"], place.mined), reporter)
+    require_same(place.mined, what, mined, means_record(encoders.dual.means), hint)
+    return encoders
+
+
+def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
+    from umr.encoder.export import save_encoder
+    from umr.train.loop import begun
+
+    encoders = _prepared(workspace, place, config, reporter)
     means = encoders.dual.means
-    require_same(place.mined, what, mined, means_record(means), hint)
     labels = labels_of(place)
     if saturated := saturation(labels):
         reporter.warn(saturated)
-    history = run(encoders, labels, config, made_from, place.training, reporter)
+    with begun(encoders, labels, config, made_from, place.training, reporter) as training:
+        history = training.run()
     make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
     if means and means.centre == "language":

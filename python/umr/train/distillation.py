@@ -85,10 +85,13 @@ class Objective:
         so that a resumed training does as before.
         """
         room = WHOLE_SHARE * total_memory(str(self.encoders.query.encoder.device))
-        limits = [max(e.settings.query_length, e.settings.passage_length) for e in self.encoders.trained().values()]
-        widths = [min(limit, WIDTH) for limit in limits]
-        kept = [graph_bytes(e, w, self.precision) / w for e, w in zip(self.encoders.trained().values(), widths, strict=True)]
-        return int(room / max(kept))
+        return int(room / self.graph_bytes_per_token)
+
+    @cached_property
+    def graph_bytes_per_token(self) -> float:
+        """Bytes that the graph keeps of a token, measured."""
+        widths = {e: min(WIDTH, max(e.settings.query_length, e.settings.passage_length)) for e in self.encoders.trained().values()}
+        return max(graph_bytes(encoder, width, self.precision) / width for encoder, width in widths.items())
 
     def inputs(self, batch: TrainBatch, step: int) -> BatchInputs:
         """A batch on the device.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ CHECKPOINT_SECONDS = 300.0
 CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
 
-def run(
+@contextmanager
+def begun(
     encoders: TrainingEncoders, labels: Labels, config: TrainConfig, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
-) -> History:
-    """Train the encoders in place and leave the kept weights in them.
+) -> Iterator[Training]:
+    """A training that begins, or goes on from its last state; torch's own random numbers are left as they were.
 
     Arguments:
         encoders: both sides.
@@ -45,7 +47,6 @@ def run(
 
     Raises:
         InputError: there are no queries to train on.
-        ScoreError: the loss is not finite.
     """
     usable: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(labels.labels), axis=1)
     if not usable.all():
@@ -55,10 +56,21 @@ def run(
         raise InputError("there are no queries to train on", "mine and label at least two queries")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         precision = keep_precision(folder / "plan.json", config.precision, encoders.query.encoder.device, reporter)
-        return _Training(Objective(encoders, config, precision), labels, split, made_from, folder, reporter).run()
+        yield Training(Objective(encoders, config, precision), labels, split, made_from, folder, reporter)
 
 
-class _Training:
+class Training:
+    """One training.
+
+    Arguments:
+        objective: with the encoders, which are trained in place.
+        labels: of all queries.
+        split: the queries trained on and those held out.
+        made_from: the configuration as manifests record it.
+        folder: of the unfinished training.
+        reporter: shows the steps and validations.
+    """
+
     def __init__(
         self, objective: Objective, labels: Labels, split: Split, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
     ) -> None:
@@ -74,10 +86,13 @@ class _Training:
         self.unchecked: list[tuple[int, Rows, Tensor]] = []  # step, its queries, loss and norm of the gradient on the device
 
     def run(self) -> History:
-        """Make the steps that are left."""
+        """Make the steps that are left, and leave the kept weights in the encoders.
+
+        Raises:
+            ScoreError: the loss is not finite.
+        """
         self._announce()
-        for encoder in self.trained.values():
-            encoder.train(self.config.dropout)
+        self.train_mode()
         clock, before = Clock(self.total), self.history.steps
         with self.reporter.bar("training", self.total, "steps") as bar:
             bar.skip(before)
@@ -97,6 +112,11 @@ class _Training:
             )
         return self.history
 
+    def train_mode(self) -> None:
+        """Switch dropout on where the settings say so."""
+        for encoder in self.trained.values():
+            encoder.train(self.config.dropout)
+
     def _announce(self) -> None:
         held = f", {len(self.split.held_out):,} held out" if len(self.split.held_out) else ""
         self.reporter.say(
@@ -106,8 +126,8 @@ class _Training:
             self.reporter.say(f"going on from step {self.history.steps:,}")
 
     def _steps(self, bar: Bar, stop: Stop) -> None:
-        for inputs in prefetch(map(self._inputs, range(self.history.steps, self.total)), self.device):
-            self._step(inputs)
+        for inputs in prefetch(map(self.inputs, range(self.history.steps, self.total)), self.device):
+            self.step(inputs)
             self.history.steps += 1
             bar.advance(1)
             last = self.history.steps == self.total
@@ -119,10 +139,12 @@ class _Training:
                 self.saved = time.monotonic()
             stop.obey()
 
-    def _inputs(self, step: int) -> BatchInputs:
+    def inputs(self, step: int) -> BatchInputs:
+        """The batch of a step, on the device."""
         return self.objective.inputs(batch_at(self.labels, self.split.training, self.config, step), step)
 
-    def _step(self, inputs: BatchInputs) -> None:
+    def step(self, inputs: BatchInputs) -> None:
+        """Add the gradients of a batch, and move the weights."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(inputs.step, self.total, self.config)
         loss = self.objective.backward(inputs)

@@ -45,6 +45,18 @@ def test_chunks_equal_the_whole_vocabulary(
     assert (found - expected).abs().max() <= 1e-5 * max(1, logits.abs().max())
 
 
+@given(SHAPES, st.integers(0, 99), st.sampled_from([1e-3, 1.0, 90.0]))
+def test_states_in_two_bf16_parts_keep_sixteen_bits(shape: tuple[int, int, int], seed: int, spread: float) -> None:
+    from umr.label.scorers.head import in_two_parts
+
+    hidden, weight, *_ = drawn(shape, seed, spread)
+    half = weight.bfloat16()
+    found, expected = in_two_parts(half, hidden), half.double() @ hidden.double().T
+    room = half.double().abs() @ hidden.double().abs().T  # what the products add up to without their signs
+    assert found.dtype == hidden.dtype
+    assert bool(((found - expected).abs() <= 2.0**-16 * room + 1e-30).all())
+
+
 def test_logits_of_the_model_itself_are_taken_as_they_are() -> None:
     import torch
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -16,12 +16,11 @@ from umr.label.plan.plan import Plan
 from umr.label.scorers import Scorer
 from umr.label.scorers.trees import fill
 from umr.progress import Reporter
-from umr.progress.clock import duration
+from umr.progress.clock import duration, seconds_of
 
 COUNTED_BATCHES = 32  # whose operations are counted
 TIMED_TOKENS = {"cpu": 2048, "cuda": 262144}  # of a batch that is timed
 TIMED_AT = (0.5, 0.1, 0.3, 0.7, 0.9)  # which batches are timed, of all of them; the first is for warming up
-TIMED_SECONDS = 30.0  # after which no further batch is timed
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,13 @@ def seconds_per_token(plan: Plan, batches: Sequence[int], scorer: Scorer, device
         device: cpu or cuda.
         reporter: told when memory runs out.
     """
-    timed, tokens, begun = 0.0, 0, time.perf_counter()
-    for number, share in enumerate(TIMED_AT):
+
+    def timed(share: float) -> tuple[Callable[[], object], float]:
         trees = plan.trees(batches[int(share * len(batches))])
         (part,) = islice(fill(trees, min(plan.budget, TIMED_TOKENS[device])), 1)
-        start = time.perf_counter()
-        score_within(scorer, part, plan.budget, reporter)
-        took = time.perf_counter() - start
-        if number == 0 and took < TIMED_SECONDS / len(TIMED_AT):
-            continue  # the first call is slower: kernels are chosen, memory is taken
-        timed, tokens = timed + took, tokens + sum(tree.tokens for tree in part)
-        if time.perf_counter() - begun > TIMED_SECONDS:
-            break
-    return timed / tokens
+        return partial(score_within, scorer, part, plan.budget, reporter), sum(tree.tokens for tree in part)
+
+    return seconds_of(map(timed, TIMED_AT))
 
 
 def announce(made: Forecast, reporter: Reporter) -> None:
