@@ -129,7 +129,7 @@ def reference(model: Any, batch: list[tuple[list[int], list[int]]]) -> list[floa
 
     def pad(rows: list[list[int]], value: int) -> Any:
         width = max(map(len, rows))
-        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+        return torch.tensor([row + [value] * (width - len(row)) for row in rows]).to(model.device)
 
     sources, targets = pad([s for s, _ in batch], 0), pad([t for _, t in batch], -100)
     with torch.no_grad():
