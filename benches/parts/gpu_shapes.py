@@ -39,7 +39,8 @@ TRUE = Shapes(
         },
     },
     mt5={"vocab_size": 250112, "d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32},
-    length=512, texts=60000, shared={"270m": 4000, "4b": 300, "mt5": 600}, loop=64, steps=12, batch=64, search=(2_000_000, 768, 1000), round=1900,
+    length=512, texts=60000, shared={"270m": 4000, "4b": 300, "mt5": 600},
+    loop=64, steps=12, batch=64, search=(2_000_000, 768, 1000), round=1900,
 )  # fmt: skip
 TOY = Shapes(
     encoder={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 2000},
