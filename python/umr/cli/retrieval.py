@@ -51,24 +51,24 @@ def evaluate(
     """
     from umr.data.workspace import open_workspace
     from umr.evaluate import compare, comparison_table, evaluation_table
-    from umr.judge import first_and_newest, judge, read_test_set
-    from umr.retrieve import name_of
+    from umr.judge import judge, read_test_set
+    from umr.retrieve import encoders, name_of
 
     workspace = open_workspace(work, reporter)
     test = read_test_set(workspace, qrels, [Path(q) for q in queries or ()], [Path(p) for p in passages or ()], lang, reporter)
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
     asked = _which(round)
-    first, newest = first_and_newest(workspace) if asked is None else (asked, None)
+    first, *newer = encoders(workspace) if asked is None else [asked]
     before, _ = judge(workspace, test, first, names, top_k, device, reporter, index)
-    if newest is None:
+    if not newer:
         return Result({"round": first, **before.data()}, [evaluation_table(before, name_of(first))])
-    after, _ = judge(workspace, test, newest, names, top_k, device, reporter, index)
+    after, _ = judge(workspace, test, newer[-1], names, top_k, device, reporter, index)
     found = [compare(before, after, metric=name) for name in before.metrics]
     data = {
         "before": before.data(), "after": after.data(),
-        "comparisons": [asdict(c) for c in found], "rounds": [first, newest],
+        "comparisons": [asdict(c) for c in found], "rounds": [first, newer[-1]],
     }  # fmt: skip
-    return Result(data, [comparison_table(found, f"{name_of(first)} -> {name_of(newest)}")])
+    return Result(data, [comparison_table(found, f"{name_of(first)} -> {name_of(newer[-1])}")])
 
 
 def search(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.candidates import PADDING
-from umr.languages import identifiable, identify, is_known, stated_language
+from umr.languages import identifiable, identify, known_name, stated_language
 from umr.progress import Bar, Reporter
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def file_language(path: str) -> str:
     """The language that a file's name says, else its folder's; empty where neither ends with the code of a known language."""
     for name in (_stem(path), Path(path).parent.name):
         found = CODE.search(name)
-        if found and is_known(found[1].lower()):
+        if found and known_name(found[1].lower()):
             return found[1].lower()
     return ""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.languages import chosen_languages, identify, is_known, language_name, stated_language, suggestion
+from umr.languages import chosen_languages, identify, known_name, language_name, stated_language, suggestion
 from umr.progress import Reporter
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
 def _languages(records: Records, asked: Sequence[str], reporter: Reporter) -> list[str]:
     langs = list(asked) * len(records) if len(asked) == 1 else _identified(records, asked, reporter)
     for code, count in Counter(langs).items():
-        if not is_known(code):
+        if not known_name(code):
             meant = f"; {meant}?" if (meant := suggestion(code)) else ""
             reporter.warn(f"unknown language {code!r} ({count:,} queries): the code itself goes into the prompt{meant}")
     return langs
