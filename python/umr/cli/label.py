@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from rich.console import RenderableType
 from rich.table import Table
 
 from umr.cli.inspect_labels import inspected
@@ -68,26 +67,18 @@ def label(
 
 
 def _forecast(workspace: Workspace, config: LabelConfig, number: int, reporter: Reporter) -> Result:
+    """A column for each language model, a line for each number."""
     from umr.label import forecast_labels
 
     found = forecast_labels(workspace, config, number, reporter)
     data = [asdict(made) | {"sharing": made.sharing} for made in found]
-    return Result({"round": number, "forecasts": data}, [_table(number, found)])
-
-
-def _table(number: int, found: Sequence[Forecast]) -> RenderableType:
-    """A column for each language model, a line for each number."""
     table = Table(title=f"labelling round {number}", caption=NOTE, caption_justify="left")
     table.add_column("")
     for made in found:
         table.add_column(clean(made.lm), justify="right", overflow="fold")
     for name, cell in ROWS:
         table.add_row(name, *(cell(made) for made in found))
-    return table
-
-
-def _time(made: Forecast) -> str:
-    return f"about {duration(made.seconds)}" if made.seconds else "none"
+    return Result({"round": number, "forecasts": data}, [table])
 
 
 ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (
@@ -99,6 +90,6 @@ ROWS: tuple[tuple[str, Callable[[Forecast], str]], ...] = (
     ("tokens pair by pair", lambda f: f"{f.whole:,}"),
     ("batches", lambda f: f"{f.batches:,}"),
     ("operations", lambda f: f"{f.flops:.3g}"),
-    ("time", _time),
+    ("time", lambda f: f"about {duration(f.seconds)}" if f.seconds else "none"),
     ("scores", lambda f: f"{f.store / 1e6:,.2f} MB"),
 )

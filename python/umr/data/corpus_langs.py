@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.data.passage_langs import CHARACTERS, SAMPLE, File, files_of, find_languages, verified_files
-from umr.data.table import read_table, write_columns
+from umr.data.table import read_table, write_blocks
 from umr.layout import WorkLayout
 from umr.manifest import Growing, digest
 from umr.progress import Reporter
@@ -92,7 +92,7 @@ def _find(passages: Records, files: list[File], parts: list[Path], known: Growin
                 bar.advance(len(rows))
                 continue
             codes, stated = find_languages(passages, rows, verified, bar)
-            write_columns(part, {"lang": codes, "stated": stated})
+            write_blocks(part, [{"lang": codes, "stated": stated}])
             known.add(part)
 
 

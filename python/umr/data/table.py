@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length as one Parquet file (zstd), whole or not at all."""
-    write_blocks(path, [columns])
-
-
 def write_blocks(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
     """Write a table that comes block by block, each as a row group, so that memory holds one block; whole or not at all.
 

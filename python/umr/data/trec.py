@@ -96,7 +96,7 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
         FormatError: an id holds white space, which this form cannot hold.
     """
     with beside(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        for query, ranking in (pair for part in candidates.parts() for pair in part.run(passages).items()):
+        for query, ranking in (pair for _, part in candidates.parts() for pair in part.run(passages).items()):
             for rank, (passage, score) in enumerate(ranking, start=1):
                 for name in (query, passage, tag):
                     if len(name.split()) != 1:

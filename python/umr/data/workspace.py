@@ -14,7 +14,7 @@ import numpy as np
 
 from umr.config import EncoderConfig, encoder_config
 from umr.data.corpus import expand, open_passages
-from umr.data.inputs import Inputs, first_record, input_files
+from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.languages import chosen_languages
@@ -204,10 +204,13 @@ def _recorded(path: str, layout: WorkLayout) -> str:
 
 
 def _show_first(workspace: Workspace, reporter: Reporter) -> None:
-    """Say how the first passage and the first query were read."""
+    """Say how the first passage and the first query were read, so that a column taken for another is seen."""
     first = np.zeros(1, dtype=np.uint32)
     for what, records in (("passage", workspace.passages), ("query", workspace.queries.records)):
-        reporter.say(f"first {what}: {first_record(records.ids(first), records.texts(first))}")
+        ((title, text),) = records.texts(first)
+        parts = {"id": records.ids(first)[0], "title": title, "text": text}
+        shown = [f"{name} {' '.join(value.split(maxsplit=40)[:40])[:60]!r}" for name, value in parts.items() if value]
+        reporter.say(f"first {what}: {', '.join(shown)}")
 
 
 def _fingerprints(workspace: Workspace) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-from umr.data.workspace import Workspace, create_workspace
+from umr.data.workspace import create_workspace
 from umr.evaluate import Comparison, Evaluation, compare
 from umr.judge import judge, read_test_set
 from umr.label import label
@@ -35,12 +35,10 @@ class Demonstration:
     """What the demonstration gave.
 
     Arguments:
-        workspace: the work folder, mined twice.
         before, after: the encoder as it came, and after one round, on the held-out queries.
         comparisons: one a metric, with bootstrap intervals.
     """
 
-    workspace: Workspace
     before: Evaluation
     after: Evaluation
     comparisons: list[Comparison]
@@ -67,10 +65,6 @@ def demonstrate(work: Path, device: str, reporter: Reporter) -> Demonstration:
     reporter.say("\n[4/5] mine again, with the trained encoder")
     mine(workspace, replace(MINING, device=device), 1, reporter)
     reporter.say("\n[5/5] evaluate on 280 other queries, which nothing above has seen")
-    return _evaluated(workspace, device, reporter)
-
-
-def _evaluated(workspace: Workspace, device: str, reporter: Reporter) -> Demonstration:
     test = read_test_set(workspace, DATA / "qrels.test.txt", [str(DATA / "queries.test.jsonl")], reporter=reporter)
     before, after = (judge(workspace, test, which, METRICS, device=device, reporter=reporter)[0] for which in ENCODERS)
-    return Demonstration(workspace, before, after, [compare(before, after, metric=name) for name in METRICS])
+    return Demonstration(before, after, [compare(before, after, metric=name) for name in METRICS])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from umr.work.aside import make_room
 
 if TYPE_CHECKING:
     from umr.mine.select import Selection
-    from umr.mine.sources import EncoderSource, Source
 
 SHOWN_QUERIES = 5  # ids that a message names
 
@@ -94,7 +92,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     if languages:
         require_room(languages, config.top_k, config.per_language, reporter)
     retriever, others = open_sources(workspace, place.number, config, reporter)
-    sources = _about(retriever, others)
+    sources = {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
     rules, counts = rules_for(workspace, config, reporter)
     selection = select(retriever, others, rules, reporter)
     others.clear()  # the memory of their indexes
@@ -120,11 +118,6 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     next_command = f"umr label {workspace.layout.folder} --round {place.number} --lm MODEL"
     reporter.say(f"round {place.number} mined: {clock.summary('queries')}; next: {next_command}")
     return candidates
-
-
-def _about(retriever: EncoderSource, others: Sequence[Source]) -> dict[str, Mapping[str, Any]]:
-    """Name of each source -> `what` it is, and of a further encoder what decides its vectors."""
-    return {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
 
 
 def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> dict[str, int]:
