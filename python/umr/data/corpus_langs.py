@@ -97,16 +97,11 @@ def _find(passages: Records, files: list[File], parts: list[Path], known: Growin
 
 
 def _read(parts: list[Path], identity: str) -> Languages:
-    places: dict[str, int] = {}
-    stated: set[str] = set()
-    found = []
-    for part in parts:
-        table = read_table(part, ("lang", "stated")).combine_chunks()
-        column = table["lang"].chunk(0)
-        codes, numbers = column.dictionary.to_pylist(), column.indices.to_numpy()
-        stated |= {codes[number] for number in np.unique(numbers[table["stated"].to_numpy()])}
-        found.append(np.array([places.setdefault(code, len(places)) for code in codes], dtype=np.int32)[numbers])
-    ordered = sorted(places)
-    order = np.empty(len(places), dtype=np.int32)
-    order[[places[code] for code in ordered]] = np.arange(len(places))
-    return Languages(tuple(ordered), order[np.concatenate(found)], identity, frozenset(stated))
+    import pyarrow as pa
+
+    table = pa.concat_tables([read_table(part, ("lang", "stated")) for part in parts]).unify_dictionaries().combine_chunks()
+    column = table["lang"].chunk(0)
+    codes, place = np.unique(column.dictionary.to_pylist(), return_inverse=True)
+    numbers = place.astype(np.int32)[column.indices.to_numpy()]
+    stated = codes[np.unique(numbers[table["stated"].to_numpy()])]
+    return Languages(tuple(codes.tolist()), numbers, identity, frozenset(stated.tolist()))

@@ -7,6 +7,7 @@ folder's name (`corpus-ja/`). It counts only where a sample of its passages agre
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,12 +123,11 @@ def files_of(passages: Records) -> list[File]:
     found: list[File] = []
     first = 0
     while first < len(passages):
-        path, low, high = passages.locate(first)[0], first, len(passages)
-        while high - low > 1:  # rows of one file are neighbours
-            middle = (low + high) // 2
-            low, high = (middle, high) if passages.locate(middle)[0] == path else (low, middle)
-        found.append(File(path, file_language(path), first, high))
-        first = high
+        path = passages.locate(first)[0]
+        rows = range(first, len(passages))  # those of one file are neighbours
+        end = first + bisect_left(rows, True, key=lambda row: passages.locate(row)[0] != path)
+        found.append(File(path, file_language(path), first, end))
+        first = end
     return found
 
 

@@ -83,7 +83,7 @@ class Bm25:
         self.passages, self.texts, self.reporter = passages, queries, reporter
 
     def find(self, queries: Ints, depth: int) -> Lists:
-        """See `umr.mine.sources.Source`: score down, then row up."""
+        """See `umr.mine.sources.EncoderSource`: score down, then row up."""
         index, words_of = self._made
         found = no_lists(len(queries), depth)
         with self.reporter.bar("searching with BM25", len(queries), "queries") as bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,35 +33,13 @@ if TYPE_CHECKING:
 BLOCK_PAIRS = 65536  # whose vectors are read at once
 
 
-class Source(Protocol):
-    """Finds passages for queries."""
-
-    @property
-    def name(self) -> str:
-        """Of the columns: lower-case letters and digits."""
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """For the manifest: `what` it is, and what decides its lists."""
-
-    def find(self, queries: Ints, depth: int) -> Lists:
-        """The best passages.
-
-        Arguments:
-            queries: [q] query rows.
-            depth: so many of them, at most; lists of a larger depth begin with those of a smaller one.
-
-        Returns:
-            lists [q, depth].
-        """
-
-
 @dataclass(frozen=True)
 class EncoderSource:
     """The passages of the largest inner product.
 
     Arguments:
-        name, about: see `Source`.
+        name: of the columns: lower-case letters and digits.
+        about: for the manifest: `what` it is, and what decides its lists.
         queries: [Q, d] float32 vectors.
         passages: vectors of the whole corpus.
         config: how they are searched.
@@ -78,11 +56,15 @@ class EncoderSource:
     full: Bools | None = None
 
     def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
-        """See `Source`; a list is shorter than `depth` only where fewer passages count.
+        """The best passages.
 
         Arguments:
-            queries, depth: see `Source`.
-            only: [n] which passages count; lists are shorter where these are fewer than `depth`. (default: all)
+            queries: [q] query rows.
+            depth: so many of them, at most; lists of a larger depth begin with those of a smaller one.
+            only: [n] which passages count. (default: all)
+
+        Returns:
+            lists [q, depth]; one is shorter only where fewer passages count.
         """
         everyone = np.array_equal(queries, np.arange(len(self.queries)))  # whose vectors need not be copied
         vectors = self.queries if everyone else self.queries[queries]
@@ -118,7 +100,7 @@ class RunSource:
     """The passages of a TREC run.
 
     Arguments:
-        name, about: see `Source`.
+        name, about: see `EncoderSource`.
         run: lists of all queries.
     """
 
@@ -127,11 +109,14 @@ class RunSource:
     run: TrecRun
 
     def find(self, queries: Ints, depth: int) -> Lists:
-        """See `Source`."""
+        """See `EncoderSource`; a list is as long as the run has it."""
         found, width = no_lists(len(queries), depth), min(depth, self.run.rows.shape[1])
         found.rows[:, :width] = self.run.rows[queries, :width]
         found.scores[:, :width] = self.run.scores[queries, :width]
         return found
+
+
+Source = EncoderSource | Bm25 | RunSource
 
 
 def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter: Reporter) -> tuple[EncoderSource, list[Source]]:

