@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from umr._rust import Records
 from umr.config import Index
 from umr.data.candidates import Candidates
 from umr.data.corpus import open_passages
@@ -22,9 +22,6 @@ from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
 from umr.manifest import digest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.retrieve import Which, choose_encoder, name_of, retrieve
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 
 @dataclass(frozen=True)

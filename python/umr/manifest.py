@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from umr._rust import file_digest, fingerprint
 from umr.errors import FormatError, MismatchError, UmrError
 from umr.storage import canonical, read_json, write_json
 
@@ -39,8 +40,6 @@ def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents
 
 def digest(value: Mapping[str, Any]) -> str:
     """The name of what was made from a mapping: 64 hexadecimal letters that depend on its keys and values, not on their order."""
-    from umr._rust import fingerprint
-
     return fingerprint(canonical(value))
 
 
@@ -51,7 +50,6 @@ def checksums(*files: Path, folder: Path | None = None) -> Files:
         files: the files.
         folder: of the manifest, where the files lie below it. (default: the names alone)
     """
-    from umr._rust import file_digest
 
     def written(file: Path) -> Written:
         return {"size": file.stat().st_size, "blake3": file_digest(str(file))}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from umr._rust import Records
 from umr.config import Index, MineConfig
 from umr.data.candidates import PADDING, Candidates
 from umr.data.embeddings import Embeddings
@@ -21,9 +22,6 @@ from umr.models.device import pick_device
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_record
 from umr.search import find
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 Which = int | Literal["first"]
 """An encoder: the round that trained it, or `first`, the one that the work began with."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.table import Table
@@ -12,13 +10,11 @@ from rich.text import Text
 from umr.cli.foreign_text import Foreign
 from umr.cli.output import Result
 from umr.data.workspace import Workspace
+from umr.label.inspect import Inspection, inspect_labels
+from umr.label.inspect.examples import Example, Place
+from umr.label.inspect.statistics import Statistics
 from umr.progress import Reporter
 from umr.progress.terminal import clean, table_of_numbers
-
-if TYPE_CHECKING:
-    from umr.label.inspect import Inspection
-    from umr.label.inspect.examples import Example, Place
-    from umr.label.inspect.statistics import Statistics
 
 WIDTH = 100
 """Examples take no more columns than this."""
@@ -46,8 +42,6 @@ def inspected(workspace: Workspace, number: int | None, reporter: Reporter) -> R
         number: the round; None for the newest labelled one.
         reporter: told what takes time.
     """
-    from umr.label.inspect import inspect_labels
-
     found = inspect_labels(workspace, number, reporter=reporter)
     return Result(found.data(), shown(found))
 

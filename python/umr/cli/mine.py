@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from umr.cli.options import Force, Lang, Passages, Queries, Round, Work, option
 from umr.cli.output import Result
 from umr.config import EncoderConfig, MineConfig
+from umr.data.trec import write_run as write
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import read_manifest
+from umr.mine import mine as stage
 from umr.progress import Reporter
 
 WriteRun = Annotated[Path | None, option("--write-run", help="Write the candidates as a TREC run too.", unit="file", panel="Output")]
@@ -33,9 +35,6 @@ def mine(
 
     The first call names --passages, --queries and --encoder. Later calls go on with them, and with the encoder that was trained last.
     """
-    from umr.data.trec import write_run as write
-    from umr.mine import mine as stage
-
     workspace = _workspace(work, passages, queries, encoder, lang, reporter)
     found = stage(workspace, config, round, reporter, force)
     place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError, UsageError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
-
-if TYPE_CHECKING:
-    from umr._rust import Records
-
 
 PADDING = 2**32 - 1
 """In place of a row where a query has fewer candidates; always at the end of its list, with score -inf."""

@@ -6,19 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.passage_langs import CHARACTERS, SAMPLE, File, files_of, find_languages, verified_files
 from umr.data.table import read_table, write_blocks
 from umr.layout import WorkLayout
 from umr.manifest import Growing, digest
 from umr.progress import Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 AGAIN = "remove that file: the languages are found again"
 SHOWN = 12  # languages that a message names

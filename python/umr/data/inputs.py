@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from umr._rust import fingerprint_files
 from umr.data.corpus import expand
 from umr.errors import InputError
 from umr.layout import WorkLayout
@@ -41,8 +42,6 @@ def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
         return expand([inputs], what)
     if isinstance(inputs, list | tuple) and (not inputs or _is_path(inputs[0])):
         return expand(inputs, what)
-    from umr._rust import fingerprint_files
-
     written = layout.inputs / f"{what}.jsonl"
     with beside(written) as temporary, temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as handle:
         for number, item in enumerate(_rows(inputs)):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import Candidates, read_candidates
 from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

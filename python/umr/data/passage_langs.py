@@ -12,17 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import PADDING
 from umr.languages import identifiable, identify, known_name, stated_language
 from umr.progress import Bar, Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 CHARACTERS = 1000  # of a passage, which are enough to identify its language
 BLOCK = 4096  # passages whose texts are read at once

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import PADDING, Candidates
 from umr.errors import FormatError, InputError
 from umr.progress import Reporter
 from umr.storage import beside, read_lines
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 FORM = "expected six columns apart by white space: query, Q0, passage, rank, score, tag"
 BLOCK = 65536  # lines whose ids are looked up at once

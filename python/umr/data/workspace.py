@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.config import EncoderConfig, encoder_config
 from umr.data.corpus import expand, open_passages
 from umr.data.inputs import Inputs, input_files
@@ -23,9 +24,6 @@ from umr.manifest import digest, read_manifest, require_same, require_whole, wri
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_record
 from umr.work.lock import writing
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 OTHER_WORK = "use a new work folder, or leave these options out to go on"
 
@@ -236,8 +234,6 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
 
     Other files are read with a cache of their own: a call that is refused leaves the work folder's as it is.
     """
-    from umr._rust import Records
-
     found = read_manifest(layout.manifest, "work")
     began, asked = ({"lang": value["lang"], **value["encoder"]} for value in (found, wanted))
     require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)

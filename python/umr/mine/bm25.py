@@ -9,17 +9,15 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.errors import InputError, MissingExtraError
 from umr.progress import Bar, Reporter
 from umr.search.lists import Floats, Ints, Lists, no_lists
 from umr.sizes import free_memory
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 READ_PASSAGES = 8192  # whose texts are read at once
 PASSES = 3  # of bm25s over the corpus: lengths, words, scores

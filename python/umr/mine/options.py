@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from umr._rust import fingerprint_files
 from umr.config import MineConfig
 from umr.data.corpus import expand
 
@@ -22,8 +23,6 @@ def options(config: MineConfig) -> dict[str, Any]:
     Raises:
         InputError: a run is missing.
     """
-    from umr._rust import fingerprint_files
-
     names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
     found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
     if config.also_encoder:
@@ -35,8 +34,6 @@ def options(config: MineConfig) -> dict[str, Any]:
 
 def _identity(name: str) -> str:
     """Of an encoder: the content of a local folder, the name of another."""
-    from umr._rust import fingerprint_files
-
     files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL_ENDINGS) if Path(name).is_dir() else []
     return fingerprint_files(files) if files else name
 

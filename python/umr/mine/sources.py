@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from umr._rust import fingerprint_files
 from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
@@ -16,6 +17,7 @@ from umr.data.trec import DEPTH, TrecRun, read_run
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
 from umr.encoder.encode import encode, encoder_identity, with_tokens
+from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
@@ -26,9 +28,6 @@ from umr.progress import Reporter
 from umr.search import find
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 from umr.search.scoring import pair_scores
-
-if TYPE_CHECKING:
-    from umr.encoder.encoder import DualEncoder
 
 BLOCK_PAIRS = 65536  # whose vectors are read at once
 
@@ -136,8 +135,6 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
         MissingExtraError: bm25s is not installed.
         UsageError: an encoder or a run is there twice.
     """
-    from umr._rust import fingerprint_files
-
     runs, paths = [], run_paths(config)
     _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
     for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once

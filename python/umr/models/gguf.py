@@ -7,6 +7,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from umr._rust import fingerprint_files
 from umr.errors import MissingExtraError, ModelError
 from umr.models.gguf_header import check_header
 from umr.models.loading import pretrained
@@ -53,8 +54,6 @@ def convert_file(path: Path, cache: Path, reporter: Reporter) -> Path:
         ModelError: there is no such file, or transformers cannot read it.
         MissingExtraError: gguf or accelerate is not installed.
     """
-    from umr._rust import fingerprint_files
-
     if not path.is_file():
         raise ModelError(f"no GGUF file at {path}", "check the path")
     folder = cache / f"{path.stem}-{fingerprint_files([str(path)])[:16]}"

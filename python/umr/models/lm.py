@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from umr._rust import fingerprint
 from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
@@ -56,8 +57,6 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModel:
         ModelError: it is not there, it is no language model, or it has no fast tokenizer.
     """
     from transformers import AutoConfig
-
-    from umr._rust import fingerprint
 
     folder = local_folder(resolve(name, reporter))
     config = pretrained(folder, AutoConfig)

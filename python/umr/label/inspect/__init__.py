@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.data.candidates import PADDING
 from umr.data.labels import Labels, labels_of, saturation
 from umr.data.passage_langs import passage_languages
@@ -16,9 +17,6 @@ from umr.label.inspect.examples import Example, FirstPlaces, examples, first_pla
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings
 from umr.manifest import read_manifest
 from umr.progress import Reporter, Reporting, reporter_of
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 
 @dataclass(frozen=True)
