@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
@@ -191,15 +190,13 @@ def test_a_run_file_sets_every_new_value(tmp_path: Path) -> None:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[LabelConfig]:
     """The configurations that reach the labelling stage, which stops there."""
-    import umr.label  # noqa: F401
-
     found: list[LabelConfig] = []
 
     def stage(workspace: Any, config: LabelConfig, *_: Any, **__: Any) -> None:
         found.append(config)
         raise UsageError("enough")
 
-    monkeypatch.setattr(sys.modules["umr.label"], "label", stage)
+    monkeypatch.setattr("umr.cli.label.stage", stage)
     return found
 
 

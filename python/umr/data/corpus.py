@@ -36,6 +36,12 @@ def expand(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], 
     return list(files)
 
 
+def absolute(name: str) -> str:
+    """A local file or folder by its absolute path, so that a later call may come from another folder; another name as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
+
+
 def is_utf8(name: str) -> bool:
     """Whether a name came from UTF-8: Python keeps other bytes as halves of surrogate pairs."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -14,7 +14,7 @@ import numpy as np
 
 from umr._rust import Records
 from umr.config import EncoderConfig, encoder_config
-from umr.data.corpus import expand, open_passages
+from umr.data.corpus import absolute, expand, open_passages
 from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
@@ -137,7 +137,8 @@ def create_workspace(
         UsageError: lang is no language.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, encoder = reporter_of(reporter), WorkLayout(Path(folder)), _absolute(encoder_config(encoder))
+    reporter, layout, named = reporter_of(reporter), WorkLayout(Path(folder)), encoder_config(encoder)
+    encoder = replace(named, model=absolute(named.model), passage_model=named.passage_model and absolute(named.passage_model))
     new = not layout.manifest.exists()
     chosen_languages(lang)  # refused before a folder is made
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
@@ -243,15 +244,6 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
             if found[side] != wanted[side] and Records.open(files, side, cache).fingerprint != found["made_from"][side]:
                 began, asked = ({side: ", ".join(value[side])} for value in (found, wanted))
                 require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
-
-
-def _absolute(encoder: EncoderConfig) -> EncoderConfig:
-    """The same encoder with local folders as absolute paths, so that a later call may come from another folder."""
-    names = {name: getattr(encoder, name) for name in ("model", "passage_model")}
-    local: dict[str, Any] = {
-        name: str(Path(value).expanduser().absolute()) for name, value in names.items() if value and Path(value).expanduser().exists()
-    }
-    return replace(encoder, **local)
 
 
 def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:

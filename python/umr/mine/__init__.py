@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from umr.config import MineConfig
 from umr.data.candidates import Candidates, candidates_of
@@ -15,9 +16,6 @@ from umr.mine.options import options
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock
 from umr.work.aside import make_room
-
-if TYPE_CHECKING:
-    from umr.mine.select import Selection
 
 SHOWN_QUERIES = 5  # ids that a message names
 
@@ -96,7 +94,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     rules, counts = rules_for(workspace, config, reporter)
     selection = select(retriever, others, rules, reporter)
     others.clear()  # the memory of their indexes
-    counts |= _left_out(selection, config, reporter)
+    counts |= _left_out(selection.counts, config, reporter)
     if languages:
         counts["languages_added"] = add_languages(selection, languages, config.per_language, retriever, rules, reporter)
         sources[SOURCE] = {"what": "a search among the passages of one language"}
@@ -120,7 +118,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     return candidates
 
 
-def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> dict[str, int]:
+def _left_out(found: Mapping[str, int], config: MineConfig, reporter: Reporter) -> dict[str, int]:
     """What the rules left out, counted for the options that ask for it."""
     asked = {
         "source_excluded": ("source", config.exclude_source, "source passages of their queries"),
@@ -128,7 +126,7 @@ def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> d
         "repeated": ("repeated", config.collapse != "off", "passages that repeat another in the list"),
         "first_ranks": ("skipped", config.first_rank > 1, f"passages before rank {config.first_rank}"),
     }
-    counts = {name: selection.counts[key] for name, (key, wanted, _) in asked.items() if wanted}
+    counts = {name: found[key] for name, (key, wanted, _) in asked.items() if wanted}
     for name, count in counts.items():
         reporter.say(f"left out {count:,} {asked[name][2]}")
     return counts

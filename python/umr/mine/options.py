@@ -7,14 +7,9 @@ from typing import Any
 
 from umr._rust import fingerprint_files
 from umr.config import MineConfig
-from umr.data.corpus import expand
+from umr.data.corpus import absolute, expand
 
 MODEL_ENDINGS = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
-
-
-def also_encoders(config: MineConfig) -> list[str]:
-    """The further encoders by name; local folders as absolute paths."""
-    return [str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name for name in config.also_encoder]
 
 
 def options(config: MineConfig) -> dict[str, Any]:
@@ -26,7 +21,7 @@ def options(config: MineConfig) -> dict[str, Any]:
     names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
     found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
     if config.also_encoder:
-        found["also_encoder"] = [_identity(name) for name in also_encoders(config)]
+        found["also_encoder"] = [_identity(absolute(name)) for name in config.also_encoder]
     if config.run:
         found["run"] = [fingerprint_files([path]) for path in run_paths(config)]
     return found

@@ -12,8 +12,9 @@ import torch
 from umr._rust import fingerprint_files
 from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import PADDING
+from umr.data.corpus import absolute
 from umr.data.embeddings import Embeddings
-from umr.data.trec import DEPTH, TrecRun, read_run
+from umr.data.trec import DEPTH, read_run
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
 from umr.encoder.encode import encode, encoder_identity, with_tokens
@@ -22,7 +23,7 @@ from umr.encoder.load import load_encoder
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of
-from umr.mine.options import also_encoders, run_paths
+from umr.mine.options import run_paths
 from umr.models.device import pick_device
 from umr.progress import Reporter
 from umr.search import find
@@ -100,18 +101,19 @@ class RunSource:
 
     Arguments:
         name, about: see `EncoderSource`.
-        run: lists of all queries.
+        rows, scores: [Q, w] lists of all queries, padded at the end.
     """
 
     name: str
     about: Mapping[str, Any]
-    run: TrecRun
+    rows: Rows
+    scores: Floats
 
     def find(self, queries: Ints, depth: int) -> Lists:
         """See `EncoderSource`; a list is as long as the run has it."""
-        found, width = no_lists(len(queries), depth), min(depth, self.run.rows.shape[1])
-        found.rows[:, :width] = self.run.rows[queries, :width]
-        found.scores[:, :width] = self.run.scores[queries, :width]
+        found, width = no_lists(len(queries), depth), min(depth, self.rows.shape[1])
+        found.rows[:, :width] = self.rows[queries, :width]
+        found.scores[:, :width] = self.scores[queries, :width]
         return found
 
 
@@ -138,11 +140,12 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
     runs, paths = [], run_paths(config)
     _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
     for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once
-        run = read_run(path, workspace.queries.records, workspace.passages, reporter, max(DEPTH, config.top_k + config.first_rank))
-        runs.append(RunSource(f"run{place}", {"what": path, **run.counts}, run))
+        depth = max(DEPTH, config.top_k + config.first_rank)
+        rows, scores, counts = read_run(path, workspace.queries.records, workspace.passages, reporter, depth)
+        runs.append(RunSource(f"run{place}", {"what": path, **counts}, rows, scores))
     lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
     models = [("the encoder of the round", workspace.encoder_of(number))]
-    models += [(name, EncoderConfig(model=name)) for name in also_encoders(config)]
+    models += [(name, EncoderConfig(model=name)) for name in map(absolute, config.also_encoder)]
     device = pick_device(config.device)
     with reporter.bar("loading encoders", 0, ""):
         loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
