@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +15,8 @@ from typer.testing import CliRunner
 
 import tiny
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-from umr.errors import UsageError
-from umr.run_file import from_mapping, read_config
+from umr.errors import FormatError, UsageError
+from umr.run_file import from_record, read_config
 from umr.sizes import bytes_of
 
 
@@ -143,16 +142,16 @@ def test_labelling_values_in_range_are_kept() -> None:
 
 
 def test_a_list_of_names_comes_from_a_table() -> None:
-    assert from_mapping(LabelConfig, {"lm": "x", "also": ["a", "b"]}, "f").also == ("a", "b")
-    assert from_mapping(LabelConfig, {"lm": "x", "also": []}, "f").also == ()
+    assert from_record(LabelConfig, {"lm": "x", "also": ["a", "b"]}, Path("f")).also == ("a", "b")
+    assert from_record(LabelConfig, {"lm": "x", "also": []}, Path("f")).also == ()
     made = LabelConfig("x", also=("a",), fuse=1.0, screen=3)
-    assert from_mapping(LabelConfig, {k: v for k, v in asdict(made).items() if v is not None}, "f") == made
+    assert from_record(LabelConfig, asdict(made), Path("f")) == made
 
 
 @pytest.mark.parametrize("value", ["", [1], [""], [["a"]], 3, {"a": 1}, True])
 def test_what_is_no_list_of_names_is_refused(value: Any) -> None:
-    with pytest.raises(UsageError, match=r"also is .*, expected a list of strings"):
-        from_mapping(LabelConfig, {"lm": "x", "also": value}, "f")
+    with pytest.raises(FormatError, match=r"f: also is .*, expected a list of strings"):
+        from_record(LabelConfig, {"lm": "x", "also": value}, Path("f"))
 
 
 @pytest.mark.parametrize(
@@ -191,15 +190,13 @@ def test_a_run_file_sets_every_new_value(tmp_path: Path) -> None:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[LabelConfig]:
     """The configurations that reach the labelling stage, which stops there."""
-    import umr.label  # noqa: F401
-
     found: list[LabelConfig] = []
 
     def stage(workspace: Any, config: LabelConfig, *_: Any, **__: Any) -> None:
         found.append(config)
         raise UsageError("enough")
 
-    monkeypatch.setattr(sys.modules["umr.label"], "label", stage)
+    monkeypatch.setattr("umr.cli.label.stage", stage)
     return found
 
 

@@ -25,7 +25,6 @@ import tiny
 import umr
 from umr.cli import app
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-from umr.models import PYPI_MODELS
 from umr.rounds import run
 from umr.run_file import RunConfig, read_config, read_tables
 
@@ -116,8 +115,10 @@ def parse(words: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {ENCODER: tiny.encoder(folder / "e5"), LM: tiny.llama(folder / "gemma")}
+    """Tiny models in a cache folder, under the names of the real ones."""
+    folder = tmp_path_factory.mktemp("cache") / "models"
+    makers = {ENCODER: tiny.encoder, LM: tiny.llama}
+    return {name: make(folder / name.removeprefix("pypi:")) for name, make in makers.items()}
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +138,7 @@ def stage(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def stand_in(patch: pytest.MonkeyPatch, models: dict[str, Path]) -> None:
     """Let the tiny models answer to the names of the real ones."""
-    for name, folder in models.items():
-        patch.setitem(PYPI_MODELS, name, lambda _, folder=folder: folder)
+    patch.setenv("UMR_CACHE", str(models[LM].parents[1]))
 
 
 @pytest.fixture

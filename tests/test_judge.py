@@ -10,8 +10,9 @@ import tiny
 from train.rig import MINE, TRAIN, encoder_config, labelled, opened
 from umr.data.workspace import Workspace
 from umr.errors import InputError
-from umr.judge import first_and_newest, judge, read_test_set
+from umr.judge import judge, read_test_set
 from umr.mine import mine
+from umr.retrieve import encoders
 from umr.train import train
 
 
@@ -62,9 +63,9 @@ def test_judgments_of_something_else_are_refused(work: Workspace, tmp_path: Path
 
 
 def test_the_first_and_the_newest_encoder(work: Workspace) -> None:
-    assert first_and_newest(work) == ("first", None)
+    assert encoders(work) == ["first"]
     train(work, TRAIN)
-    assert first_and_newest(work) == ("first", 0)
+    assert encoders(work) == ["first", 0]
 
 
 def test_a_metric_deeper_than_k_retrieves_deeper(work: Workspace, tmp_path: Path) -> None:

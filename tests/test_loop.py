@@ -92,7 +92,7 @@ def test_killed_at_the_border_of_a_stage_it_continues(
 
     mine_here = replace(config, work=tmp_path / "work")
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, border, killed)
+        patch.setitem(rounds.STAGES, border, killed)
         with pytest.raises(Killed):
             run(mine_here)
     notes = Notes()

@@ -18,20 +18,30 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-    from umr.data.workspace import Workspace, create_workspace, open_workspace
-    from umr.encoder.encoder import DualEncoder
-    from umr.encoder.load import load_encoder
-    from umr.errors import UmrError
-    from umr.judge import judge, read_test_set
-    from umr.label import forecast_labels, label
-    from umr.label.inspect import inspect_labels
-    from umr.mine import forecast_mining, mine
-    from umr.progress.console import Console
-    from umr.retrieve import search
-    from umr.rounds import run
-    from umr.run_file import RunConfig, read_config
-    from umr.train import forecast_training, train
+    from umr.config import EncoderConfig as EncoderConfig
+    from umr.config import LabelConfig as LabelConfig
+    from umr.config import MineConfig as MineConfig
+    from umr.config import TrainConfig as TrainConfig
+    from umr.data.workspace import Workspace as Workspace
+    from umr.data.workspace import create_workspace as create_workspace
+    from umr.data.workspace import open_workspace as open_workspace
+    from umr.encoder.encoder import DualEncoder as DualEncoder
+    from umr.encoder.load import load_encoder as load_encoder
+    from umr.errors import UmrError as UmrError
+    from umr.judge import judge as judge
+    from umr.judge import read_test_set as read_test_set
+    from umr.label import forecast_labels as forecast_labels
+    from umr.label import label as label
+    from umr.label.inspect import inspect_labels as inspect_labels
+    from umr.mine import forecast_mining as forecast_mining
+    from umr.mine import mine as mine
+    from umr.progress.console import Console as Console
+    from umr.retrieve import search as search
+    from umr.rounds import run as run
+    from umr.run_file import RunConfig as RunConfig
+    from umr.run_file import read_config as read_config
+    from umr.train import forecast_training as forecast_training
+    from umr.train import train as train
 
 try:
     __version__ = version("umr")
@@ -48,32 +58,7 @@ _HOMES = {
     "Console": "progress.console",
 }  # fmt: skip
 
-__all__ = [
-    "Console",
-    "DualEncoder",
-    "EncoderConfig",
-    "LabelConfig",
-    "MineConfig",
-    "RunConfig",
-    "TrainConfig",
-    "UmrError",
-    "Workspace",
-    "create_workspace",
-    "forecast_labels",
-    "forecast_mining",
-    "forecast_training",
-    "inspect_labels",
-    "judge",
-    "label",
-    "load_encoder",
-    "mine",
-    "open_workspace",
-    "read_config",
-    "read_test_set",
-    "run",
-    "search",
-    "train",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

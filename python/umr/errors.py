@@ -29,8 +29,6 @@ class UmrError(Exception):
 class UsageError(UmrError):
     """The call does not make sense: an option out of range, two options that exclude each other."""
 
-    exit_code = 2
-
 
 class InputError(UmrError):
     """The user's input cannot be used: a missing file, an empty file, an unknown model, k beyond the corpus."""

@@ -6,25 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from umr._rust import Records
 from umr.config import Index
 from umr.data.candidates import Candidates
-from umr.data.inputs import Inputs
+from umr.data.corpus import open_passages
+from umr.data.inputs import Inputs, input_files
 from umr.data.qrels import Qrels, read_qrels
-from umr.data.queries import Queries
+from umr.data.queries import Queries, open_queries
 from umr.data.workspace import Workspace
 from umr.errors import InputError
-from umr.evaluate import Evaluation, evaluate_run
+from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.manifest import digest
 from umr.progress import Reporter, Reporting, reporter_of
-from umr.retrieve import Which, choose_encoder, encoders, name_of, open_test_set, retrieve
-
-if TYPE_CHECKING:
-    from umr._rust import Records
-
-METRICS = ("R@1", "R@5", "MRR", "nDCG@10")
+from umr.retrieve import Which, choose_encoder, name_of, retrieve
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,14 @@ def read_test_set(
     Raises:
         InputError: no judged query is among the queries, or no judged passage among the passages.
     """
-    reporter = reporter_of(reporter)
-    other_queries, other_passages = open_test_set(workspace.layout, queries, passages, lang, reporter)
-    found = TestSet(other_queries or workspace.queries, other_passages or workspace.passages, read_qrels(qrels))
+    reporter, layout = reporter_of(reporter), workspace.layout
+    named = {"queries": input_files(queries, "queries", layout), "passages": input_files(passages, "passages", layout)}
+    cache = layout.folder / "evaluation" / digest(named)[:16]  # of their indexes
+    found = TestSet(
+        open_queries(named["queries"], cache, lang, reporter) if named["queries"] else workspace.queries,
+        open_passages(named["passages"], cache, reporter) if named["passages"] else workspace.passages,
+        read_qrels(qrels),
+    )
     _check(found, Path(qrels), reporter)
     absent = len(set(found.qrels.grades) - set(found.queries.ids()))
     if absent:
@@ -101,7 +103,7 @@ def judge(
     workspace: Workspace,
     test: TestSet,
     which: Which | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     k: int = 100,
     device: str = "auto",
     reporter: Reporting = None,
@@ -130,9 +132,3 @@ def judge(
     languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
     asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
     return evaluate_run(found.run(test.passages), asked, languages, metrics), found
-
-
-def first_and_newest(workspace: Workspace) -> tuple[Which, Which | None]:
-    """The encoder that the work began with and the newest one, None where nothing is trained yet."""
-    known = encoders(workspace)
-    return known[0], known[-1] if len(known) > 1 else None

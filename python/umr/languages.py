@@ -21,15 +21,9 @@ NO_LANGUAGE = frozenset({"", "und", "mul", "zxx", "mis"})
 """Codes of ISO 639 that name no language: undetermined, several, no linguistic content, without a code."""
 
 
-@cache
 def language_name(code: str) -> str:
     """The English name of a language code, or the code itself where it is unknown (as in the paper's code)."""
-    return _known(code) or code
-
-
-def is_known(code: str) -> bool:
-    """Whether the code has a name."""
-    return _known(code) is not None
+    return known_name(code) or code
 
 
 def stated_language(code: str) -> str:
@@ -42,7 +36,8 @@ def _parts(code: str) -> list[str]:
 
 
 @cache
-def _known(code: str) -> str | None:
+def known_name(code: str) -> str | None:
+    """The English name of a language code; None where it has none."""
     from babel import Locale
     from babel.core import get_global
 
@@ -75,7 +70,7 @@ def chosen_languages(lang: str | None) -> tuple[str, ...]:
     """
     found = tuple(dict.fromkeys(code.strip() for code in (lang or "").split(",") if code.strip()))
     for code in found:
-        meant = None if is_known(code) else suggestion(code)
+        meant = None if known_name(code) else suggestion(code)
         if meant or not stated_language(code):
             hint = f"{meant} ({language_name(meant)})?" if meant else "leave it out: languages are identified then"
             raise UsageError(f"lang is {code!r}, which is no language", hint)

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _In:
+    """A path in the folder of a layout."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, place: RoundLayout | WorkLayout, kind: type) -> Path:
+        return place.folder / self.name
+
+
 @dataclass(frozen=True)
 class RoundLayout:
     """The paths of one round.
@@ -19,25 +29,14 @@ class RoundLayout:
     folder: Path
     number: int
 
-    @property
-    def mined(self) -> Path:
-        """Manifest of the mining stage; its presence says that the stage is finished."""
-        return self.folder / "mine.json"
-
-    @property
-    def candidates(self) -> Path:
-        """Mined candidates, one row a (query, passage)."""
-        return self.folder / "candidates.parquet"
-
-    @property
-    def labelled(self) -> Path:
-        """Manifest of the labelling stage."""
-        return self.folder / "label.json"
-
-    @property
-    def labels(self) -> Path:
-        """Scores and labels, one row a (query, passage)."""
-        return self.folder / "labels.parquet"
+    mined = _In("mine.json")
+    """Manifest of the mining stage; its presence says that the stage is finished."""
+    candidates = _In("candidates.parquet")
+    """Mined candidates, one row a (query, passage)."""
+    labelled = _In("label.json")
+    """Manifest of the labelling stage."""
+    labels = _In("labels.parquet")
+    """Scores and labels, one row a (query, passage)."""
 
     def plan(self, fingerprint: str) -> Path:
         """Plan of an unfinished labelling: removed when it ends."""
@@ -47,25 +46,14 @@ class RoundLayout:
         """The plans that are there."""
         return sorted(self.folder.glob("plan-*"))
 
-    @property
-    def training(self) -> Path:
-        """State of an unfinished training: removed when it ends."""
-        return self.folder / "training"
-
-    @property
-    def training_state(self) -> Path:
-        """Manifest of the last saved state of an unfinished training."""
-        return self.training / "state.json"
-
-    @property
-    def trained(self) -> Path:
-        """Manifest of the training stage."""
-        return self.folder / "train.json"
-
-    @property
-    def encoder(self) -> Path:
-        """The trained encoder: a sentence-transformers folder, or `query/` and `passage/` where they differ."""
-        return self.folder / "encoder"
+    training = _In("training")
+    """State of an unfinished training: removed when it ends."""
+    training_state = _In("training/state.json")
+    """Manifest of the last saved state of an unfinished training."""
+    trained = _In("train.json")
+    """Manifest of the training stage."""
+    encoder = _In("encoder")
+    """The trained encoder: a sentence-transformers folder, or `query/` and `passage/` where they differ."""
 
     def asides(self) -> list[Path]:
         """Folders of what was trained before a stage was done again, the newest last."""
@@ -95,40 +83,20 @@ class WorkLayout:
 
     folder: Path
 
-    @property
-    def manifest(self) -> Path:
-        """What the folder works on: passages, queries, language, encoder of round 0."""
-        return self.folder / "work.json"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that writes to the folder, whose number, host and command it holds."""
-        return self.folder / "lock"
-
-    @property
-    def corpus(self) -> Path:
-        """Offset indexes, unpacked gzip files and token stores."""
-        return self.folder / "corpus"
-
-    @property
-    def inputs(self) -> Path:
-        """Passages and queries that were handed over in memory, as files."""
-        return self.folder / "inputs"
-
-    @property
-    def embeddings(self) -> Path:
-        """Embedding stores, one folder a fingerprint, shared by the rounds."""
-        return self.folder / "embeddings"
-
-    @property
-    def scores(self) -> Path:
-        """Score stores, one folder a language model and prompt, shared by the rounds."""
-        return self.folder / "scores"
-
-    @property
-    def mining_precision(self) -> Path:
-        """The arithmetic that `--precision auto` chose for encoding, kept for every round."""
-        return self.embeddings / "precision.json"
+    manifest = _In("work.json")
+    """What the folder works on: passages, queries, language, encoder of round 0."""
+    lock = _In("lock")
+    """Locked by the process that writes to the folder, whose number, host and command it holds."""
+    corpus = _In("corpus")
+    """Offset indexes, unpacked gzip files and token stores."""
+    inputs = _In("inputs")
+    """Passages and queries that were handed over in memory, as files."""
+    embeddings = _In("embeddings")
+    """Embedding stores, one folder a fingerprint, shared by the rounds."""
+    scores = _In("scores")
+    """Score stores, one folder a language model and prompt, shared by the rounds."""
+    mining_precision = _In("embeddings/precision.json")
+    """The arithmetic that `--precision auto` chose for encoding, kept for every round."""
 
     def tokens(self, fingerprint: str) -> Path:
         """The token store of one tokenizer, prefix and length."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from umr._rust import file_digest, fingerprint
 from umr.errors import FormatError, MismatchError, UmrError
 from umr.storage import canonical, read_json, write_json
 
@@ -39,8 +40,6 @@ def write_manifest(path: Path, kind: str, made_from: Mapping[str, Any], contents
 
 def digest(value: Mapping[str, Any]) -> str:
     """The name of what was made from a mapping: 64 hexadecimal letters that depend on its keys and values, not on their order."""
-    from umr._rust import fingerprint
-
     return fingerprint(canonical(value))
 
 
@@ -51,7 +50,6 @@ def checksums(*files: Path, folder: Path | None = None) -> Files:
         files: the files.
         folder: of the manifest, where the files lie below it. (default: the names alone)
     """
-    from umr._rust import file_digest
 
     def written(file: Path) -> Written:
         return {"size": file.stat().st_size, "blake3": file_digest(str(file))}
@@ -93,9 +91,15 @@ def require_whole(path: Path, manifest: Mapping[str, Any], hint: str, name: str 
             raise MismatchError(f"{file} {what}, so it is not the file that {path.name} describes", hint)
 
 
-def flaws_at_a_glance(path: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """The files of a manifest that are gone or of another size, a sentence each; none is read."""
-    found = ((path.parent / name, flaw(path.parent / name, written, read=False)) for name, written in manifest.get("files", {}).items())
+def flaws(path: Path, manifest: Mapping[str, Any], read: bool) -> list[str]:
+    """The files of a manifest that are gone or have changed, a sentence each.
+
+    Arguments:
+        path: the manifest, beside its files.
+        manifest: its content.
+        read: whether their content is compared; else their sizes alone.
+    """
+    found = ((path.parent / name, flaw(path.parent / name, written, read)) for name, written in manifest.get("files", {}).items())
     return [f"{file} {what}" for file, what in found if what]
 
 
@@ -171,10 +175,10 @@ class Growing:
         """
         if file.name not in self.files or not file.is_file():
             return False
-        what = flaw(file, self.files[file.name])
-        if what and hint is not None:
-            raise MismatchError(f"{file} {what}, so it is not the file that {self.path.name} describes", hint)
-        return what is None
+        if hint is None:
+            return flaw(file, self.files[file.name]) is None
+        require_whole(self.path, {"files": self.files}, hint, file.name)
+        return True
 
     def add(self, file: Path, instead_of: tuple[Path, ...] = (), **contents: Any) -> None:
         """Name a file that was just written.
@@ -193,34 +197,23 @@ class Growing:
 
 
 def verify(folder: Path) -> tuple[set[Path], list[str]]:
-    """Read every manifest below a folder and every file that it names.
+    """Read every manifest below a folder and every file that it names. JSON that another manifest names is none.
 
     Returns:
         the files that were read, and what is wrong, in words.
     """
-    read, wrong = set[Path](), []
-    for path, found in _manifests(folder):
-        if isinstance(found, str):
-            wrong.append(found)
-            continue
-        read |= {path, *(path.parent / name for name in found.get("files", {}))}
-        flaws = ((name, flaw(path.parent / name, written)) for name, written in found.get("files", {}).items())
-        wrong += [f"{path.parent / name} {what} (see {path.name})" for name, what in flaws if what]
-    return read, wrong
-
-
-def _manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
-    """Every manifest, or why it cannot be used. JSON that another manifest names is none."""
-    named: set[Path] = set()
+    read, wrong = set[Path](), list[str]()
     for path in sorted(folder.rglob("*.json"), key=lambda path: (len(path.parts), path)):
-        if path in named:
+        if path in read:
             continue
         try:
             found = read_json(path)
             if not found.keys() & {"format", "kind", "made_from", "digest"}:
                 continue
             found = read_manifest(path, str(found.get("kind")))
-            named |= {path.parent / name for name in found.get("files", {})}
-            yield path, found
         except UmrError as error:
-            yield path, error.message
+            wrong.append(error.message)
+            continue
+        read |= {path, *(path.parent / name for name in found.get("files", {}))}
+        wrong += [f"{what} (see {path.name})" for what in flaws(path, found, read=True)]
+    return read, wrong

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from umr._rust import Records
 from umr.config import Index, MineConfig
 from umr.data.candidates import PADDING, Candidates
-from umr.data.corpus import open_passages
 from umr.data.embeddings import Embeddings
-from umr.data.inputs import Inputs, input_files
-from umr.data.queries import Queries, open_queries, typed_query
+from umr.data.queries import Queries, typed_query
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, passage_vectors, query_vectors
 from umr.encoder.encode import with_tokens
@@ -18,15 +17,11 @@ from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
 from umr.encoder.means import Means
 from umr.errors import UsageError
-from umr.layout import WorkLayout
-from umr.manifest import digest, read_manifest
+from umr.manifest import read_manifest
 from umr.models.device import pick_device
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_record
 from umr.search import find
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 Which = int | Literal["first"]
 """An encoder: the round that trained it, or `first`, the one that the work began with."""
@@ -127,26 +122,6 @@ def _encoded(
         encoder = load_encoder(workspace.encoder_of(_mines(which)), pick_device(config.device), reporter)
     means = means_for(workspace.passages, workspace.queries, encoder, workspace.layout, config, reporter)
     return encoder, means, passage_vectors(passages, encoder, workspace.layout, config, reporter, means)
-
-
-def open_test_set(
-    layout: WorkLayout, queries: Inputs, passages: Inputs, lang: str | None, reporter: Reporter
-) -> tuple[Queries | None, Records | None]:
-    """Open other queries or passages than the work folder's own; their indexes are kept under `evaluation/`.
-
-    Arguments:
-        layout: the work folder.
-        queries, passages: files or records; empty for the work folder's own.
-        lang: the language of every query, or None.
-        reporter: told what was read.
-    """
-    found_queries = input_files(queries, "queries", layout)
-    found_passages = input_files(passages, "passages", layout)
-    cache = layout.folder / "evaluation" / digest({"queries": found_queries, "passages": found_passages})[:16]
-    return (
-        open_queries(found_queries, cache, lang, reporter) if found_queries else None,
-        open_passages(found_passages, cache, reporter) if found_passages else None,
-    )
 
 
 def search(

@@ -5,17 +5,18 @@ A killed run continues where it stopped: every stage of every round is skipped w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from umr.data.workspace import Workspace, create_workspace
 from umr.errors import MismatchError, UsageError
 from umr.label import label
 from umr.mine import mine
-from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress import Reporting, reporter_of
 from umr.run_file import RunConfig
 from umr.train import train
 
-STAGES = ("mine", "label", "train")
+STAGES: dict[str, Callable[..., object]] = {"mine": mine, "label": label, "train": train}
 
 
 def run(config: RunConfig, reporter: Reporting = None, force_from: tuple[int, str] | None = None) -> Workspace:
@@ -36,25 +37,16 @@ def run(config: RunConfig, reporter: Reporting = None, force_from: tuple[int, st
     if force_from and (force_from[0] not in range(config.rounds) or force_from[1] not in STAGES):
         known = f"rounds: 0 to {config.rounds - 1}; stages: {', '.join(STAGES)}"
         raise UsageError(f"there is no stage {force_from[1]!r} of round {force_from[0]} in this run", known)
-    reporter = reporter_of(reporter)
+    reporter, stages = reporter_of(reporter), list(STAGES)
     passages, queries = ([Path(path) for path in paths] for paths in (config.passages, config.queries))
     workspace = create_workspace(config.work, passages, queries, config.encoder, config.lang, reporter)
     for number in range(config.rounds):
         for stage in STAGES:
             reporter.say(f"\n[round {number}, {number + 1} of {config.rounds}: {stage}]")
-            force = force_from is not None and (number, STAGES.index(stage)) >= (force_from[0], STAGES.index(force_from[1]))
-            _do(stage, workspace, config, number, reporter, force)
+            force = force_from is not None and (number, stages.index(stage)) >= (force_from[0], stages.index(force_from[1]))
+            try:
+                STAGES[stage](workspace, getattr(config, stage), number, reporter, force)
+            except MismatchError as error:
+                again = f"`umr run FILE --force-from {number} {stage}` does a stage and all after it again"
+                raise MismatchError(error.message, f"{error.hint}; {again}") from error
     return workspace
-
-
-def _do(stage: str, workspace: Workspace, config: RunConfig, number: int, reporter: Reporter, force: bool) -> None:
-    try:
-        if stage == "mine":
-            mine(workspace, config.mine, number, reporter, force)
-        elif stage == "label":
-            label(workspace, config.label, number, reporter, force)
-        else:
-            train(workspace, config.train, number, reporter, force)
-    except MismatchError as error:
-        again = f"`umr run FILE --force-from {number} {stage}` does a stage and all after it again"
-        raise MismatchError(error.message, f"{error.hint}; {again}") from error

@@ -82,20 +82,6 @@ def read_tables(path: Path) -> dict[str, Any]:
     return _from_folder(RunConfig, _checked_table(RunConfig, value, str(path)), path.parent)
 
 
-def from_mapping(config: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """Make a configuration from a table.
-
-    Arguments:
-        config: the dataclass.
-        values: keys with `-` or `_`.
-        where: file and table, for the message.
-
-    Raises:
-        UsageError: an unknown key, a missing one, a value of the wrong type or not among the choices.
-    """
-    return _made(config, _checked_table(config, values, where), where)
-
-
 def from_record(config: type[Config], values: Mapping[str, Any], path: Path) -> Config:
     """Make a configuration that a manifest keeps; null stands for what is found.
 
@@ -103,7 +89,8 @@ def from_record(config: type[Config], values: Mapping[str, Any], path: Path) -> 
         FormatError: it is not one that was written; names the manifest.
     """
     try:
-        return from_mapping(config, {key: value for key, value in values.items() if value is not None}, str(path))
+        given = {key: value for key, value in values.items() if value is not None}
+        return _made(config, _checked_table(config, given, str(path)), str(path))
     except UsageError as error:
         raise FormatError(error.message, "the file is damaged: remove it and run the stage again") from error
 

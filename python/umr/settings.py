@@ -17,7 +17,7 @@ from umr.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
 MOST = 2**31 - 1
-EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a string", tuple: "a list of strings"}
 
 
 def setting(
@@ -89,17 +89,13 @@ def checked(value: Any, kind: Any, name: str, metadata: Any) -> Any:
         kind = get_args(kind)[0]
     found = _converted(value, kind)
     if found is None or (found == "" and metadata["path"]):
-        expected = " or ".join(choices_of(kind)) or _expected(kind)
+        expected = " or ".join(choices_of(kind)) or EXPECTED.get(get_origin(kind) or kind) or f"a {kind.__name__}"
         raise UsageError(f"{name} is {value!r:.80}, expected {expected}")
     if kind in (int, float):
         _require_range(found, kind, name, metadata["limits"])
     if metadata.get("check"):
         metadata["check"](found, name)
     return found
-
-
-def _expected(kind: Any) -> str:
-    return "a list of strings" if get_origin(kind) is tuple else EXPECTED.get(kind, "a string" if kind is str else f"a {kind.__name__}")
 
 
 def _converted(value: Any, kind: Any) -> Any:

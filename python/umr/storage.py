@@ -79,7 +79,7 @@ def beside(path: Path, size: int = 0) -> Iterator[Path]:
             raise
         raise storage_error(told, path, "write", size) from error
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def _sweep(path: Path) -> None:
@@ -87,7 +87,7 @@ def _sweep(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):  # another process may remove it at the same time
             if time.time() - left.stat().st_mtime > STALE:
-                _remove(left)
+                remove(left)
 
 
 def rename(path: Path, to: Path) -> None:
@@ -118,7 +118,8 @@ def _flush_one(path: Path) -> None:
         os.close(file)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, where it is there and as far as that can be done."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

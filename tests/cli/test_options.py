@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -95,10 +94,6 @@ def test_the_front_page_names_every_command_in_its_group(shell: Shell) -> None:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The configurations that reach the stages, which stop there."""
-    import umr.label
-    import umr.mine
-    import umr.train  # noqa: F401
-
     found: list[Any] = []
 
     def stage(workspace: Any, config: Any, *_: Any) -> None:
@@ -106,7 +101,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise KeyboardInterrupt
 
     for verb in CONFIGS:
-        monkeypatch.setattr(sys.modules[f"umr.{verb}"], verb, stage)
+        monkeypatch.setattr(f"umr.cli.{verb}.stage", stage)
     return found
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 import tiny
 from umr.data.candidates import PADDING, Candidates, Provenance, candidates_of, distinct_passages, read_candidates
 from umr.data.labels import Labels, read_labels
-from umr.data.table import read_columns, write_blocks, write_columns
+from umr.data.table import read_columns, write_blocks
 from umr.data.workspace import Workspace
 from umr.errors import FormatError, InputError, MismatchError, UsageError
 from umr.label.combine import normalise
@@ -150,9 +150,9 @@ COLUMNS = {
 @pytest.mark.parametrize("rank", [[1, 2, 1, 3], [1, 1, 2, 2], [2, 1, 2, 1], [0, 1, 0, 1], [1, 2, 3, 1]])
 def test_rows_that_are_not_k_a_query_are_refused(tmp_path: Path, rank: list[int]) -> None:
     path = tmp_path / "candidates.parquet"
-    write_columns(path, COLUMNS)
+    write_blocks(path, [COLUMNS])
     assert read_candidates(path).rows.tolist() == [[3, 1], [0, 2]]
-    write_columns(path, COLUMNS | {"rank": rank})
+    write_blocks(path, [COLUMNS | {"rank": rank}])
     with pytest.raises(FormatError, match="not k candidates a query"):
         read_candidates(path)
 
@@ -160,14 +160,14 @@ def test_rows_that_are_not_k_a_query_are_refused(tmp_path: Path, rank: list[int]
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     path = tmp_path / "candidates.parquet"
-    write_columns(path, {name: values for name, values in COLUMNS.items() if name != column})
+    write_blocks(path, [{name: values for name, values in COLUMNS.items() if name != column}])
     with pytest.raises(FormatError, match=f"no column '{column}'"):
         read_candidates(path)
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "candidates.parquet"
-    write_columns(path, {name: values[:0] for name, values in COLUMNS.items()})
+    write_blocks(path, [{name: values[:0] for name, values in COLUMNS.items()}])
     with pytest.raises(FormatError, match="not k candidates a query"):
         read_candidates(path)
 
@@ -178,7 +178,7 @@ def test_a_label_that_is_not_finite_names_its_query(tmp_path: Path, column: str,
     path = tmp_path / "labels.parquet"
     flat = {name: np.zeros(4, dtype=np.float32) for name in ("score", "label")}
     flat[column][2] = value
-    write_columns(path, COLUMNS | flat)
+    write_blocks(path, [COLUMNS | flat])
     with pytest.raises(FormatError, match="query 'b' is not finite"):
         read_labels(path)
 

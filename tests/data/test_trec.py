@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import tiny
 from train.rig import Notes
 from umr.data.candidates import PADDING, Candidates
-from umr.data.trec import TrecRun, read_run, write_run
+from umr.data.trec import read_run, write_run
 from umr.data.workspace import Workspace
 from umr.errors import FormatError, InputError
 
@@ -25,8 +26,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return made
 
 
-def read(work: Workspace, path: Path, notes: Notes | None = None) -> TrecRun:
-    return read_run(path, work.queries.records, work.passages, notes or Notes())
+def read(work: Workspace, path: Path, notes: Notes | None = None, **depth: int) -> SimpleNamespace:
+    rows, scores, counts = read_run(path, work.queries.records, work.passages, notes or Notes(), **depth)
+    return SimpleNamespace(rows=rows, scores=scores, counts=counts)
 
 
 def file(folder: Path, text: str) -> Path:
@@ -76,7 +78,7 @@ def test_what_is_of_other_collections_is_counted_and_said(work: Workspace, tmp_p
 
 def test_lists_are_cut_at_a_depth(work: Workspace, tmp_path: Path) -> None:
     notes, path = Notes(), file(tmp_path, "".join(f"q0 Q0 p{i} 1 {i} x\n" for i in range(9)) + "q2 Q0 p1 1 1 x\nq2 Q0 p2 1 0 x\n")
-    found = read_run(path, work.queries.records, work.passages, notes, depth=3)
+    found = read(work, path, notes, depth=3)
     assert found.rows.tolist() == [[8, 7, 6], [PADDING] * 3, [1, 2, PADDING], [PADDING] * 3]
     assert found.scores.tolist() == [[8, 7, 6], [-np.inf] * 3, [1, 0, -np.inf], [-np.inf] * 3]
     assert found.counts == {"lines": 5, "unknown_queries": 0, "unknown_passages": 0, "cut": 6, "missing": 2}

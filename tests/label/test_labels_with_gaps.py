@@ -17,7 +17,7 @@ from reference import labels as slow
 from umr.config import Duplicates, LabelConfig, TrainConfig
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels, read_labels
-from umr.data.table import read_columns, write_columns
+from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.label.combine import make_labels, normalise
 from umr.train.batches import batch_at, make_batch
@@ -112,7 +112,7 @@ def test_only_a_missing_score_goes_with_no_label(
 ) -> None:
     path = tmp_path / "labels.parquet"
     flat = {"score": [-1, -1, *score], "label": [-0.7, -0.7, *label]} | ({"combined": [-1, -1, *combined]} if combined else {})
-    write_columns(path, COLUMNS | {name: np.array(values, dtype=np.float32) for name, values in flat.items()})
+    write_blocks(path, [COLUMNS | {name: np.array(values, dtype=np.float32) for name, values in flat.items()}])
     if whole:
         np.testing.assert_array_equal(read_labels(path).labels[1], np.array(label, dtype=np.float32))
         return

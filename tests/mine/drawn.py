@@ -18,7 +18,6 @@ from train.rig import Notes
 from umr.config import MineConfig
 from umr.data.candidates import PADDING
 from umr.data.corpus_langs import Languages
-from umr.data.trec import TrecRun
 from umr.mine import sources
 from umr.mine.duplicates import Duplicates
 from umr.mine.select import Rules
@@ -103,7 +102,7 @@ def world(seed: int, kind: Any) -> World:
     width = int(rng.integers(1, n + 1))
     rows = np.stack([rng.permutation(n)[:width] for _ in range(q)]).astype(np.uint32)
     rows[np.arange(width) >= rng.integers(0, width + 1, q)[:, None]] = PADDING
-    run = TrecRun(rows, np.where(rows == PADDING, -np.inf, -np.arange(width)).astype(np.float32), {})
+    run = RunSource("run1", {}, rows, np.where(rows == PADDING, -np.inf, -np.arange(width)).astype(np.float32))
     words = ["stone bridge over water", "stone bridges over water", "a song of winter", "the north mountain is old and high"]
     texts = [str(rng.choice(words)) + (" " + str(rng.integers(0, 3)) if rng.random() < 0.5 else "") for _ in range(n)]
     rules = Rules(
@@ -114,7 +113,7 @@ def world(seed: int, kind: Any) -> World:
     codes, numbers = np.unique(rng.permutation(numbers), return_inverse=True)
     told = frozenset(f"l{code}" for code in codes if rng.random() < 0.5)
     languages = Languages(tuple(f"l{code}" for code in codes), numbers.astype(np.int32), "", told)
-    return World(encoder("encoder"), encoder("encoder2"), RunSource("run1", {}, run), rules, languages, texts)
+    return World(encoder("encoder"), encoder("encoder2"), run, rules, languages, texts)
 
 
 def plain(values: NDArray[np.uint32]) -> list[list[int]]:

@@ -271,6 +271,6 @@ def test_the_command_tells_counts_and_writes_a_run(work: Workspace, tmp_path: Pa
     value = json.loads(done.stdout)
     assert value["counts"] == manifest(work)["counts"]
     assert value["run"] == str(tmp_path / "out.run")
-    back = read_run(tmp_path / "out.run", work.queries.records, work.passages, Notes())
-    assert back.rows.tolist() == candidates_of(work.layout.round(0)).rows.tolist()
+    rows, _, _ = read_run(tmp_path / "out.run", work.queries.records, work.passages, Notes())
+    assert rows.tolist() == candidates_of(work.layout.round(0)).rows.tolist()
     assert "left out" in done.stderr

@@ -14,7 +14,6 @@ from mine.drawn import SEEDS, Texts, World, full_sort, plain, rankings_of, small
 from reference import candidates as slow
 from train.rig import Notes
 from umr.data.corpus_langs import Languages
-from umr.data.trec import TrecRun
 from umr.errors import InputError
 from umr.mine import per_language, sources
 from umr.mine.duplicates import Duplicates
@@ -106,7 +105,7 @@ def test_what_repeats_a_passage_that_was_passed_over_does_not_come_back(kind: An
 
 def test_other_sources_are_noted_for_what_a_language_added() -> None:
     retriever, languages = small([9, 8, 7, 2, 1], [0, 0, 0, 1, 1], ("en", "de"))
-    run = RunSource("run1", {}, TrecRun(np.array([[0, 1, 3]], dtype=np.uint32), np.array([[5, 4, 3]], dtype=np.float32), {}))
+    run = RunSource("run1", {}, np.array([[0, 1, 3]], dtype=np.uint32), np.array([[5, 4, 3]], dtype=np.float32))
     rules = Rules(2, np.full(1, -1), Duplicates(Texts([""] * 5), "off"))  # type: ignore[arg-type]
     with mock.patch.object(sources, "find", full_sort), mock.patch.object(Rules, "depth", 3):
         found = select(retriever, [run], rules, Notes())

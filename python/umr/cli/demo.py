@@ -32,11 +32,7 @@ def demo(
     from umr.demo import demonstrate
     from umr.evaluate import comparison_table
 
-    found = demonstrate(work, device, reporter)
-    before, after = (100 * value.macro["R@1"] for value in (found.before, found.after))
-    data = {
-        "work": str(work), "before": found.before.data(), "after": found.after.data(),
-        "comparisons": [asdict(c) for c in found.comparisons],
-    }  # fmt: skip
-    table = comparison_table(found.comparisons, "held-out queries: multilingual-e5-small before and after one round")
-    return Result(data, [table, OWN_DATA, f"macro R@1: {before:.1f} -> {after:.1f}"])
+    before, after, found = demonstrate(work, device, reporter)
+    data = {"work": str(work), "before": before.data(), "after": after.data(), "comparisons": [asdict(c) for c in found]}
+    table = comparison_table(found, "held-out queries: multilingual-e5-small before and after one round")
+    return Result(data, [table, OWN_DATA, f"macro R@1: {100 * before.macro['R@1']:.1f} -> {100 * after.macro['R@1']:.1f}"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
@@ -13,6 +12,8 @@ from rich.text import Text
 from umr.progress.terminal import clean
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+# Rich counts the marks as control: no cell wide, and left out where stdout is not a terminal. Of which kind does not matter.
+BEGIN, END = (Segment(mark, None, [(ControlType.BELL,)]) for mark in (FIRST_STRONG_ISOLATE, POP_ISOLATE))
 
 
 class Foreign:
@@ -37,17 +38,6 @@ class Foreign:
         """Its lines."""
         for line in self._text.wrap(console, options.max_width, overflow="fold"):
             line.rstrip()
-            yield from _isolated(line, console) if _right_to_left(line.plain) else line.render(console)
+            right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in line.plain)
+            yield from (BEGIN, *line.render(console), END) if right_to_left else line.render(console)
             yield Segment.line()
-
-
-def _right_to_left(text: str) -> bool:
-    return any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
-
-
-def _isolated(line: Text, console: Console) -> Iterator[Segment]:
-    """The line between marks that rich counts as control: no cell wide, and left out where stdout is not a terminal."""
-    control = [(ControlType.BELL,)]  # which of them does not matter: what is written is the mark
-    yield Segment(FIRST_STRONG_ISOLATE, None, control)
-    yield from line.render(console)
-    yield Segment(POP_ISOLATE, None, control)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.table import Table
@@ -12,13 +10,11 @@ from rich.text import Text
 from umr.cli.foreign_text import Foreign
 from umr.cli.output import Result
 from umr.data.workspace import Workspace
+from umr.label.inspect import Inspection, inspect_labels
+from umr.label.inspect.examples import Example, Place
+from umr.label.inspect.statistics import Statistics
 from umr.progress import Reporter
-from umr.progress.terminal import clean
-
-if TYPE_CHECKING:
-    from umr.label.inspect import Inspection
-    from umr.label.inspect.examples import Example, Place
-    from umr.label.inspect.statistics import Statistics
+from umr.progress.terminal import clean, table_of_numbers
 
 WIDTH = 100
 """Examples take no more columns than this."""
@@ -46,8 +42,6 @@ def inspected(workspace: Workspace, number: int | None, reporter: Reporter) -> R
         number: the round; None for the newest labelled one.
         reporter: told what takes time.
     """
-    from umr.label.inspect import inspect_labels
-
     found = inspect_labels(workspace, number, reporter=reporter)
     return Result(found.data(), shown(found))
 
@@ -69,7 +63,7 @@ def shown(found: Inspection) -> list[RenderableType]:
 
 def _sharpness(found: Inspection) -> Table:
     """How sharp the labels are."""
-    table = _table(_title(found), SHARPNESS, "language", "queries", "score", "spread", "range", "entropy", "effective", "top")
+    table = table_of_numbers(_title(found), SHARPNESS, "language", "queries", "score", "spread", "range", "entropy", "effective", "top")
     for name, row in _rows(found):
         numbers = (f"{row.score:.3f}", f"{row.spread:.3f}", f"{row.range:.2f}", f"{row.entropy:.2f}")
         table.add_row(name, f"{row.queries:,}", *numbers, f"{row.effective:.1f}/{row.candidates:.1f}".removesuffix(".0"), _percent(row.top))
@@ -79,7 +73,7 @@ def _sharpness(found: Inspection) -> Table:
 def _agreement(found: Inspection) -> Table:
     """How far they follow the retriever, and what they change."""
     note, columns = AGREEMENT + (COMBINED if found.combined else ""), ("LM's\ntau-b",) * found.combined
-    table = _table(None, note, "language", *columns, "tau-b", "rho", "changed", "old place", "kept", "own language")
+    table = table_of_numbers(None, note, "language", *columns, "tau-b", "rho", "changed", "old place", "kept", "own language")
     for name, row in _rows(found):
         own = f"{100 * row.own_retriever:.0f} -> {100 * row.own_label:3.0f}" if row.own_label == row.own_label else "-"
         correlations = (*(_signed(row.score_tau),) * found.combined, _signed(row.tau), _signed(row.rho))
@@ -99,13 +93,6 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return f"{len(value)} more"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(title: Text | None, caption: str, *columns: str) -> Table:
-    table = Table(title=title, caption=caption, caption_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    return table
 
 
 def _rows(found: Inspection) -> list[tuple[Text, Statistics]]:

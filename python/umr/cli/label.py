@@ -14,6 +14,8 @@ from umr.cli.output import Result
 from umr.config import LabelConfig
 from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
+from umr.label import forecast_labels
+from umr.label import label as stage
 from umr.progress import Reporter
 
 Inspect = Annotated[
@@ -34,8 +36,6 @@ def label(
 
     Scores are kept: what was scored once is never computed again.
     """
-    from umr.label import label as stage
-
     if config is None and inspect and not dry_run:
         return inspected(open_workspace(work, reporter), round, reporter)
     if config is None:
@@ -53,8 +53,7 @@ def label(
 
 
 def _forecast(workspace: Workspace, config: LabelConfig, number: int, reporter: Reporter) -> Result:
-    from umr.label import forecast_labels
-
+    """A column for each language model, a line for each number."""
     found = forecast_labels(workspace, config, number, reporter)
     data = [asdict(made) | {"sharing": made.sharing} for made in found]
     return Result({"round": number, "forecasts": data}, labelling(number, found))

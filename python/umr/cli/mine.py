@@ -10,10 +10,13 @@ from umr.cli.forecast import DryRun, mining
 from umr.cli.options import Force, Lang, Passages, Queries, Round, Work, option
 from umr.cli.output import Result
 from umr.config import EncoderConfig, MineConfig
+from umr.data.trec import write_run as write
 from umr.data.workspace import Workspace, create_workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.layout import WorkLayout
 from umr.manifest import read_manifest
+from umr.mine import forecast_mining
+from umr.mine import mine as stage
 from umr.progress import Reporter
 
 WriteRun = Annotated[Path | None, option("--write-run", help="Write the candidates as a TREC run too.", unit="file", panel="Output")]
@@ -36,10 +39,6 @@ def mine(
 
     The first call names --passages, --queries and --encoder. Later calls go on with them, and with the encoder that was trained last.
     """
-    from umr.data.trec import write_run as write
-    from umr.mine import forecast_mining
-    from umr.mine import mine as stage
-
     workspace = _workspace(work, passages, queries, encoder, lang, reporter)
     if dry_run:
         number = round_for(workspace.layout, "mine", round).number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -105,50 +105,38 @@ def _settings_of_run_file(first: str) -> dict[str, str]:
     return found
 
 
-def _refuse_bytes(words: Sequence[str]) -> None:
-    broken = next((word for word in words if not is_utf8(word)), None)
-    if broken is not None:
-        raise typer.BadParameter(f"an argument is not UTF-8: {broken!a}")
-
-
-class Group(TyperGroup):
-    """`umr` itself, on whose help page a flag has no `<bool>`."""
+class _Plain:
+    """A command whose arguments are text, that explains options that do not exist, and on whose help page a flag has no `<bool>`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse arguments that are no text, and explain options that do not exist."""
-        _refuse_bytes(args)
+        broken = next((word for word in args if not is_utf8(word)), None)
+        if broken is not None:
+            raise typer.BadParameter(f"an argument is not UTF-8: {broken!a}")
         try:
-            return super().parse_args(ctx, args)
+            return list(super().parse_args(ctx, args))  # type: ignore[misc]  # of typer
         except Exception as error:
             raise _explained(error, ctx) from None
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters of the help page."""
-        return _tidied(super().get_params(ctx))
-
-
-class Command(TyperCommand):
-    """A verb; its `--help` stands beside `--json` and `--quiet`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Explain options that do not exist."""
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            raise _explained(error, ctx) from None
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters of the help page."""
-        found = _tidied(super().get_params(ctx))
-        found[-1].rich_help_panel = "Output"
+        found = list(super().get_params(ctx))  # type: ignore[misc]
+        for parameter in found:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
         return found
 
 
-def _tidied(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""
-    return parameters
+class Group(_Plain, TyperGroup):
+    """`umr` itself."""
+
+
+class Command(_Plain, TyperCommand):
+    """A verb; its `--help` stands beside `--json` and `--quiet`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the help page."""
+        found = super().get_params(ctx)
+        found[-1].rich_help_panel = "Output"
+        return found
 
 
 def command(function: Callable[..., Result]) -> Callable[..., None]:
@@ -217,8 +205,7 @@ def words_of(kind: type, values: Mapping[str, Any]) -> list[str]:
     for field in dataclasses.fields(kind):
         value = values.get(field.name)
         if field.metadata["panel"] and _is_given(value) and value != field.default:
-            flag = FLAGS.get((kind, field.name), "--" + field.name.replace("_", "-"))
-            many = value if isinstance(value, list | tuple) else [value]
+            flag, many = _flag(kind, field.name), value if isinstance(value, list | tuple) else [value]
             words += [flag] if value is True else [word for one in many for word in (flag, str(one))]
     return words
 

@@ -11,6 +11,7 @@ from umr.cli.options import option
 from umr.cli.output import Result
 from umr.errors import InputError
 from umr.progress import Reporter
+from umr.rounds import run as loop
 from umr.run_file import default_file, read_config
 from umr.storage import storage_error
 
@@ -43,8 +44,6 @@ def run(
     force_from: ForceFrom = None,
 ) -> Result:
     """Run all rounds of a TOML file. Run again, it goes on where it stopped."""
-    from umr.rounds import run as loop
-
     settings = read_config(config)
     workspace = loop(settings, reporter, force_from)
     folder = workspace.encoder_of(settings.rounds).model

@@ -11,15 +11,14 @@ from umr.config import TrainConfig
 from umr.data.workspace import open_workspace, round_for
 from umr.manifest import read_manifest
 from umr.progress import Reporter
+from umr.train import forecast_training
+from umr.train import train as stage
 
 
 def train(
     work: Work, config: TrainConfig, reporter: Reporter, round: Round = None, force: Force = False, dry_run: DryRun = False
 ) -> Result:
     """Distil the labels into the encoder. sentence-transformers and transformers load the result as it is."""
-    from umr.train import forecast_training
-    from umr.train import train as stage
-
     workspace = open_workspace(work, reporter)
     place = round_for(workspace.layout, "train", round)
     if dry_run:

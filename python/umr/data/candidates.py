@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError, UsageError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
-
-if TYPE_CHECKING:
-    from umr._rust import Records
-
 
 PADDING = 2**32 - 1
 """In place of a row where a query has fewer candidates; always at the end of its list, with score -inf."""
@@ -86,15 +83,15 @@ class Candidates:
 
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a place, in order of query and rank; a row group for some thousand queries."""
-        found = (part.columns(passages) | (part.provenance.columns() if part.provenance else {}) for part in self.parts())
+        found = (part.columns(passages) | (part.provenance.columns() if part.provenance else {}) for _, part in self.parts())
         write_blocks(path, found)
 
-    def parts(self) -> Iterator[Candidates]:
-        """The candidates of some thousand queries after the other; at least one part."""
+    def parts(self) -> Iterator[tuple[slice, Candidates]]:
+        """Some thousand queries after the other, and their candidates; at least one part."""
         for start in range(0, max(1, len(self.query_ids)), QUERIES):
             some = slice(start, start + QUERIES)
             provenance = self.provenance.part(some) if self.provenance else None
-            yield Candidates(self.query_ids[some], self.langs[some], self.rows[some], self.scores[some], provenance)
+            yield some, Candidates(self.query_ids[some], self.langs[some], self.rows[some], self.scores[some], provenance)
 
     def columns(self, passages: Records) -> dict[str, Any]:
         """The columns that candidates and labels share, a row a place; no passage has an id where the place is padded."""

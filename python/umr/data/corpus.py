@@ -6,13 +6,10 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from umr._rust import Records
 from umr.errors import InputError
 from umr.progress import Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 
 def expand(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], what: str) -> list[str]:
@@ -39,6 +36,12 @@ def expand(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], 
     return list(files)
 
 
+def absolute(name: str) -> str:
+    """A local file or folder by its absolute path, so that a later call may come from another folder; another name as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
+
+
 def is_utf8(name: str) -> bool:
     """Whether a name came from UTF-8: Python keeps other bytes as halves of surrogate pairs."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
@@ -55,8 +58,6 @@ def open_passages(paths: Sequence[str], cache: Path, reporter: Reporter) -> Reco
     Raises:
         InputError, FormatError: see docs/inputs.md; messages name file, line and id.
     """
-    from umr._rust import Records
-
     cache.mkdir(parents=True, exist_ok=True)
     passages = Records.open(list(paths), "passages", str(cache))
     empty = passages.counts().get("empty_passages", 0)

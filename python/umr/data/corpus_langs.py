@@ -6,19 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.passage_langs import CHARACTERS, SAMPLE, File, files_of, find_languages, verified_files
-from umr.data.table import read_table, write_columns
+from umr.data.table import read_table, write_blocks
 from umr.layout import WorkLayout
 from umr.manifest import Growing, digest
 from umr.progress import Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 AGAIN = "remove that file: the languages are found again"
 SHOWN = 12  # languages that a message names
@@ -92,21 +90,16 @@ def _find(passages: Records, files: list[File], parts: list[Path], known: Growin
                 bar.advance(len(rows))
                 continue
             codes, stated = find_languages(passages, rows, verified, bar)
-            write_columns(part, {"lang": codes, "stated": stated})
+            write_blocks(part, [{"lang": codes, "stated": stated}])
             known.add(part)
 
 
 def _read(parts: list[Path], identity: str) -> Languages:
-    places: dict[str, int] = {}
-    stated: set[str] = set()
-    found = []
-    for part in parts:
-        table = read_table(part, ("lang", "stated")).combine_chunks()
-        column = table["lang"].chunk(0)
-        codes, numbers = column.dictionary.to_pylist(), column.indices.to_numpy()
-        stated |= {codes[number] for number in np.unique(numbers[table["stated"].to_numpy()])}
-        found.append(np.array([places.setdefault(code, len(places)) for code in codes], dtype=np.int32)[numbers])
-    ordered = sorted(places)
-    order = np.empty(len(places), dtype=np.int32)
-    order[[places[code] for code in ordered]] = np.arange(len(places))
-    return Languages(tuple(ordered), order[np.concatenate(found)], identity, frozenset(stated))
+    import pyarrow as pa
+
+    table = pa.concat_tables([read_table(part, ("lang", "stated")) for part in parts]).unify_dictionaries().combine_chunks()
+    column = table["lang"].chunk(0)
+    codes, place = np.unique(column.dictionary.to_pylist(), return_inverse=True)
+    numbers = place.astype(np.int32)[column.indices.to_numpy()]
+    stated = codes[np.unique(numbers[table["stated"].to_numpy()])]
+    return Languages(tuple(codes.tolist()), numbers, identity, frozenset(stated.tolist()))

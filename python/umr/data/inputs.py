@@ -6,11 +6,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from umr._rust import fingerprint_files
 from umr.data.corpus import expand
 from umr.errors import InputError
 from umr.layout import WorkLayout
@@ -42,8 +42,6 @@ def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
         return expand([inputs], what)
     if isinstance(inputs, list | tuple) and (not inputs or _is_path(inputs[0])):
         return expand(inputs, what)
-    from umr._rust import fingerprint_files
-
     written = layout.inputs / f"{what}.jsonl"
     with beside(written) as temporary, temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as handle:
         for number, item in enumerate(_rows(inputs)):
@@ -90,10 +88,3 @@ def _record(item: Any, number: int, what: str) -> dict[str, Any]:
         raise InputError(f"{what}: record {number} is {str(item)[:80]!r} ({type(item).__name__})", expected)
     values = {str(name): value.item() if np.isscalar(value) and hasattr(value, "item") else value for name, value in item.items()}
     return {name: value for name, value in values.items() if type(value) in (str, int, float) and value == value}
-
-
-def first_record(ids: list[str], texts: list[tuple[str, str]]) -> str:
-    """A record on one line, as it was read, so that a column taken for another is seen."""
-    (title, text), cut = texts[0], 60
-    parts = {"id": ids[0], "title": title, "text": text}
-    return ", ".join(f"{name} {' '.join(islice(value.split(), 40))[:cut]!r}" for name, value in parts.items() if value)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import Candidates, read_candidates
 from umr.data.table import read_columns, write_blocks
 from umr.errors import FormatError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest, require_whole
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -56,16 +53,9 @@ class Labels:
 
     def write(self, path: Path, passages: Records) -> None:
         """Write one Parquet row a (query, passage), in order of query and rank."""
-        write_blocks(path, self._blocks(passages))
-
-    def _blocks(self, passages: Records) -> Iterator[dict[str, Any]]:
-        """The columns of some thousand queries after the other."""
         values = {"score": self.scores, "label": self.labels} | ({} if self.combined is None else {"combined": self.combined})
-        start = 0
-        for part in self.candidates.parts():
-            some = slice(start, start + len(part.query_ids))
-            yield part.columns(passages) | {name: value[some].reshape(-1) for name, value in values.items()}
-            start = some.stop
+        parts = self.candidates.parts()
+        write_blocks(path, (part.columns(passages) | {name: v[some].reshape(-1) for name, v in values.items()} for some, part in parts))
 
 
 def effective_candidates(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> Doubles:
@@ -131,8 +121,11 @@ def read_labels(path: Path) -> Labels:
         FormatError: it is not a table of labels, a label is not finite though its candidate was scored, a query that has
             candidates has none, or a padded place has one.
     """
+    from pyarrow import parquet
+
     candidates = read_candidates(path)
-    table = read_columns(path, ("score", "label", *_optional(path)))
+    more = ["combined"] if "combined" in parquet.read_schema(path).names else []
+    table = read_columns(path, ("score", "label", *more))
     columns = {name: values.astype(np.float32).reshape(candidates.rows.shape) for name, values in table.items()}
     labels = columns.pop("label")
     kept = np.isfinite(labels)
@@ -146,12 +139,6 @@ def read_labels(path: Path) -> Labels:
             "run `umr label` again with --force",
         )
     return Labels(candidates, columns["score"], labels, columns.get("combined"))
-
-
-def _optional(path: Path) -> list[str]:
-    from pyarrow import parquet
-
-    return [name for name in ("combined",) if name in parquet.read_schema(path).names]
 
 
 def labels_of(place: RoundLayout) -> Labels:

@@ -7,21 +7,19 @@ folder's name (`corpus-ja/`). It counts only where a sample of its passages agre
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import PADDING
-from umr.languages import identifiable, identify, is_known, stated_language
+from umr.languages import identifiable, identify, known_name, stated_language
 from umr.progress import Bar, Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 CHARACTERS = 1000  # of a passage, which are enough to identify its language
 BLOCK = 4096  # passages whose texts are read at once
@@ -122,12 +120,11 @@ def files_of(passages: Records) -> list[File]:
     found: list[File] = []
     first = 0
     while first < len(passages):
-        path, low, high = passages.locate(first)[0], first, len(passages)
-        while high - low > 1:  # rows of one file are neighbours
-            middle = (low + high) // 2
-            low, high = (middle, high) if passages.locate(middle)[0] == path else (low, middle)
-        found.append(File(path, file_language(path), first, high))
-        first = high
+        path = passages.locate(first)[0]
+        rows = range(first, len(passages))  # those of one file are neighbours
+        end = first + bisect_left(rows, True, key=lambda row: passages.locate(row)[0] != path)
+        found.append(File(path, file_language(path), first, end))
+        first = end
     return found
 
 
@@ -135,7 +132,7 @@ def file_language(path: str) -> str:
     """The language that a file's name says, else its folder's; empty where neither ends with the code of a known language."""
     for name in (_stem(path), Path(path).parent.name):
         found = CODE.search(name)
-        if found and is_known(found[1].lower()):
+        if found and known_name(found[1].lower()):
             return found[1].lower()
     return ""
 

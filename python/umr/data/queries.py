@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.languages import chosen_languages, identify, is_known, language_name, stated_language, suggestion
+from umr._rust import Records, fingerprint
+from umr.languages import chosen_languages, identify, known_name, language_name, stated_language, suggestion
 from umr.progress import Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ class Queries:
 
     def keys(self) -> NDArray[np.uint64]:
         """Content keys of (text, language): [Q, 2] uint64. Ids do not enter: the same query has one score."""
-        from umr._rust import fingerprint
-
         texts = zip(self.texts(), self.langs, strict=True)
         digests = [fingerprint(f"{text}\x1f{lang}")[:32] for text, lang in texts]
         return np.array([(int(d[:16], 16), int(d[16:], 16)) for d in digests], dtype=np.uint64).reshape(-1, 2)
@@ -69,8 +64,6 @@ def open_queries(paths: Sequence[str], cache: Path, lang: str | None, reporter: 
     Raises:
         InputError, FormatError: see docs/inputs.md.
     """
-    from umr._rust import Records
-
     asked = chosen_languages(lang)
     cache.mkdir(parents=True, exist_ok=True)
     records = Records.open(list(paths), "queries", str(cache))
@@ -88,8 +81,6 @@ def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
         lang: its language code; several or None: identified, among these.
         reporter: told what was identified.
     """
-    from umr._rust import Records
-
     asked = chosen_languages(lang)
     found = asked[0] if len(asked) == 1 else identify([text], asked)[0]
     if len(asked) != 1:
@@ -100,7 +91,7 @@ def typed_query(text: str, lang: str | None, reporter: Reporter) -> Queries:
 def _languages(records: Records, asked: Sequence[str], reporter: Reporter) -> list[str]:
     langs = list(asked) * len(records) if len(asked) == 1 else _identified(records, asked, reporter)
     for code, count in Counter(langs).items():
-        if not is_known(code):
+        if not known_name(code):
             meant = f"; {meant}?" if (meant := suggestion(code)) else ""
             reporter.warn(f"unknown language {code!r} ({count:,} queries): the code itself goes into the prompt{meant}")
     return langs

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length as one Parquet file (zstd), whole or not at all."""
-    write_blocks(path, [columns])
-
-
 def write_blocks(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
     """Write a table that comes block by block, each as a row group, so that memory holds one block; whole or not at all.
 
@@ -37,17 +32,12 @@ def write_blocks(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
         try:
             for columns in blocks:
                 table = pa.table({name: pa.array(values) for name, values in columns.items()})
-                writer = writer or parquet.ParquetWriter(temporary, _schema(table), compression="zstd")
+                fields = [field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema]
+                writer = writer or parquet.ParquetWriter(temporary, pa.schema(fields), compression="zstd")
                 writer.write_table(table.cast(writer.schema))
         finally:
             if writer is not None:
                 writer.close()
-
-
-def _schema(table: pa.Table) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema])
 
 
 def read_columns(path: Path, names: Sequence[str], every: int = 1) -> dict[str, NDArray[Any]]:

@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.candidates import PADDING, Candidates
 from umr.errors import FormatError, InputError
 from umr.progress import Reporter
 from umr.storage import beside, read_lines
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 FORM = "expected six columns apart by white space: query, Q0, passage, rank, score, tag"
 BLOCK = 65536  # lines whose ids are looked up at once
 DEPTH = 1000  # passages of a list that are kept
 
 
-@dataclass(frozen=True)
-class TrecRun:
-    """A run, as lists of a collection's rows.
-
-    Arguments:
-        rows: [Q, w] uint32 passage rows, best first; PADDING at the end of shorter lists.
-        scores: [Q, w] float32, never rising; -inf where padded.
-        counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose query, or
-            else whose passage, is not of the collections), `cut` lines behind the depth, and `missing` queries without any.
-    """
-
-    rows: NDArray[np.uint32]
-    scores: NDArray[np.float32]
-    counts: dict[str, int]
-
-
-def read_run(path: Path | str, queries: Records, passages: Records, reporter: Reporter, depth: int = DEPTH) -> TrecRun:
-    """Read a run, plain or gzip-compressed (by content, not by name).
+def read_run(
+    path: Path | str, queries: Records, passages: Records, reporter: Reporter, depth: int = DEPTH
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], dict[str, int]]:
+    """Read a run, plain or gzip-compressed (by content, not by name), as lists of a collection's rows.
 
     Scores decide the order; equal ones stand by rank, then by line. Every list takes the room of the longest, so that lists are
     cut at a depth.
@@ -52,6 +35,11 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
         queries, passages: the collections that the ids are of.
         reporter: told what was left out.
         depth: passages of a list that are kept.
+
+    Returns:
+        [Q, w] passage rows, best first, PADDING at the end of shorter lists; [Q, w] scores, never rising, -inf where padded; and
+        counts: `lines` that count, and of those left out `unknown_queries` and `unknown_passages` (lines whose query, or else
+        whose passage, is not of the collections), `cut` lines behind the depth, and `missing` queries without any.
 
     Raises:
         InputError: the file is missing, or no line is of these collections.
@@ -80,7 +68,7 @@ def read_run(path: Path | str, queries: Records, passages: Records, reporter: Re
             f"{path}: {counts['lines']:,} lines; left out {counts['unknown_queries']:,} of unknown queries and "
             f"{counts['unknown_passages']:,} of unknown passages{cut}; {counts['missing']:,} queries have none"
         )
-    return TrecRun(rows, scores, counts)
+    return rows, scores, counts
 
 
 def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: str = "umr") -> None:
@@ -96,7 +84,7 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
         FormatError: an id holds white space, which this form cannot hold.
     """
     with beside(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        for query, ranking in (pair for part in candidates.parts() for pair in part.run(passages).items()):
+        for query, ranking in (pair for _, part in candidates.parts() for pair in part.run(passages).items()):
             for rank, (passage, score) in enumerate(ranking, start=1):
                 for name in (query, passage, tag):
                     if len(name.split()) != 1:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.config import EncoderConfig, encoder_config
-from umr.data.corpus import expand, open_passages
-from umr.data.inputs import Inputs, first_record, input_files
+from umr.data.corpus import absolute, expand, open_passages
+from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries
 from umr.errors import InputError, MismatchError, UsageError
 from umr.languages import chosen_languages
@@ -23,9 +24,6 @@ from umr.manifest import digest, read_manifest, require_same, require_whole, wri
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.run_file import from_record
 from umr.work.lock import writing
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 OTHER_WORK = "use a new work folder, or leave these options out to go on"
 
@@ -139,7 +137,8 @@ def create_workspace(
         UsageError: lang is no language.
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
-    reporter, layout, encoder = reporter_of(reporter), WorkLayout(Path(folder)), _absolute(encoder_config(encoder))
+    reporter, layout, named = reporter_of(reporter), WorkLayout(Path(folder)), encoder_config(encoder)
+    encoder = replace(named, model=absolute(named.model), passage_model=named.passage_model and absolute(named.passage_model))
     new = not layout.manifest.exists()
     chosen_languages(lang)  # refused before a folder is made
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
@@ -204,10 +203,13 @@ def _recorded(path: str, layout: WorkLayout) -> str:
 
 
 def _show_first(workspace: Workspace, reporter: Reporter) -> None:
-    """Say how the first passage and the first query were read."""
+    """Say how the first passage and the first query were read, so that a column taken for another is seen."""
     first = np.zeros(1, dtype=np.uint32)
     for what, records in (("passage", workspace.passages), ("query", workspace.queries.records)):
-        reporter.say(f"first {what}: {first_record(records.ids(first), records.texts(first))}")
+        ((title, text),) = records.texts(first)
+        parts = {"id": records.ids(first)[0], "title": title, "text": text}
+        shown = [f"{name} {' '.join(value.split(maxsplit=40)[:40])[:60]!r}" for name, value in parts.items() if value]
+        reporter.say(f"first {what}: {', '.join(shown)}")
 
 
 def _fingerprints(workspace: Workspace) -> dict[str, str]:
@@ -233,8 +235,6 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
 
     Other files are read with a cache of their own: a call that is refused leaves the work folder's as it is.
     """
-    from umr._rust import Records
-
     found = read_manifest(layout.manifest, "work")
     began, asked = ({"lang": value["lang"], **value["encoder"]} for value in (found, wanted))
     require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
@@ -244,15 +244,6 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
             if found[side] != wanted[side] and Records.open(files, side, cache).fingerprint != found["made_from"][side]:
                 began, asked = ({side: ", ".join(value[side])} for value in (found, wanted))
                 require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
-
-
-def _absolute(encoder: EncoderConfig) -> EncoderConfig:
-    """The same encoder with local folders as absolute paths, so that a later call may come from another folder."""
-    names = {name: getattr(encoder, name) for name in ("model", "passage_model")}
-    local: dict[str, Any] = {
-        name: str(Path(value).expanduser().absolute()) for name, value in names.items() if value and Path(value).expanduser().exists()
-    }
-    return replace(encoder, **local)
 
 
 def round_for(layout: WorkLayout, stage: str, number: int | None) -> RoundLayout:

@@ -7,11 +7,11 @@ queries go through the loop; the other half, with their gold answers, only throu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
-from umr.data.workspace import Workspace, create_workspace
+from umr.data.workspace import create_workspace
 from umr.evaluate import Comparison, Evaluation, compare
 from umr.judge import judge, read_test_set
 from umr.label import label
@@ -30,29 +30,16 @@ ENCODERS: tuple[Which, Which] = ("first", 0)
 METRICS = ("R@1", "R@5", "MRR")
 
 
-@dataclass(frozen=True)
-class Demonstration:
-    """What the demonstration gave.
-
-    Arguments:
-        workspace: the work folder, mined twice.
-        before, after: the encoder as it came, and after one round, on the held-out queries.
-        comparisons: one a metric, with bootstrap intervals.
-    """
-
-    workspace: Workspace
-    before: Evaluation
-    after: Evaluation
-    comparisons: list[Comparison]
-
-
-def demonstrate(work: Path, device: str, reporter: Reporter) -> Demonstration:
+def demonstrate(work: Path, device: str, reporter: Reporter) -> tuple[Evaluation, Evaluation, list[Comparison]]:
     """Mine, label, train, mine again, evaluate; a killed demonstration continues.
 
     Arguments:
         work: the work folder.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows what is done.
+
+    Returns:
+        the encoder as it came, and after one round, on the held-out queries; and a comparison a metric, with bootstrap intervals.
 
     Raises:
         MissingExtraError: the packages that carry the models are not installed.
@@ -67,10 +54,6 @@ def demonstrate(work: Path, device: str, reporter: Reporter) -> Demonstration:
     reporter.say("\n[4/5] mine again, with the trained encoder")
     mine(workspace, replace(MINING, device=device), 1, reporter)
     reporter.say("\n[5/5] evaluate on 280 other queries, which nothing above has seen")
-    return _evaluated(workspace, device, reporter)
-
-
-def _evaluated(workspace: Workspace, device: str, reporter: Reporter) -> Demonstration:
     test = read_test_set(workspace, DATA / "qrels.test.txt", [str(DATA / "queries.test.jsonl")], reporter=reporter)
     before, after = (judge(workspace, test, which, METRICS, device=device, reporter=reporter)[0] for which in ENCODERS)
-    return Demonstration(workspace, before, after, [compare(before, after, metric=name) for name in METRICS])
+    return before, after, [compare(before, after, metric=name) for name in METRICS]

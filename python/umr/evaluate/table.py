@@ -13,6 +13,7 @@ from rich.table import Table
 from umr.errors import UsageError
 from umr.evaluate.evaluation import Evaluation
 from umr.evaluate.significance import Comparison, Difference
+from umr.progress.terminal import table_of_numbers
 
 MACRO = "macro"
 """Name of the row that averages the languages, each weighing the same."""
@@ -28,7 +29,7 @@ def evaluation_table(evaluation: Evaluation, title: str | None = None) -> Table:
     Returns:
         A table; its caption counts the queries that are missing from the run, unjudged, or without a relevant passage.
     """
-    table = _table(title, _notes(evaluation), "language", "queries", *evaluation.metrics)
+    table = table_of_numbers(title, _notes(evaluation) or None, "language", "queries", *evaluation.metrics)
     for language, values in evaluation.per_language.items():
         table.add_row(language, f"{evaluation.counts[language]:,}", *map(_percent, values.values()))
     table.add_section()
@@ -54,19 +55,11 @@ def comparison_table(comparisons: Sequence[Comparison], title: str | None = None
         raise UsageError(f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one")
     interval = f"{100 * confidences.pop():.10g} % interval"
     note = "* the interval leaves out 0 (paired bootstrap over queries, within each language)"
-    table = _table(title, note, "language", "queries", "metric", "before", "after", "change", interval)
+    table = table_of_numbers(title, note, "language", "queries", "metric", "before", "after", "change", interval)
     for comparison in comparisons:
         for language, row in comparison.per_language.items():
             table.add_row(language, *_cells(comparison.metric, row))
         table.add_row(MACRO, *_cells(comparison.metric, comparison.macro), style="bold", end_section=True)
-    return table
-
-
-def _table(title: str | None, caption: str | None, *columns: str) -> Table:
-    """An empty table: the first column to the left, numbers to the right; only an interval may take two lines."""
-    table = Table(title=title, caption=caption or None, caption_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap="interval" not in column)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from umr.work.aside import make_room
 
 if TYPE_CHECKING:
     from umr.mine.forecast import MiningForecast
-    from umr.mine.select import Selection
-    from umr.mine.sources import EncoderSource, Source
 
 SHOWN_QUERIES = 5  # ids that a message names
 
@@ -115,11 +113,11 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     if languages:
         require_room(languages, config.top_k, config.per_language, reporter)
     retriever, others = open_sources(workspace, place.number, config, reporter)
-    sources = _about(retriever, others)
+    sources = {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
     rules, counts = rules_for(workspace, config, reporter)
     selection = select(retriever, others, rules, reporter)
     others.clear()  # the memory of their indexes
-    counts |= _left_out(selection, config, reporter)
+    counts |= _left_out(selection.counts, config, reporter)
     if languages:
         counts["languages_added"] = add_languages(selection, languages, config.per_language, retriever, rules, reporter)
         sources[SOURCE] = {"what": "a search among the passages of one language"}
@@ -143,12 +141,7 @@ def _mine(workspace: Workspace, place: RoundLayout, config: MineConfig, reporter
     return candidates
 
 
-def _about(retriever: EncoderSource, others: Sequence[Source]) -> dict[str, Mapping[str, Any]]:
-    """Name of each source -> `what` it is, and of a further encoder what decides its vectors."""
-    return {retriever.name: {"what": retriever.about["what"]}, **{source.name: source.about for source in others}}
-
-
-def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> dict[str, int]:
+def _left_out(found: Mapping[str, int], config: MineConfig, reporter: Reporter) -> dict[str, int]:
     """What the rules left out, counted for the options that ask for it."""
     asked = {
         "source_excluded": ("source", config.exclude_source, "source passages of their queries"),
@@ -156,7 +149,7 @@ def _left_out(selection: Selection, config: MineConfig, reporter: Reporter) -> d
         "repeated": ("repeated", config.collapse != "off", "passages that repeat another in the list"),
         "first_ranks": ("skipped", config.first_rank > 1, f"passages before rank {config.first_rank}"),
     }
-    counts = {name: selection.counts[key] for name, (key, wanted, _) in asked.items() if wanted}
+    counts = {name: found[key] for name, (key, wanted, _) in asked.items() if wanted}
     for name, count in counts.items():
         reporter.say(f"left out {count:,} {asked[name][2]}")
     return counts

@@ -7,19 +7,17 @@ import sys
 import unicodedata
 from array import array
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.errors import InputError, MissingExtraError
 from umr.progress import Bar, Reporter
 from umr.search.lists import Floats, Ints, Lists, no_lists
 from umr.sizes import free_memory
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 READ_PASSAGES = 8192  # whose texts are read at once
 PASSES = 3  # of bm25s over the corpus: lengths, words, scores
@@ -81,11 +79,10 @@ class Bm25:
         require_memory(passages)
         self.about = {"what": "BM25"}
         self.passages, self.texts, self.reporter = passages, queries, reporter
-        self.made: tuple[Any, list[list[int]]] | None = None  # the index, and the words of each query by number
 
     def find(self, queries: Ints, depth: int) -> Lists:
-        """See `umr.mine.sources.Source`: score down, then row up."""
-        index, words_of = self.made = self.made or self._make()
+        """See `umr.mine.sources.EncoderSource`: score down, then row up."""
+        index, words_of = self._made
         found = no_lists(len(queries), depth)
         with self.reporter.bar("searching with BM25", len(queries), "queries") as bar:
             for place, query in enumerate(queries.tolist()):
@@ -95,7 +92,8 @@ class Bm25:
                 bar.advance(1)
         return found
 
-    def _make(self) -> tuple[Any, list[list[int]]]:
+    @cached_property
+    def _made(self) -> tuple[Any, list[list[int]]]:
         """The index, and the words of each query by number."""
         from bm25s import BM25
         from bm25s.tokenization import Tokenized

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records, fingerprint
 from umr.config import Collapse
 from umr.data.candidates import PADDING
 from umr.mine.lists import firsts
 from umr.search.lists import Bools, Rows
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 READ_PASSAGES = 8192  # whose texts are read at once
 COMPARED_PASSAGES = 256  # of a list at once
@@ -87,8 +84,6 @@ class Duplicates:
         return keep & firsts(keys)
 
     def _read(self, rows: Rows) -> None:
-        from umr._rust import fingerprint
-
         for start in range(0, len(rows), READ_PASSAGES):
             some = rows[start : start + READ_PASSAGES]
             found = [int(fingerprint(normal(*texts))[:15], 16) for texts in self.passages.texts(some)]

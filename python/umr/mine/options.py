@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from umr._rust import fingerprint_files
 from umr.config import MineConfig
-from umr.data.corpus import expand
+from umr.data.corpus import absolute, expand
 
 MODEL_ENDINGS = (".safetensors", ".bin", ".json", ".txt", ".model")  # endings of the files that decide what an encoder computes
-
-
-def also_encoders(config: MineConfig) -> list[str]:
-    """The further encoders by name; local folders as absolute paths."""
-    return [str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name for name in config.also_encoder]
 
 
 def options(config: MineConfig) -> dict[str, Any]:
@@ -22,12 +18,10 @@ def options(config: MineConfig) -> dict[str, Any]:
     Raises:
         InputError: a run is missing.
     """
-    from umr._rust import fingerprint_files
-
     names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
     found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
     if config.also_encoder:
-        found["also_encoder"] = [_identity(name) for name in also_encoders(config)]
+        found["also_encoder"] = [_identity(absolute(name)) for name in config.also_encoder]
     if config.run:
         found["run"] = [fingerprint_files([path]) for path in run_paths(config)]
     return found
@@ -35,8 +29,6 @@ def options(config: MineConfig) -> dict[str, Any]:
 
 def _identity(name: str) -> str:
     """Of an encoder: the content of a local folder, the name of another."""
-    from umr._rust import fingerprint_files
-
     files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix in MODEL_ENDINGS) if Path(name).is_dir() else []
     return fingerprint_files(files) if files else name
 

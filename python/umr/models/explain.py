@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from umr.errors import ModelError
@@ -22,22 +21,14 @@ def refusal(name: str, error: BaseException) -> ModelError:
         name: the folder or hub id that was loaded.
         error: what came out of transformers, the hub's library or a file's reader.
     """
-    return ModelError(f"cannot load the model {name!r}: {_first_line(error)}", _hint(name, error))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ModelError(f"cannot load the model {name!r}: {first_line}", _hint(name, error))
 
 
 def _hint(name: str, error: BaseException) -> str:
-    chain = list(_chain(error))
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
     text = " ".join(str(e) for e in chain).lower()
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     if Path(name).is_dir():

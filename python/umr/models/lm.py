@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from umr._rust import fingerprint
 from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
@@ -57,24 +58,19 @@ def find_lm(name: str, reporter: Reporter) -> LanguageModel:
     """
     from transformers import AutoConfig
 
-    from umr._rust import fingerprint
-
     folder = local_folder(resolve(name, reporter))
     config = pretrained(folder, AutoConfig)
     _require_lm(name, config)
+    text = config.get_text_config()
     identity = fingerprint(weights_fingerprint(folder) + tokenizer_fingerprint(folder))
     tokenizer = load_tokenizer(name, folder)
-    require_embeddings(name, tokenizer, getattr(config.get_text_config(), "vocab_size", None))
+    require_embeddings(name, tokenizer, getattr(text, "vocab_size", None))
     if not config.is_encoder_decoder and settle_special_tokens(tokenizer, config.model_type):
         reporter.say(f"{name}: its tokenizer does not begin or end texts as the model was trained; mended (see docs/labels.md)")
         identity = fingerprint(f"{identity} {special_tokens(tokenizer)}")
-    return LanguageModel(name, str(folder), bool(config.is_encoder_decoder), identity, _context(config), tokenizer)
-
-
-def _context(config: Any) -> int | None:
-    text = config.get_text_config()
-    found = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    return None if config.is_encoder_decoder else found
+    context = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    paired = bool(config.is_encoder_decoder)
+    return LanguageModel(name, str(folder), paired, identity, None if paired else context, tokenizer)
 
 
 def _require_lm(name: str, config: Any) -> None:

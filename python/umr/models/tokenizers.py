@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ def load_tokenizer(name: str, folder: Path) -> Any:
         ModelError: there is none, it needs a package that is not there, or its rules make far more of a text than it is.
     """
     from transformers import AutoTokenizer
+    from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
     for file in (file for pattern in TOKENIZER for file in folder.glob(pattern)):
         if file.stat().st_size > LARGEST_FILE:
             raise ModelError(f"{file} has {file.stat().st_size:,} bytes, expected {LARGEST_FILE:,} at most", "choose another model")
-    if not (folder / "tokenizer.json").exists() and any(folder.glob("*.model")) and not _reads_sentencepiece():
+    readable = is_sentencepiece_available() and is_protobuf_available()
+    if not (folder / "tokenizer.json").exists() and any(folder.glob("*.model")) and not readable:
         raise ModelError(
             f"{name} has no tokenizer.json: reading its SentencePiece model needs the packages sentencepiece and protobuf",
             "pip install sentencepiece protobuf",
@@ -54,13 +55,6 @@ def load_tokenizer(name: str, folder: Path) -> Any:
             "choose another model",
         )
     return tokenizer
-
-
-def _reads_sentencepiece() -> bool:
-    try:
-        return find_spec("sentencepiece") is not None and find_spec("google.protobuf") is not None
-    except ModuleNotFoundError:  # there is no `google` at all
-        return False
 
 
 def _rules(part: Any) -> dict[str, Any]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from umr._rust import Counter
 from umr.errors import UsageError
 from umr.progress.reporter import Bar, Logged, Reporter, Silent, SilentBar
-
-if TYPE_CHECKING:
-    from umr._rust import Counter
 
 __all__ = ["Bar", "Logged", "Reporter", "Reporting", "Silent", "SilentBar", "follow", "reporter_of"]
 
@@ -56,8 +54,6 @@ def follow(reporter: Reporter, what: str, total: float, unit: str) -> Iterator[C
     Yields:
         the counter to hand to the call.
     """
-    from umr._rust import Counter
-
     counter, done = Counter(), threading.Event()
     with reporter.bar(what, total, unit) as bar:
         watcher = threading.Thread(target=_poll, args=(counter, bar, done), daemon=True)

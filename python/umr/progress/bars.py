@@ -30,17 +30,14 @@ class _Shown:
         self._clock, self._show, self._note = clock, show, ""
 
     def advance(self, items: float) -> None:
-        """See `Bar.advance`."""
         self._clock.advance(items)
         self.show()
 
     def skip(self, items: float) -> None:
-        """See `Bar.skip`."""
         self._clock.skip(items)
         self.show()
 
     def note(self, text: str) -> None:
-        """See `Bar.note`."""
         self._note = text
 
     def show(self) -> None:

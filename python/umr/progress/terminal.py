@@ -10,6 +10,8 @@ from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import TextType
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and characters that change the direction of what follows (Unicode Annex 9)."""
@@ -29,6 +31,14 @@ def drop(stream: IO[str]) -> None:
     """Let what is still to be written to a stream go nowhere: its reader has gone, or its device is full."""
     with suppress(OSError, ValueError):  # a stream in memory has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def table_of_numbers(title: TextType | None, caption: str | None, *columns: str) -> Table:
+    """An empty table: the first column to the left, numbers to the right; only an interval may take two lines."""
+    table = Table(title=title, caption=caption, caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap="interval" not in column)
+    return table
 
 
 class Terminal(Console):

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import shlex
-import shutil
 import socket
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from umr.errors import LockedError
 from umr.layout import WorkLayout
 from umr.progress import Reporter
-from umr.storage import storage_error
+from umr.storage import remove, storage_error
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 NAMED_SECONDS = 1.0  # within which a process that has the lock has written its number into it
@@ -46,7 +45,8 @@ def writing(layout: WorkLayout, reporter: Reporter) -> Iterator[None]:
         _take(file, layout, reporter)
         try:
             os.ftruncate(file, 0)  # a killed writer left its own
-            os.pwrite(file, _this_process().encode(errors="replace"), 0)
+            command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+            os.pwrite(file, f"{os.getpid()}\n{socket.gethostname()}\n{command}".encode(errors="replace"), 0)
             _remove_unfinished(layout)
             yield
         finally:
@@ -79,11 +79,6 @@ def _locked(file: int, layout: WorkLayout, reporter: Reporter) -> bool:
     return True
 
 
-def _this_process() -> str:
-    command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
-    return f"{os.getpid()}\n{socket.gethostname()}\n{command}"
-
-
 def writer_of(layout: WorkLayout) -> str:
     """The process that writes to a work folder now, in words; empty where there is none.
 
@@ -102,7 +97,4 @@ def _remove_unfinished(layout: WorkLayout) -> None:
     """Remove what killed writers left beside the files of the rounds: whoever holds the lock knows that nobody writes them."""
     for folder in (layout.folder, *(place.folder for place in layout.rounds())):
         for left in (*folder.glob(".*.part"), *folder.glob("training/.*.part")):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+            remove(left)

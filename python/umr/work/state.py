@@ -13,7 +13,7 @@ from umr.data.embeddings import Embeddings
 from umr.data.scores import ScoreStore
 from umr.errors import UmrError
 from umr.layout import RoundLayout, WorkLayout
-from umr.manifest import flaws_at_a_glance, read_manifest
+from umr.manifest import flaws, read_manifest
 
 STAGES = ("mine", "label", "train")
 
@@ -128,7 +128,7 @@ def _flaws(place: RoundLayout, manifests: Mapping[str, Mapping[str, Any]]) -> It
         if stage == "train" and stage in manifests and not place.encoder.exists():
             yield stage, f"{place.encoder} is gone"
         else:
-            yield from ((stage, what) for what in flaws_at_a_glance(path, manifests.get(stage, {})))
+            yield from ((stage, what) for what in flaws(path, manifests.get(stage, {}), read=False))
     candidates = manifests.get("mine", {}).get("files", {}).get(place.candidates.name)
     if "label" in manifests and manifests["label"]["made_from"].get("candidates") != candidates:
         yield "label", f"{place.labels} was made from other candidates than {place.candidates}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from umr._rust import Records
 from umr.data.candidates import PADDING
 from umr.data.labels import Labels, labels_of, saturation
 from umr.data.passage_langs import passage_languages
@@ -16,10 +17,6 @@ from umr.label.inspect.examples import Example, FirstPlaces, examples, first_pla
 from umr.label.inspect.statistics import Statistics, macro, statistics, warnings
 from umr.manifest import read_manifest
 from umr.progress import Reporter, Reporting, reporter_of
-
-if TYPE_CHECKING:
-    from umr._rust import Records
-    from umr.layout import RoundLayout
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,9 @@ def inspect_labels(workspace: Workspace, number: int | None = None, count: int =
         MismatchError: its labels are not what labelling wrote.
         UsageError: there is no such round.
     """
-    place = _labelled(workspace, number)
+    if number is None:
+        number = max((place.number for place in workspace.layout.rounds() if place.labelled.exists()), default=None)
+    place = round_for(workspace.layout, "train", number)
     labels = labels_of(place)
     firsts = first_places(labels)
     langs = _passage_langs(workspace.passages, labels, firsts, reporter_of(reporter))
@@ -89,12 +88,6 @@ def inspect_labels(workspace: Workspace, number: int | None = None, count: int =
     alarms = [*warnings(rows, made_from.get("temperature")), *filter(None, [saturation(labels)])]
     lm = str(manifest.get("lm") or made_from.get("lm", "unknown"))
     return Inspection(place.number, lm, made_from, rows, macro(rows), found, alarms, labels.combined is not None)
-
-
-def _labelled(workspace: Workspace, number: int | None) -> RoundLayout:
-    if number is None:
-        number = max((place.number for place in workspace.layout.rounds() if place.labelled.exists()), default=None)
-    return round_for(workspace.layout, "train", number)
 
 
 def _passage_langs(passages: Records, labels: Labels, firsts: FirstPlaces, reporter: Reporter) -> dict[int, str]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.data.labels import Labels
 from umr.data.queries import Queries
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 
 @dataclass(frozen=True)
