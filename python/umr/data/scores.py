@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import ScoreLog
+from umr._rust import merge_stores as merge
 from umr.errors import InputError, StorageError
 from umr.manifest import digest, read_manifest, require_same, write_manifest
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from umr._rust import ScoreLog
     from umr.progress import Reporter
 
 MANIFEST = "manifest.json"
@@ -58,8 +59,6 @@ class ScoreStore:
             log.close()
 
     def _new_segment(self) -> ScoreLog:
-        from umr._rust import ScoreLog
-
         for number in range(1_000_000):
             path = self.folder / f"segment-{number:06d}.scores"
             if path.exists():
@@ -125,8 +124,6 @@ def merge_stores(
     Raises:
         UsageError: a row names no passage, or shapes do not fit together.
     """
-    from umr._rust import merge_stores as merge
-
     scores, counts, flaws = merge([(store.identity, store.segments()) for store in stores], query_keys, passage_keys, rows)
     if reporter:
         for path, records in chain.from_iterable(flaws):
@@ -143,8 +140,6 @@ def verify_scores(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         FormatError, MismatchError: the manifest of the store is damaged.
     """
-    from umr._rust import merge_stores as merge
-
     store = ScoreStore(folder, digest(read_manifest(folder / MANIFEST, "scores")["made_from"]))
     none = np.empty((0, 2), dtype=np.uint64)
     _, _, (flaws,) = merge([(store.identity, store.segments())], none, none, np.empty((0, 1), dtype=np.uint32))

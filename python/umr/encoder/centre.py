@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records
 from umr.config import MineConfig
 from umr.data.corpus_langs import Languages, corpus_languages
 from umr.data.embeddings import Embeddings
@@ -19,9 +20,6 @@ from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, centre
 from umr.layout import WorkLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Bar, Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records
 
 BLOCK = 65536  # vectors that are read at once
 SHOWN = 12  # languages that a message names

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import Records, TokenStore
 from umr.config import MineConfig, Precision
 from umr.data.embeddings import Embeddings
 from umr.encoder.encoder import DualEncoder, Encoder
@@ -17,9 +17,6 @@ from umr.layout import WorkLayout
 from umr.manifest import digest
 from umr.models.device import settle_precision, without_memory
 from umr.progress import Bar, Reporter
-
-if TYPE_CHECKING:
-    from umr._rust import Records, TokenStore
 
 PIECE_TOKENS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a piece: a minute or less of a base model on two cores, or on a small GPU
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from umr._rust import Records
 from umr.config import Pooling, Precision
 from umr.encoder.means import Means
 from umr.encoder.rows import Forward, Side, encode_rows, token_store, tokens_of_a_pass
@@ -157,8 +158,6 @@ class DualEncoder:
         Raises:
             UsageError: `texts` is a single text, or there is no such side.
         """
-        from umr._rust import Records
-
         if isinstance(texts, str) or side not in get_args(Side):
             what = f"expected a list of texts and a side, got {type(texts).__name__} and {side!r}"
             raise UsageError(what, 'write encode([text], side="query")')

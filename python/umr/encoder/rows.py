@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umr._rust import Records, TokenStore, fingerprint, plan_batches
 from umr.encoder.settings import EncoderSettings
 from umr.layout import WorkLayout
 from umr.manifest import digest
@@ -20,9 +21,6 @@ from umr.models.feeding import prefetch, send
 from umr.progress import Bar, Reporter, follow
 from umr.sizes import free_memory
 from umr.storage import beside
-
-if TYPE_CHECKING:
-    from umr._rust import Records, TokenStore
 
 Side = Literal["query", "passage"]
 Forward = Callable[[Tensor, Tensor], Tensor]
@@ -65,8 +63,6 @@ def token_store(records: Records, encoder: OneSide, side: Side, layout: WorkLayo
         layout: where the store is kept.
         reporter: shows the tokenising.
     """
-    from umr._rust import TokenStore, fingerprint
-
     s = encoder.settings
     options: dict[str, Any] = {
         "prefix": s.query_prefix if side == "query" else s.passage_prefix,
@@ -136,8 +132,6 @@ def token_batches(
     Yields:
         places [b] in `rows`, token ids [b, L] int64, mask [b, L]; a text without a token is in no batch.
     """
-    from umr._rust import plan_batches
-
     lengths, kind = tokens.lengths(rows), encoder.device.type
     there = np.flatnonzero(lengths)
     widths = np.minimum(-(-lengths[there] // MULTIPLE[kind]) * MULTIPLE[kind], lengths.max(initial=0))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from umr._rust import TokenStore
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
@@ -24,7 +25,6 @@ from umr.search import find
 from umr.sizes import bytes_of
 
 if TYPE_CHECKING:
-    from umr._rust import TokenStore
     from umr.encoder.encoder import DualEncoder
 
 TIMED_TOKENS = {"cpu": 1 << 14, "cuda": 1 << 21}  # of a sample of the texts that is encoded

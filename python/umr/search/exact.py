@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from umr._rust import search, write_int8_shards
 from umr.data.embeddings import Embeddings
 from umr.errors import FormatError, MismatchError, StorageError, UsageError
 from umr.layout import int8_manifest
@@ -53,8 +54,6 @@ def top_k(
         ScoreError: a vector is not finite.
         StorageError: a shard is not as long as its rows.
     """
-    from umr._rust import search
-
     reporter = reporter or Silent()
     room = 0 if memory is None else _room(memory, queries.nbytes + len(queries) * k * 8)
     int8_shards = _int8_shards(queries, passages, threads, reporter)
@@ -104,8 +103,6 @@ def _whole(known: Growing, place: Path, passages: Embeddings) -> bool:
 
 def _quantise(passages: Embeddings, known: Growing, missing: list[int], threads: int, reporter: Reporter) -> list[int]:
     """Write int8 shards; returns those that could not be written."""
-    from umr._rust import write_int8_shards
-
     shards, left = passages.mapped(), list(missing)
     with follow(reporter, "quantising passages", sum(shards[shard][2] for shard in missing), "passages") as counter:
         for shard in missing:

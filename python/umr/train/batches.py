@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import permutation, sample_candidates
 from umr.config import TrainConfig
 from umr.data.labels import Labels
 
@@ -47,8 +48,6 @@ def split_queries(usable: NDArray[np.bool_], share: float, seed: int) -> Split:
         share: of these that are held out; at least one when positive and there are two.
         seed: decides which.
     """
-    from umr._rust import permutation
-
     rows = np.flatnonzero(usable).astype(np.uint32)
     order = rows[permutation(seed, 2**32 - 1, len(rows))]
     held = max(0, min(len(rows) - 1, max(1, round(share * len(rows))))) if share > 0 else 0
@@ -69,8 +68,6 @@ def batch_at(labels: Labels, training: Rows, config: TrainConfig, step: int) -> 
         config: batch size, C, seed and what happens to duplicates.
         step: from 0, over all epochs.
     """
-    from umr._rust import permutation
-
     steps = steps_an_epoch(len(training), config.batch_size)
     order = permutation(config.seed, step // steps, len(training))
     first = (step % steps) * config.batch_size
@@ -90,8 +87,6 @@ def make_batch(labels: Labels, queries: Rows, config: TrainConfig, step: int) ->
         config: C, seed and what happens to duplicates.
         step: enters the draw, so that every step draws anew.
     """
-    from umr._rust import sample_candidates
-
     scored = np.isfinite(labels.labels[queries])  # [B, k]
     counts = scored.sum(axis=1, dtype=np.uint32)
     c = min(config.passages_per_query, int(counts.min() if config.duplicates == "keep" else counts.max()))

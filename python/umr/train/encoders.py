@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umr._rust import TokenStore
 from umr.config import MineConfig, TrainConfig
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
@@ -23,9 +23,6 @@ from umr.models.feeding import send
 from umr.progress import Reporter
 from umr.train.batches import Rows
 from umr.train.grad_cache import Chunk
-
-if TYPE_CHECKING:
-    from umr._rust import TokenStore
 
 
 @dataclass(frozen=True)
