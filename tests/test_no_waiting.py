@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
@@ -22,6 +23,7 @@ from umr.encoder.encoder import Encoder
 from umr.encoder.load import load_encoder
 from umr.encoder.rows import encode_rows, token_store
 from umr.label.scorers import causal, seq2seq
+from umr.label.scorers.head import ChunkedHead, Projection
 from umr.label.scorers.trees import Branch, Tree
 from umr.models.lm import find_lm, load_lm
 from umr.progress import Silent
@@ -95,6 +97,38 @@ def test_labelling_with_a_causal_model(tmp_path: Path, monkeypatch: pytest.Monke
     with Watch(monkeypatch) as watch:
         assert len(scorer.score(trees)) == 120
     assert (watch.waits, watch.fetched) == (0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")  # so says autocast
+@pytest.mark.skipif(torch.version.cuda is None, reason="needs a torch that was built for CUDA; no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_labelling_on_a_gpu_that_only_has_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
+    """Tensors without values on a GPU that is not there: asking for a value fails, and so does a tensor on the wrong device."""
+    mode, gpu, fetched = FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), list[tuple[Any, ...]]()
+
+    def sent(values: Any, device: torch.device) -> torch.Tensor:
+        return torch.empty(values.shape, dtype=torch.from_numpy(values).dtype, device=device)
+
+    def fetch(tensor: torch.Tensor) -> torch.Tensor:
+        fetched.append((tuple(tensor.shape), tensor.dtype, tensor.device.type))
+        return tensor
+
+    lm = load_lm(find_lm(str(tiny.gemma3(tmp_path / "lm")), Silent()), precision, CPU)
+    scorer = causal.CausalScorer(lm, "mean")
+    weight = torch.empty_like(lm.model.get_output_embeddings().weight)
+    with mode:
+        lm.model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=gpu))
+        head = ChunkedHead(Projection(torch.empty(weight.shape, device=gpu), None, 1.0, None))
+        head.half = torch.empty(weight.shape, dtype=torch.bfloat16, device=gpu) if precision == "bf16" else None
+        scorer.head = head
+    monkeypatch.setattr(causal, "send", sent)
+    monkeypatch.setattr(causal, "prefetch", lambda items, device: items)  # a mode is not for two threads
+    monkeypatch.setattr(torch.Tensor, "cpu", fetch)
+    monkeypatch.setitem(causal.PASS_TOKENS, "cuda", 200)
+    trees = [Tree([5, 6, 7, 8, 9][: n % 4 + 2], [Branch(0, [8, 9, 10], 2), Branch(1, [8, 9], 1)]) for n in range(60)]
+    with mode, pytest.raises(RuntimeError, match=r"numpy\(\) is not supported"):
+        scorer.score(trees)
+    assert fetched == [((120,), torch.float32, "cuda")]
 
 
 def test_labelling_with_an_encoder_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
