@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
 from umr.encoder import encode as encoding
 from umr.encoder import rows as rows_of
-from umr.encoder.encoder import DualEncoder
+from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.load import load_encoder
 from umr.errors import ScoreError, UsageError
 from umr.progress import Silent
@@ -117,6 +118,13 @@ def test_a_gpus_batches_are_as_wide_as_a_multiple_but_never_wider_than_the_longe
     np.testing.assert_allclose(encoding.encode_rows(tower.passage, tokens, rows, 64), plain, rtol=1e-5, atol=1e-6)
 
 
+def replace_model(own: Encoder) -> Encoder:
+    """The same encoder, whose model has a table of numbers that are no weights."""
+    model = copy.deepcopy(own.model)
+    model.register_buffer("table", torch.rand(3))
+    return Encoder(model, own.tokenizer, own.settings, own.fingerprint)
+
+
 def test_weights_that_are_cast_once_give_nearly_the_same_vectors(work: Workspace, tower: DualEncoder) -> None:
     tokens = rows_of.token_store(work.passages, tower.passage, "passage", work.layout, Silent())
     rows, own = np.arange(13, dtype=np.uint32), tower.passage
@@ -126,6 +134,10 @@ def test_weights_that_are_cast_once_give_nearly_the_same_vectors(work: Workspace
         assert half.dtype == np.float32
         assert not np.array_equal(half, single)
         assert (half * single).sum(1).min() > 0.99
+    with_table = replace_model(own)
+    half = with_table.halved()
+    assert torch.equal(half.model.get_buffer("table"), with_table.model.get_buffer("table")), "positions are not rounded"
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
     assert own.inference("fp32") is own
     assert all(parameter.dtype == torch.float32 for parameter in own.parameters()), "the encoder itself is as it was"
 

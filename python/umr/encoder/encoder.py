@@ -75,8 +75,10 @@ class Encoder(nn.Module):
         return forward
 
     def halved(self) -> Encoder:
-        """A copy with all weights in bf16; vectors are pooled and normalised in fp32."""
-        model: nn.Module = copy.deepcopy(self.model).to(torch.bfloat16)
+        """A copy with all weights in bf16; vectors are pooled and normalised in fp32, and tables of positions are as they were."""
+        model = copy.deepcopy(self.model)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
         return Encoder(model, self.tokenizer, self.settings, self.fingerprint).eval()
 
     @property

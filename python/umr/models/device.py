@@ -34,6 +34,8 @@ def pick_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices", "use --device cpu")
+    if device.index is not None:
+        torch.cuda.set_device(device)  # so that nothing is taken on another one
     return device
 
 

@@ -26,11 +26,17 @@ def prefetch(items: Iterable[T], device: torch.device) -> Iterator[T]:
         yield from items
         return
     source, end = iter(items), object()
-    with ThreadPoolExecutor(1) as thread:
+    with thread_for(device) as thread:
         waiting = deque(thread.submit(next, source, end) for _ in range(AHEAD))
         while (item := waiting.popleft().result()) is not end:
             waiting.append(thread.submit(next, source, end))
             yield item  # type: ignore[misc]  # `end` is not among them
+
+
+def thread_for(device: torch.device) -> ThreadPoolExecutor:
+    """A thread that works for a device: what it takes on a GPU by default, it takes on this one."""
+    there = device.type == "cuda" and torch.cuda.is_available()
+    return ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,)) if there else ThreadPoolExecutor(1)
 
 
 def send(values: NDArray[Any], device: torch.device) -> Tensor:

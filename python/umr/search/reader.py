@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from umr.data.embeddings import DTYPES, Embeddings
 from umr.errors import ScoreError
+from umr.models.feeding import thread_for
 from umr.search.lists import Rows
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ class Reader:
     def chunks(self, rows: Rows, size: int) -> Iterator[tuple[Rows, NDArray[Any]]]:
         """Ascending rows and their vectors, `size` at a time; the next chunk is read meanwhile."""
         parts = [rows[at : at + size] for at in range(0, len(rows), size)]
-        with ThreadPoolExecutor(1) as ahead:
+        with thread_for(self.device) as ahead:
             coming = [ahead.submit(self.read, part) for part in parts[:1]]
             for at, part in enumerate(parts):
                 vectors = coming.pop().result()
