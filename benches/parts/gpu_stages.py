@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,10 @@ def labelled(work: Workspace, top_k: int) -> None:
 def train(shapes: Shapes) -> Row:
     """Steps of training."""
     import umr
-    from benches.parts.gpu_rows import busy, device, idle, timed
+    from benches.parts.gpu_rows import MISSING, busy, device, idle, timed
     from umr.data.labels import labels_of
     from umr.encoder.load import load_encoder
+    from umr.models.feeding import prefetch
     from umr.train.encoders import prepare
     from umr.train.loop import begun
 
@@ -92,18 +94,21 @@ def train(shapes: Shapes) -> Row:
             found: Row = {}
 
             def steps() -> None:
-                for number in range(shapes.steps):
-                    training.step(training.inputs(number % training.total))
+                numbers = (number % training.total for number in range(shapes.steps))
+                for batch in prefetch(map(training.inputs, numbers), device()):
+                    training.step(batch)
 
             with busy(found):
                 seconds, _ = timed(steps)
             batch = training.inputs(0).batch
+        row: Row = {"ours": shapes.steps / seconds, "unit": "steps/s", **found}
+        if find_spec("sentence_transformers") is None:
+            return row | {"targets": idle(found), "problem": MISSING}
         texts = [work.queries.texts()[row] for row in batch.queries.tolist()]
         others = [text for _, text in work.passages.texts(batch.passages)]
-        rival = cached_loss_seconds(Path(name) / "encoder", shapes.length, texts, others)
-        rate, theirs = shapes.steps / seconds, 1 / rival
-    row = {"ours": rate, "unit": "steps/s", "rival": theirs, "x rival": rate / theirs, **found}
-    return row | {"targets": [("times sentence-transformers", rate / theirs, 1.5, True), *idle(found)]}
+        theirs = 1 / cached_loss_seconds(Path(name) / "encoder", shapes.length, texts, others)
+    row |= {"rival": theirs, "x rival": row["ours"] / theirs}
+    return row | {"targets": [("times sentence-transformers", row["x rival"], 1.5, True), *idle(found)]}
 
 
 def cached_loss_seconds(folder: Path, length: int, asked: list[str], candidates: list[str]) -> float:
