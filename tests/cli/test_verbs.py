@@ -129,7 +129,8 @@ SIGNALLED = """
 import os, signal, sys
 from umr.train.distillation import Objective
 number = int(sys.argv.pop())
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit an ignored one,
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup runs this one
 real = Objective.backward
 def watched(objective, inputs):
     if inputs.step == 1:
