@@ -3,7 +3,7 @@
 Small work folders with random models, through the harnesses of tests/faults. Right is an end that is byte for byte that of a run
 that nothing happened to, or a refusal by name. Targets: nothing else comes out.
 
-    .venv/bin/python benches/reliability.py            about 20 minutes on 2 cores
+    .venv/bin/python benches/reliability.py            more than an hour on one core; each fault is told as soon as it is tried
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import REPOSITORY, Report, bench, parser, positive
+from benches.harness import REPOSITORY, Report, bench, parser, positive, say
 
 FAULTS = REPOSITORY / "tests" / "faults"
 RESULTS = ("candidates.parquet", "labels.parquet", "encoder/model.safetensors")
@@ -135,6 +135,7 @@ def verified(work: Path) -> bool:
 def row(report: Report, fault: str, right: list[bool], **more: int) -> None:
     """One fault: tried and survived."""
     report.row(fault=fault, tried=len(right), survived=sum(right), **more)
+    say(f"{fault}: {sum(right):,} of {len(right):,} survived")
     report.target(f"{fault}: not survived", len(right) - sum(right), 0, at_least=False)
 
 
