@@ -48,6 +48,7 @@ RATE = 100  # pairs a second: no more are tokenised than could be timed
 
 
 def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
     made = parser(__doc__)
     made.add_argument("--sharing", type=positive, nargs="+", default=list(FACTORS), help="queries a passage [default: 30 8 2]")
     made.add_argument("--seconds", type=positive, default=12, help="at least so long a timed run of ours [default: 12]")
@@ -124,6 +125,7 @@ def lengths(run: Bench) -> Callable[[list[list[Pair]]], dict[Pair, int]]:
 
 
 def main(args: argparse.Namespace, report: Report) -> None:
+    """Time every engine, after their results were compared."""
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         run = Bench(args, report, Path(name))
         tokens = lengths(run)

@@ -45,6 +45,7 @@ ROOM = 8e9 / 2**20  # MiB for them
 
 
 def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
     made = parser(__doc__)
     made.add_argument("--pairs", type=positive, default=20_000_000, help="a multiple of 100")
     made.add_argument("--alone", action="store_true", help="without the rivals")
@@ -52,6 +53,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace, report: Report) -> None:
+    """Time every engine, after their results were compared."""
     for package in ("pandas", "polars"):
         require_package(package, package)
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:

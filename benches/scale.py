@@ -40,6 +40,7 @@ FREE_DISK = 2e9  # bytes of disk that are left alone
 
 
 def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
     made = parser(__doc__)
     made.add_argument("--passages", type=positive, default=18_200_000)
     made.add_argument("--dimensions", type=positive, default=384)
@@ -50,6 +51,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace, report: Report) -> None:
+    """Time every engine, after their results were compared."""
     peaks = Peaks()
     peaks.look(args.gemm, args.threads)
     with tempfile.TemporaryDirectory(prefix="umr-scale-", dir=args.work) as name:

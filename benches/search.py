@@ -49,6 +49,7 @@ MAX_MEMORY_SHARE = 0.4  # of FAISS's anonymous memory
 
 
 def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
     made = parser(__doc__)
     made.add_argument("--passages", type=positive, default=500_000)
     made.add_argument("--dimensions", type=positive, default=768, help="of the random vectors; real ones have 384")
@@ -60,6 +61,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace, report: Report) -> None:
+    """Time every engine, after their results were compared."""
     for module, package in (("faiss", "faiss-cpu"), ("torch", "torch"), ("usearch", "usearch")):
         require_package(module, package)
     if args.k > args.passages:

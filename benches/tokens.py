@@ -41,12 +41,14 @@ Batches = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 def options() -> argparse.ArgumentParser:
+    """The options of this benchmark; the defaults are the stated cells."""
     made = parser(__doc__)
     made.add_argument("--passages", type=positive, default=20_000)
     return made
 
 
 def main(args: argparse.Namespace, report: Report) -> None:
+    """Time every engine, after their results were compared."""
     from umr._rust import Records, TokenStore
 
     tokenizer = _tokenizer()

@@ -203,4 +203,4 @@ def forecast(shapes: Shapes) -> Row:
         took["train"] = times.seconds["training"]
     errors = {stage: abs(told[stage] / took[stage] - 1) for stage in told}
     row = {f"{stage}, told and took": f"{told[stage]:.1f} / {took[stage]:.1f} s" for stage in told}
-    return row | {"targets": [(f"{stage} foretold, off by", error, 0.25, False) for stage, error in errors.items()]}
+    return row | {"targets": [(f"forecast of {stage} off by", error, 0.25, False) for stage, error in errors.items()]}

@@ -121,12 +121,9 @@ class MineConfig(Settings):
     precision: Precision = setting("fp32", "Arithmetic of the encoder; auto: the faster one here, measured.")
     store: StoredPrecision = setting("f32", "Precision of the vectors on disk; f16 takes half of the space.")
     batch_tokens: int | None = setting(
-        None,
-        "Padded tokens in one forward pass of the encoder.",
-        found="16,384; on a GPU what its memory allows",
-        unit="tokens",
-        example=16384,
-    )
+        None, "Padded tokens in one forward pass of the encoder.", found="16,384; on a GPU what its memory allows",
+        unit="tokens", example=16384,
+    )  # fmt: skip
     shard_rows: int = setting(262144, "Passages in one file of vectors; a killed run begins again at a file.", unit="passages")
     threads: int = setting(0, "Threads of the search; 0: all. The exact result does not depend on it.", unit="threads", least=0, most=1024)
     memory: str | None = setting(

@@ -14,7 +14,7 @@ from train.rig import contents
 Shell = Callable[..., Any]
 
 
-def test_mining_is_foretold_and_not_begun(shell: Shell, kit: Any, tmp_path: Path) -> None:
+def test_a_forecast_of_mining_begins_nothing(shell: Shell, kit: Any, tmp_path: Path) -> None:
     work = tmp_path / "work"
     done = shell("mine", work, *kit.inputs, "--top-k", 4, "--dry-run", "--json")
     assert done.code == 0, done.err
@@ -41,14 +41,14 @@ def nothing(folder: Path) -> Path:
     return file
 
 
-def test_the_approximate_index_is_not_foretold(shell: Shell, kit: Any, tmp_path: Path) -> None:
+def test_the_approximate_index_has_no_forecast(shell: Shell, kit: Any, tmp_path: Path) -> None:
     done = shell("mine", tmp_path / "work", *kit.inputs, "--top-k", 4, "--index", "hnsw", "--dry-run")
     line = next(line for line in done.out.splitlines() if line.startswith("│ searching"))
     assert line.split() == ["│", "searching", "│", "none", "│"]
 
 
 @pytest.mark.parametrize("options", [(), ("--freeze", "passages")])
-def test_training_is_foretold_and_the_work_is_as_it_was(shell: Shell, work: Path, options: tuple[str, ...]) -> None:
+def test_a_forecast_of_training_leaves_the_work_as_it_was(shell: Shell, work: Path, options: tuple[str, ...]) -> None:
     before = contents(work)
     done = shell("train", work, "--round", 0, "--epochs", 2, "--batch-size", 4, *options, "--dry-run", "--json")
     assert done.code == 0, done.err

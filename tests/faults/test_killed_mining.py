@@ -40,7 +40,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 def made(work: Path) -> dict[str, bytes]:
     """Vectors, their copies in 8 bits and candidates by their path."""
-    files = [*(work / "embeddings").rglob("shard-*"), work / "round-0" / "candidates.parquet"]
+    files = [path for path in (work / "embeddings").rglob("shard-*") if path.suffix in (".npy", ".int8")]
+    files.append(work / "round-0" / "candidates.parquet")
     return {str(path.relative_to(work)): path.read_bytes() for path in files}
 
 

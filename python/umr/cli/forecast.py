@@ -64,8 +64,8 @@ LABELLING_NOTE = (
     "No score is kept; the plan is, and labelling goes on with it."
 )
 MINING_NOTE = (
-    "encoding: as a sample of the texts, encoded here just now, took it. searching: as a small search took it; that of an "
-    "approximate index is not foretold. Further encoders, BM25 and runs are not counted. The token ids that were made stay."
+    "encoding: as a sample of the texts, encoded here just now, took it. searching: as a small search took it; the time of an "
+    "approximate index is not known before. Further encoders, BM25 and runs are not counted. The token ids that were made stay."
 )
 TRAINING_NOTE = "time: as some steps and a validation, made here just now, took it. The encoder is as it was."
 LABELLING: Rows = (

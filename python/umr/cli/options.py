@@ -109,6 +109,7 @@ class _Plain:
     """A command whose arguments are text, that explains options that do not exist, and on whose help page a flag has no `<bool>`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse arguments that are no text, and explain options that do not exist."""
         broken = next((word for word in args if not is_utf8(word)), None)
         if broken is not None:
             raise typer.BadParameter(f"an argument is not UTF-8: {broken!a}")
@@ -118,6 +119,7 @@ class _Plain:
             raise _explained(error, ctx) from None
 
     def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the help page."""
         found = list(super().get_params(ctx))  # type: ignore[misc]
         for parameter in found:
             if getattr(parameter, "is_flag", False):

@@ -81,12 +81,8 @@ class Embeddings:
 
     def _growing(self) -> Growing:
         contents = {
-            "rows": self.rows,
-            "dimensions": self.dimensions,
-            "dtype": self.dtype,
-            "shards": self.shards,
-            "shard_rows": self.shard_rows,
-        }
+            "rows": self.rows, "dimensions": self.dimensions, "dtype": self.dtype, "shards": self.shards, "shard_rows": self.shard_rows,
+        }  # fmt: skip
         return Growing(self.manifest, "embeddings", self.made_from, contents)
 
     def _stored(self, first: int, vectors: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from umr.encoder.rows import Forward, Side, encode_rows, token_store, tokens_of_
 from umr.errors import ScoreError, UsageError
 from umr.layout import WorkLayout
 from umr.manifest import digest
-from umr.models.device import settle_precision, without_memory
+from umr.models.device import release_memory, settle_precision, without_memory
 from umr.progress import Bar, Reporter
 
 PIECE_TOKENS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a piece: a minute or less of a base model on two cores, or on a small GPU
@@ -88,7 +88,9 @@ def _encode_within(
     try:
         return encode_rows(own, tokens, rows, budget, bar, forward)
     except (MemoryError, RuntimeError) as error:
-        return without_memory(error)
+        said = without_memory(error)
+    release_memory()
+    return said
 
 
 def _halved(budget: int, longest: int, said: str, reporter: Reporter) -> int:

@@ -7,25 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from umr._rust import TokenStore
-from umr.config import MineConfig
+from umr.config import MineConfig, Precision
 from umr.data.embeddings import Embeddings
 from umr.data.workspace import Workspace
 from umr.encoder.encode import store_for
+from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
 from umr.encoder.rows import BYTES_PER_NUMBER, Side, encode_rows, tokens_of_a_pass
 from umr.models.device import pick_device
-from umr.progress import Bar, Reporter
+from umr.progress import Reporter
 from umr.progress.clock import seconds_of
 from umr.search import find
 from umr.sizes import bytes_of
-
-if TYPE_CHECKING:
-    from umr.encoder.encoder import DualEncoder
 
 TIMED_TOKENS = {"cpu": 1 << 14, "cuda": 1 << 21}  # of a sample of the texts that is encoded
 SAMPLES = 4
@@ -75,9 +72,9 @@ def forecast(workspace: Workspace, number: int, config: MineConfig, reporter: Re
         records = workspace.passages if side == "passage" else workspace.queries.records
         store, ids, precision = store_for(records, encoder, side, workspace.layout, config, reporter)
         rows = len(records) - (Embeddings.progress(store.manifest)[0] if store.manifest.exists() else 0)
-        with reporter.bar("encoding a sample", 0, "") as bar:
+        with reporter.bar("encoding a sample", 0, ""):
             of_side = int(ids.lengths(np.arange(len(records), dtype=np.uint32)).sum(dtype=np.int64)) * rows // len(records)
-            seconds += of_side * seconds_of(_samples(encoder, side, ids, config, precision, bar)) if of_side else 0.0
+            seconds += of_side * seconds_of(_samples(encoder, side, ids, config, precision)) if of_side else 0.0
         unencoded, tokens, disk = unencoded + rows, tokens + of_side, disk + rows * store.dimensions * (4 if config.store == "f32" else 2)
     n, q, d = len(workspace.passages), len(workspace.queries), encoder.passage.dimensions
     weights = sum(4 * parameter.numel() for parameter in encoder.passage.parameters()) * (1 if encoder.tied else 2)
@@ -89,15 +86,15 @@ def forecast(workspace: Workspace, number: int, config: MineConfig, reporter: Re
 
 
 def _samples(
-    encoder: DualEncoder, side: Side, tokens: TokenStore, config: MineConfig, precision: str, bar: Bar
+    encoder: DualEncoder, side: Side, tokens: TokenStore, config: MineConfig, precision: Precision
 ) -> Iterator[tuple[Callable[[], object], float]]:
-    """Samples of the texts of one side, evenly spaced, to encode, and their tokens."""
+    """Samples of the texts of one side, evenly spaced, to encode, and their tokens; the first one twice, for warming up."""
     own = encoder.side(side)
     lengths = tokens.lengths(np.arange(len(tokens), dtype=np.uint32)).astype(np.int64)
     rows = max(1, int(TIMED_TOKENS[own.device.type] // max(1.0, lengths.mean())))
     step = max(1, len(tokens) // rows)
-    forward = own.inference("bf16" if precision == "bf16" else "fp32")
-    for first in range(min(SAMPLES, step)):
+    forward = own.inference(precision)
+    for first in (0, *range(min(SAMPLES, step))):
         some = np.arange(first * step // SAMPLES, len(tokens), step, dtype=np.uint32)
         yield partial(encode_rows, own, tokens, some, tokens_of_a_pass(config.batch_tokens, own), None, forward), float(lengths[some].sum())
 

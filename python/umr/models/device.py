@@ -122,17 +122,21 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def without_memory(error: BaseException) -> str:
-    """How memory ran out, as the end of a sentence; what a GPU's allocator keeps for later is given back.
+    """How memory ran out, as the end of a sentence.
 
     Raises:
         the error, where it says something else.
     """
     if not out_of_memory(error):
         raise error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     said = ". ".join(str(error).split(". ")[:3])  # torch: what was asked for, what there is, what is free
     return f": {said}" if said else ""
+
+
+def release_memory() -> None:
+    """Give back what a GPU's allocator keeps for later; to be called when the tensors are gone."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -30,14 +30,17 @@ class _Shown:
         self._clock, self._show, self._note = clock, show, ""
 
     def advance(self, items: float) -> None:
+        """Count items that have just been finished."""
         self._clock.advance(items)
         self.show()
 
     def skip(self, items: float) -> None:
+        """Count items that an earlier run has finished."""
         self._clock.skip(items)
         self.show()
 
     def note(self, text: str) -> None:
+        """Show a text beside the numbers from now on."""
         self._note = text
 
     def show(self) -> None:
@@ -46,16 +49,23 @@ class _Shown:
 
 
 class _Rate(ProgressColumn):
+    """Items done, of all, and the speed of the last minute."""
+
     def get_table_column(self) -> Column:
+        """A column that is never wrapped."""
         return Column(no_wrap=True)
 
     def render(self, task: Task) -> Text:
+        """Empty where the number of items is not known."""
         clock: Clock = task.fields["clock"]
         return Text(", ".join(filter(None, (clock.count(task.fields["unit"]), clock.speed()))) if clock.total else "")
 
 
 class _Left(ProgressColumn):
+    """The time that the rest takes at the speed of the last minute."""
+
     def render(self, task: Task) -> Text:
+        """Empty where the number of items is not known."""
         clock: Clock = task.fields["clock"]
         left = clock.left
         return Text(f"left {'-:--:--' if left is None else timedelta(seconds=round(left))}" if clock.total else "")
@@ -65,6 +75,7 @@ class _Bars(Progress):
     """Bars, and below each what is noted beside it: both fit a terminal of 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
+        """A table for each bar, and its note."""
         for task in self.tasks:
             yield self.make_tasks_table([task])
             if task.fields["note"]:

@@ -11,7 +11,7 @@ from umr.config import LabelConfig
 from umr.errors import UsageError
 from umr.label.scorers import Scorer
 from umr.label.scorers.trees import Tree, fill
-from umr.models.device import without_memory
+from umr.models.device import release_memory, without_memory
 from umr.progress import Reporter
 from umr.sizes import bytes_of, free_memory
 
@@ -71,7 +71,9 @@ def _try(scorer: Scorer, trees: Sequence[Tree]) -> NDArray[np.float32] | str:
     try:
         return scorer.score(trees)
     except (MemoryError, RuntimeError) as error:
-        return without_memory(error)
+        said = without_memory(error)
+    release_memory()
+    return said
 
 
 def _smaller(trees: Sequence[Tree], budget: int, said: str, reporter: Reporter) -> int:
