@@ -48,7 +48,7 @@ def pool(a_language: int = A_LANGUAGE) -> Pool:
     made_from = [require_file("data", "xquad-r", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
     made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
     key = fingerprint_files([str(p) for p in made_from])[:12]
-    path = cache_folder() / f"xquad-{key}-{a_language}-{TOP}.json"
+    path = cache_folder() / f"pairs-{key}-{a_language}-{TOP}.json"
     if not path.exists():
         found = _mine(a_language)
         temporary = path.with_suffix(".part")
