@@ -22,7 +22,7 @@ import json
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,14 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benches.harness import Report, bench, parser, require_file, require_model
+from benches.parts.mix import Gold, read_gold, table
 from benches.quality import english_passages
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from umr.config import Precision
     from umr.data.embeddings import Embeddings
     from umr.data.queries import Queries
     from umr.encoder.encoder import DualEncoder
@@ -50,8 +52,6 @@ SHARD = 1024  # texts that a killed run loses at most
 FEW, DRAWS = (4, 8, 12, 16, 32, 128), 3
 LETTERS, QUESTIONS, OTHERS, SEED = 900, 60, 130, 0  # of the train-mix sample
 KINDS = {"same": "gold in the query's language", "cross": "gold in another language", "both": "gold in both"}
-
-Gold = Mapping[str, set[str]]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def main(args: argparse.Namespace, report: Report) -> None:
     require_model(E5)
     encoder = load_encoder(EncoderConfig(model=E5, title="text"))
     queries = require_file("data", "xquad-r", "queries.jsonl.gz")
-    english = Task("A", queries, english_passages(args.work), read_qrels("xquad-r", "qrels.en.txt.gz"))
-    pooled = Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_qrels("xquad-r", "qrels.any.txt.gz"))
+    english = Task("A", queries, english_passages(args.work), read_gold("xquad-r", "qrels.en.txt.gz"))
+    pooled = Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_gold("xquad-r", "qrels.any.txt.gz"))
     for task in (english, pooled):
         measured = {centre: measure(task, encoder, centre, args.work, report, not args.check) for centre in (*CENTRES, "queries")}
         cells = {centre: macro(values) for centre, values in measured.items()}
@@ -102,7 +102,7 @@ def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> No
     """The kinds of train-mix."""
     kinds = write_sample(args.work)
     task = Task(
-        "train-mix", args.work / "mix.queries.jsonl", args.work / "mix.passages.tsv", read_qrels("train-mix", "hidden", "gold.qrels.gz")
+        "train-mix", args.work / "mix.queries.jsonl", args.work / "mix.passages.tsv", read_gold("train-mix", "hidden", "gold.qrels.gz")
     )
     found = {centre: measure(task, encoder, centre, args.work, report) for centre in CENTRES}
     for kind, what in KINDS.items():
@@ -112,12 +112,15 @@ def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> No
         report.row(data=f"train-mix, {what}, {langs} languages", metric="R@1", **cells)
 
 
-def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool = False) -> dict[str, dict[str, Any]]:
+def measure(
+    task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool = False, precision: Precision = "fp32"
+) -> dict[str, dict[str, Any]]:
     """Language, R@1 and average precision of every query that has gold, in points.
 
     Arguments:
         centre: off, global, language, or `queries`: by language, the passages left as they are.
         few: measure means of few queries too.
+        precision: of the encoder.
     """
     import numpy as np
 
@@ -133,7 +136,7 @@ def measure(task: Task, encoder: DualEncoder, centre: Any, work: Path, report: R
     talk, layout = Console(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
     queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
-    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD)
+    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD, precision=precision)
     means = means_for(passages, queries, encoder, layout, config, talk)
     stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "queries" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)
@@ -205,46 +208,29 @@ def macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {metric: float(np.mean(values)) for metric, values in by_lang.items()}
 
 
-def read_qrels(*parts: str) -> Gold:
-    """Query id -> ids of the passages that are right."""
-    gold = defaultdict(set)
-    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8") as lines:
-        for line in lines:
-            query, _, passage, relevant = line.split()
-            if int(relevant) > 0:
-                gold[query].add(passage)
-    return gold
-
-
 def write_sample(folder: Path) -> dict[str, str]:
     """Write the queries and passages of the sample; the kind of each query."""
     drawn = random.Random(SEED)
-    gold = read_qrels("train-mix", "hidden", "gold.qrels.gz")
+    gold = read_gold("train-mix", "hidden", "gold.qrels.gz")
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in _table("train-mix", "hidden", "query_meta.tsv.gz"):
+    for row in table("train-mix", "hidden", "query_meta.tsv.gz"):
         if row["id"] in gold:
             cells[row["lang"], row["kind"]].append(row["id"])
     kinds = {name: kind for (_, kind), names in sorted(cells.items()) for name in drawn.sample(names, min(QUESTIONS, len(names)))}
     by_lang: dict[str, list[str]] = defaultdict(list)
-    for row in _table("train-mix", "hidden", "passage_meta.tsv.gz"):
+    for row in table("train-mix", "hidden", "passage_meta.tsv.gz"):
         by_lang[row["lang"]].append(row["id"])
     wanted = {passage for name in kinds for passage in gold[name]}
     wanted |= {passage for _, names in sorted(by_lang.items()) for passage in drawn.sample(names, min(OTHERS, len(names)))}
     with (folder / "mix.passages.tsv").open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, delimiter="\t", lineterminator="\n")
         writer.writerow(["id", "text", "title"])
-        rows = _table("train-mix", "passages.tsv.gz")
+        rows = table("train-mix", "passages.tsv.gz")
         writer.writerows([row["id"], row["text"][:LETTERS], row["title"]] for row in rows if row["id"] in wanted)
     source = require_file("data", "train-mix", "queries.jsonl.gz")
     with gzip.open(source, "rt", encoding="utf-8") as lines, (folder / "mix.queries.jsonl").open("w", encoding="utf-8") as chosen:
         chosen.writelines(line for line in lines if json.loads(line)["id"] in kinds)
     return kinds
-
-
-def _table(*parts: str) -> Iterator[dict[str, str]]:
-    csv.field_size_limit(1 << 24)
-    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8", newline="") as rows:
-        yield from csv.DictReader(rows, delimiter="\t")
 
 
 if __name__ == "__main__":

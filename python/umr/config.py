@@ -6,7 +6,7 @@ The help of the command line and the file that `umr init` writes are made from t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ Negatives = Literal["in-batch", "own"]
 Duplicates = Literal["merge", "keep"]
 Freeze = Literal["none", "passages", "queries"]
 Keep = Literal["best", "last"]
+Objectives = Literal["kl", "margin-mse"]
+FalseNegatives = Literal["keep", "mask"]
 Centre = Literal["off", "global", "language"]
 Index = Literal["exact", "hnsw"]
 Collapse = Literal["off", "exact", "near"]
@@ -75,10 +77,18 @@ class EncoderConfig(Settings):
     passage_length: int | None = setting(
         None, "Longest passage; the rest is cut.", found="the model's limit, at most 512", unit="tokens", example=256
     )
+    layers: int | None = setting(
+        None, "Layers of the model that are kept, from the first; a decoder's middle layers often make better vectors than its last.",
+        found="all", unit="layers", example=13,
+    )  # fmt: skip
     strip_question_mark: bool | None = setting(
         None, "Drop one trailing '?' of a query, in training and in search. The paper's code: in training only.",
         found="the model's own, else false", example=False,
     )  # fmt: skip
+
+    def record(self) -> dict[str, Any]:
+        """As manifests name it: every field, but for `layers` where all are kept, which older work folders do not name."""
+        return {name: value for name, value in asdict(self).items() if name != "layers" or value is not None}
 
 
 def encoder_config(encoder: EncoderConfig | str | PathLike[str]) -> EncoderConfig:
@@ -215,6 +225,10 @@ class TrainConfig(Settings):
     freeze: Freeze = setting(
         "none", "Leave the encoder of the passages or of the queries as it is; the other is trained.", panel="Training"
     )
+    freeze_layers: int | None = setting(
+        None, "Leave the embeddings and so many of the lowest layers as they are; 0: the embeddings alone.", found="all is trained",
+        unit="layers", example=0, least=0,
+    )  # fmt: skip
     untie: bool = setting(False, "Train two encoders that begin with the same weights, as the paper does.", panel="Training")
     held_out: float = setting(
         0.05, "Share of the queries kept for the validation loss, which needs labels and no judgments.",
@@ -223,6 +237,15 @@ class TrainConfig(Settings):
     keep: Keep = setting("best", "Weights that are saved: those of the best validation loss, or the last.", panel="Training")
     seed: int = setting(
         0, "Seed of the order, of the drawn candidates and of the dropout.", unit="seed", panel="Training", least=0, most=2**63 - 1
+    )
+    merge: bool = setting(
+        False, "Mix the trained weights with those before the training, in the share of the best validation loss.", panel="Training"
+    )
+    patience: int = setting(0, "End after so many validations without a better loss; 0: never.", unit="validations", least=0)
+    objective: Objectives = setting("kl", "kl, the paper's; margin-mse: the distances between a query's labels.")
+    contrast: float = setting(0.0, "Weight of InfoNCE beside it, with the best-labelled passage as the positive.", unit="weight", least=0)
+    false_negatives: FalseNegatives = setting(
+        "keep", "mask: a passage of the batch without a label that is as near as the query's best one is left out of the softmax."
     )
     warmup: float = setting(
         0.1, "Share of the steps in which the learning rate rises from 0; from there it falls linearly to 0.",

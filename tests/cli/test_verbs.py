@@ -160,7 +160,7 @@ def test_training_says_the_loss_of_the_weights_that_it_kept(shell: Shell, kit: A
     """A rate at which the loss rises at once: the lowest is that before training, which nobody keeps."""
     done = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05, "--force", "--json")
     assert done.code == 0, done.err
-    losses = dict(done.json["validation"])
+    losses = {step: loss for step, loss, _ in done.json["validation"]}
     made = json.loads((work / "round-0" / "train.json").read_text())
     assert made["kept_step"] > 0
     shown = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05)

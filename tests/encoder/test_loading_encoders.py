@@ -16,7 +16,7 @@ from umr.config import EncoderConfig
 from umr.encoder.encoder import pool
 from umr.encoder.export import save_encoder
 from umr.encoder.load import load_encoder
-from umr.errors import MismatchError, ModelError
+from umr.errors import MismatchError, ModelError, UsageError
 
 
 def test_pooling_looks_at_tokens_never_at_padding() -> None:
@@ -120,3 +120,34 @@ def test_a_checkpoint_that_lacks_weights_is_refused(bert: Path, tmp_path: Path) 
     save_file(weights, tmp_path / "torn" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"torn lacks 2 weights .*encoder.layer.1.output.dense.bias"):
         load_encoder(encoder_config(tmp_path / "torn"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "gemma3"])
+def test_the_first_layers_alone(kind: str, bert: Path, tmp_path: Path) -> None:
+    folder, kept = (bert, 1) if kind == "bert" else (tiny.gemma3(tmp_path / "gemma3"), 2)
+    whole = load_encoder(encoder_config(folder)).query
+    cut = load_encoder(encoder_config(folder, layers=kept)).query
+    ids = torch.tensor([[2, 9, 12, 3], [2, 7, 7, 5]])
+    mask = torch.ones_like(ids)
+    with torch.inference_mode():
+        states: Any = whole.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[kept]
+        expected = whole.model.norm(states) if kind == "gemma3" else states  # type: ignore[operator]
+        torch.testing.assert_close(cut.model(input_ids=ids, attention_mask=mask).last_hidden_state, expected, rtol=1e-5, atol=1e-6)
+    assert cut.fingerprint != whole.fingerprint
+    assert sum(p.numel() for p in cut.parameters()) < sum(p.numel() for p in whole.parameters())
+
+
+def test_an_encoder_of_some_layers_is_saved_as_a_model_of_its_own(tmp_path: Path) -> None:
+    import transformers
+
+    encoder = load_encoder(encoder_config(tiny.gemma3(tmp_path / "gemma3"), layers=2))
+    save_encoder(encoder, tmp_path / "saved")
+    again = load_encoder(EncoderConfig(model=str(tmp_path / "saved")))
+    assert again.encode(["river stone"], "query").tobytes() == encoder.encode(["river stone"], "query").tobytes()
+    assert again.query.fingerprint == encoder.query.fingerprint
+    assert transformers.AutoModel.from_pretrained(tmp_path / "saved").config.num_hidden_layers == 2
+
+
+def test_more_layers_than_there_are(bert: Path) -> None:
+    with pytest.raises(UsageError, match=r"layers is 3, but .* has 2"):
+        load_encoder(encoder_config(bert, layers=3))

@@ -58,3 +58,32 @@ def reference_loss(
         teacher = [value for j in range(len(passages)) for value in (own if j == i else [-1000.0] * len(own))] if in_batch else own
         total += sum(math.exp(t) * (t - s) for t, s in zip(teacher, student, strict=True))
     return total / len(queries)
+
+
+def margins(similarities: Sequence[Row], labels: Sequence[Row], temperature: float) -> float:
+    """MarginMSE: distances to the query's best-labelled passage, of the encoder and of the labels, one pair after the other."""
+    total = 0.0
+    for row, wanted in zip(similarities, labels, strict=True):
+        best = max(range(len(wanted)), key=lambda j: (wanted[j], -j))
+        others = [j for j, value in enumerate(wanted) if value > -math.inf and j != best]
+        gaps = [((row[best] - row[j]) / temperature - (wanted[best] - wanted[j])) ** 2 for j in others]
+        total += sum(gaps) / max(1, len(gaps))
+    return total / len(similarities)
+
+
+def contrast(similarities: Sequence[Row], labels: Sequence[Row], temperature: float) -> float:
+    """InfoNCE with the best-labelled passage as the positive."""
+    total = 0.0
+    for row, wanted in zip(similarities, labels, strict=True):
+        best = max(range(len(wanted)), key=lambda j: (wanted[j], -j))
+        total -= log_softmax([value / temperature for value in row])[best]
+    return total / len(similarities)
+
+
+def near(similarities: Sequence[Row], labels: Sequence[Row]) -> list[list[bool]]:
+    """Which passages have no label and are at least as near as the best-labelled one."""
+    found = []
+    for row, wanted in zip(similarities, labels, strict=True):
+        best = max(range(len(wanted)), key=lambda j: (wanted[j], -j))
+        found.append([wanted[j] == -math.inf and row[j] >= row[best] for j in range(len(row))])
+    return found

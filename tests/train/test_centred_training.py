@@ -26,8 +26,9 @@ from umr.mine import mine
 from umr.progress import Silent
 from umr.train import train
 from umr.train.batches import make_batch
-from umr.train.distillation import VALIDATION, Objective, distillation_loss
+from umr.train.distillation import VALIDATION, Objective
 from umr.train.encoders import prepare
+from umr.train.losses import distillation_loss
 
 Vectors = NDArray[np.float32]
 ONE = replace(TRAIN, epochs=1, evaluations=1)
@@ -55,7 +56,7 @@ def test_the_loss_is_that_of_the_mined_vectors(work: Workspace, centre: Any, fre
     encoder, labels = load_encoder(work.encoder_of(0)), labels_of(place)
     encoders = prepare(work, encoder, config, mined, Silent())
     everything = np.arange(54, dtype=np.uint32)
-    found = Objective(encoders, config, "fp32").validation_loss(labels, everything)
+    found = Objective(encoders, config, "fp32").validation(labels, everything).loss
     batch = make_batch(labels, everything, config, VALIDATION)
     queries, passages = vectors_of(work, encoder, mined)
     similarities = torch.from_numpy(queries[batch.queries] @ passages[batch.passages].T)

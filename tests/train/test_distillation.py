@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import distillation as twin
-from umr.config import Negatives
-from umr.train.distillation import distillation_loss
+from umr.config import Negatives, TrainConfig
+from umr.train.losses import (
+    agreement,
+    contrastive_loss,
+    distillation_loss,
+    false_negatives,
+    margin_loss,
+    training_loss,
+)
 
 NEGATIVES: tuple[Negatives, ...] = ("in-batch", "own")
 SMALL = st.floats(-30, 30, width=32)
@@ -98,3 +105,41 @@ def test_the_temperature_divides() -> None:
     halved = distillation_loss(similarities, labels, 2.0, "own")
     assert halved.item() == pytest.approx(distillation_loss(similarities / 2, labels, 1.0, "own").item())
     assert halved < distillation_loss(similarities, labels, 1.0, "own")
+
+
+@settings(deadline=None)
+@given(tasks())
+def test_the_other_losses_equal_their_definitions(task: tuple[list[list[float]], list[list[float]], float]) -> None:
+    similarities, labels = (torch.tensor(values, dtype=torch.float64) for values in task[:2])
+    assert margin_loss(similarities, labels, task[2]).item() == pytest.approx(twin.margins(*task), rel=1e-9, abs=1e-9)
+    assert contrastive_loss(similarities, labels, task[2]).item() == pytest.approx(twin.contrast(*task), rel=1e-9, abs=1e-9)
+    assert false_negatives(similarities, labels).tolist() == twin.near(*task[:2])
+    assert 0 <= agreement(similarities, labels).item() <= len(labels)
+
+
+@settings(deadline=None)
+@given(tasks())
+def test_what_is_left_out_has_no_gradient_and_the_rest_is_a_divergence(task: tuple[list[list[float]], list[list[float]], float]) -> None:
+    similarities = torch.tensor(task[0], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor(task[1], dtype=torch.float64)
+    masked = false_negatives(similarities.detach(), labels)
+    config = TrainConfig(false_negatives="mask")
+    found = training_loss(similarities, labels, task[2], config)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert similarities.grad is not None
+    assert (similarities.grad[masked] == 0).all()
+    kept = [[[v for v, m in zip(row, out, strict=True) if not m] for row, out in zip(values, masked, strict=True)] for values in task[:2]]
+    by_hand = [twin.loss([row], [wanted], task[2], own=False) for row, wanted in zip(*kept, strict=True)]
+    assert found.item() == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-9, abs=1e-9)
+
+
+def test_objectives_add_up() -> None:
+    similarities, labels = torch.tensor([[0.9, 0.5, 0.8], [0.1, 0.7, 0.2]]), torch.tensor([[-0.1, -2.0, -math.inf], [-1.5, -0.4, -1.9]])
+    kl = training_loss(similarities, labels, 0.1, TrainConfig())
+    assert kl == distillation_loss(similarities, labels, 0.1, "in-batch")
+    both = training_loss(similarities, labels, 0.1, TrainConfig(contrast=0.1))
+    assert both.item() == pytest.approx(kl.item() + 0.1 * contrastive_loss(similarities, labels, 0.1).item())
+    assert training_loss(similarities, labels, 0.1, TrainConfig(objective="margin-mse")) == margin_loss(similarities, labels, 0.1)
+    assert agreement(similarities, labels) == 2
+    assert false_negatives(similarities, labels).tolist() == [[False, False, False], [False, False, False]]
+    assert false_negatives(similarities.flip(1), labels).tolist() == [[False, False, True], [False, False, False]]

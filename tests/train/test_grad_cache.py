@@ -15,8 +15,8 @@ from reference import grad_cache as twin
 from train.rig import encoder_config
 from umr.encoder.encoder import Encoder
 from umr.encoder.load import load_encoder
-from umr.train.distillation import distillation_loss
 from umr.train.grad_cache import Chunk, cached_backward, encode_all, encode_chunk, graph_bytes
+from umr.train.losses import distillation_loss
 
 LENGTHS = ([7, 3, 12, 5], [9, 2, 4, 4, 13, 6, 8])
 """Tokens of four queries and seven passages."""

@@ -294,7 +294,7 @@ def test_the_best_weights_of_the_validation_are_kept(begin: Begin) -> None:
     train(best, config)
     made = read_manifest(best.layout.round(0).trained, "train")
     train(last, replace(config, keep="last"))
-    losses = dict(made["validation"])
+    losses = {step: loss for step, loss, _ in made["validation"]}
     steps = 4 * 3
     assert list(losses) == list(range(steps + 1))
     assert made["steps"] == steps
@@ -437,7 +437,7 @@ def test_the_chunk_size_changes_nothing_but_rounding(begin: Begin) -> None:
     for name, tokens in (("large", 8192), ("small", 40)):
         work = begin(name)
         train(work, replace(TRAIN, dropout=False, chunk_tokens=tokens))
-        losses.append([loss for _, loss in read_manifest(work.layout.round(0).trained, "train")["validation"]])
+        losses.append([loss for _, loss, _ in read_manifest(work.layout.round(0).trained, "train")["validation"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][0] != losses[0][-1]
 
@@ -469,6 +469,6 @@ def test_one_graph_and_chunks_train_alike(begin: Begin, monkeypatch: pytest.Monk
         work = begin(f"share-{share}")
         monkeypatch.setattr(distillation, "WHOLE_SHARE", share)
         train(work, TRAIN)
-        losses.append([loss for _, loss in read_manifest(work.layout.round(0).trained, "train")["validation"]])
+        losses.append([loss for _, loss, _ in read_manifest(work.layout.round(0).trained, "train")["validation"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][-1] != losses[0][0]

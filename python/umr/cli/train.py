@@ -26,7 +26,7 @@ def train(
         return Result({"round": place.number, "forecast": asdict(forecast)}, training(place.number, forecast))
     folder = stage(workspace, config, place.number, reporter, force)
     made = read_manifest(place.trained, "train")
-    losses = dict(made["validation"])
+    losses = {step: loss for step, loss, *_ in made["validation"]}
     change = f", validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" if losses else ""
     data = {"round": place.number, "encoder": str(folder), "steps": made["steps"], "validation": made["validation"]}
     return Result(data, [f"round {place.number}: trained encoder in {folder} ({made['steps']:,} steps{change})"])

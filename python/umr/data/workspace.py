@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Workspace:
         """
         with writing(self.layout, reporter):
             found = read_manifest(self.layout.manifest, "work")
-            now, then = (found["made_from"], found["encoder"]), (_fingerprints(self), asdict(self.encoder))
+            now, then = (found["made_from"], found["encoder"]), (_fingerprints(self), self.encoder.record())
             if now != then:
                 raise MismatchError(f"{self.layout.manifest} is of other inputs by now", "open the work folder again")
             yield
@@ -86,7 +86,7 @@ class Workspace:
         """The encoder of a round as manifests name it: what umr trained by its content, so that the work folder may move."""
         config = self.encoder_of(number)
         if number == 0:
-            return asdict(config)
+            return config.record()
         files = read_manifest(self.layout.round(number - 1).trained, "train")["files"]
         return {"trained_in_round": number - 1, "files": digest(files)}
 
@@ -143,7 +143,7 @@ def create_workspace(
     chosen_languages(lang)  # refused before a folder is made
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
-    wanted = {**inputs, "encoder": asdict(encoder)}
+    wanted = {**inputs, "encoder": encoder.record()}
     if _is_settled(layout) and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
         return open_workspace(folder, reporter)
     with writing(layout, reporter):

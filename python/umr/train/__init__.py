@@ -75,8 +75,13 @@ def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) ->
     return {**options, "labels": checksums(place.labels)[place.labels.name], **({"means": means} if means else {})}
 
 
+def _recorded(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a training was made from; an option that umr did not have at the time was at its default."""
+    return {**asdict(TrainConfig()), **manifest["made_from"]}
+
+
 def _trained_before(workspace: Workspace, place: RoundLayout, config: TrainConfig, reporter: Reporter) -> Path:
-    found, made_from = read_manifest(place.trained, "train")["made_from"], _made_from(workspace, place, config)
+    found, made_from = _recorded(read_manifest(place.trained, "train")), _made_from(workspace, place, config)
     hint = "leave the options as they were, or train again with --force: the encoder of before is moved aside"
     require_same(place.trained, f"round {place.number} was trained", found, made_from, hint)
     reporter.say(f"round {place.number} is trained already: {place.encoder}")
@@ -90,7 +95,7 @@ def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: boo
     hint = "leave options and files as they were, or begin again with --force: the unfinished training is moved aside"
     try:
         found = read_manifest(place.training_state, "training")
-        require_same(place.training_state, "the training began", found["made_from"], made_from, hint)
+        require_same(place.training_state, "the training began", _recorded(found), made_from, hint)
         require_whole(place.training_state, found, hint)
     except (FormatError, MismatchError):
         if not force:
@@ -159,6 +164,6 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
     best = config.keep == "best" and history.best_step >= 0
     kept = history.best_step if best else history.steps
     files = checksums(*sorted(path for path in place.encoder.rglob("*") if path.is_file()), folder=place.folder)
-    contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "files": files}
+    contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "merged": history.merged, "files": files}
     write_manifest(place.trained, "train", made_from, contents)
     shutil.rmtree(place.training, ignore_errors=True)

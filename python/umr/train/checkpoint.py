@@ -27,21 +27,29 @@ class History:
         steps: finished steps.
         best_step: the step of the kept weights, -1 before the first validation.
         best_loss: its validation loss, nats a query.
-        validation: [step, loss] of every validation.
+        validation: [step, loss, share of queries with the labels' first passage first] of every validation.
         total: steps of the whole training.
         best: the file of the best weights, with its digest.
+        merged: the share of the trained weights in those that are saved.
     """
 
     steps: int = 0
     best_step: int = -1
     best_loss: float = float("inf")
-    validation: list[tuple[int, float]] = field(default_factory=list)
+    validation: list[tuple[int, float, float]] = field(default_factory=list)
     total: int = 0
     best: Files = field(default_factory=dict)
+    merged: float = 1.0
+
+
+def weights_of(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by encoder and name."""
+    named = ((f"{name}.{key}", value) for name, encoder in encoders.items() for key, value in encoder.named_parameters())
+    return {name: value for name, value in named if value.requires_grad}
 
 
 def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value.detach().cpu() for name, encoder in encoders.items() for key, value in encoder.named_parameters()}
+    return {name: value.detach().cpu() for name, value in weights_of(encoders).items()}
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
@@ -69,9 +77,8 @@ def load_best(folder: Path, encoders: Mapping[str, nn.Module], history: History)
 @torch.no_grad()
 def _load_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
     saved = load_file(path)
-    for name, encoder in encoders.items():
-        for key, parameter in encoder.named_parameters():
-            parameter.copy_(saved[f"{name}.{key}"])
+    for name, parameter in weights_of(encoders).items():
+        parameter.copy_(saved[name])
 
 
 def save_state(
@@ -132,7 +139,7 @@ def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch
     _load_weights(encoders, state / "weights.safetensors")
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))
     best = {name: written for name, written in value["files"].items() if name.startswith("best-")}
-    validation = [(int(step), float(loss)) for step, loss in value["validation"]]
+    validation = [(int(step), float(loss), float(first)) for step, loss, first in value["validation"]]
     history = History(value["steps"], validation=validation, total=value["total"], best=best)
     if best:
         history.best_step, history.best_loss = value["best_step"], value["best_loss"]

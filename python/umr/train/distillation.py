@@ -1,51 +1,27 @@
-"""The loss of a batch and its gradients: KL from the labels to the encoder's distribution over passages (paper, section 3.3)."""
+"""The loss of a batch on the device, and its gradients (paper, section 3.3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from umr.config import Negatives, Precision, TrainConfig
+from umr.config import Precision, TrainConfig
 from umr.data.labels import Labels
 from umr.models.feeding import prefetch, send
 from umr.sizes import total_memory
 from umr.train.batches import Rows, TrainBatch, make_batch
 from umr.train.encoders import SideInputs, TrainingEncoders
 from umr.train.grad_cache import cached_backward, encode_all, graph_bytes
+from umr.train.losses import agreement, false_negatives, training_loss
 
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
 WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
-
-
-def distillation_loss(similarities: Tensor, labels: Tensor, temperature: float, negatives: Negatives) -> Tensor:
-    """KL(labels || encoder), mean over queries (reference `BiEncoderInBatchKLLoss`, `BiEncoderKLLoss`).
-
-    The labels' distribution is the softmax of a row's finite labels; a passage without a label has no mass (the reference
-    gives it log-probability -1000). The encoder's is the softmax of similarity / temperature over all passages of the
-    batch (in-batch), or over the labelled ones alone (own).
-
-    Arguments:
-        similarities: [B, U] float32 inner products or cosines.
-        labels: [B, U] float32 log-probabilities up to a constant a row, -inf where there is none.
-        temperature: divides the similarities (1 in the reference).
-        negatives: `in-batch` or `own`.
-
-    Returns:
-        scalar, nats a query.
-    """
-    labelled = torch.isfinite(labels)
-    logits = similarities / temperature
-    if negatives == "own":
-        logits = logits.masked_fill(~labelled, float("-inf"))
-    student = logits.log_softmax(dim=1)  # [B, U]
-    teacher = labels.log_softmax(dim=1)  # [B, U], -inf where unlabelled
-    gap = torch.where(labelled, teacher - student, torch.zeros_like(student))  # no inf - inf where there is no mass
-    return (teacher.exp() * gap).sum(dim=1).mean()
 
 
 @dataclass(frozen=True)
@@ -57,6 +33,20 @@ class BatchInputs:
     query: SideInputs
     passage: SideInputs
     labels: Tensor
+
+
+class Validation(NamedTuple):
+    """What held-out queries say, each a mean over them.
+
+    Arguments:
+        loss: nats a query.
+        first: share of them whose first passage is that of the labels.
+        near: unlabelled passages of the batch that are as near as the best-labelled one: likely false negatives.
+    """
+
+    loss: float
+    first: float
+    near: float
 
 
 @dataclass(frozen=True)
@@ -118,8 +108,8 @@ class Objective:
         return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole)
 
     @torch.no_grad()
-    def validation_loss(self, labels: Labels, held_out: Rows) -> float:
-        """The same loss on held-out queries without dropout, over batches that never change: nats a query.
+    def validation(self, labels: Labels, held_out: Rows) -> Validation:
+        """The same loss on held-out queries without dropout, over batches that never change.
 
         Arguments:
             labels: of all queries.
@@ -137,16 +127,22 @@ class Objective:
         losses = [self._validation(batch) for batch in prefetch(map(inputs, starts), device)]
         for encoder in in_training:
             encoder.train()
-        return float(torch.stack(losses).sum()) / len(held_out)
+        return Validation(*(torch.stack(losses).sum(dim=0) / len(held_out)).tolist())
 
     def _validation(self, inputs: BatchInputs) -> Tensor:
         vectors = [
             encode_all(own.encoder, side.chunks, side.size, self.precision)
             for own, side in ((self.encoders.query, inputs.query), (self.encoders.passage, inputs.passage))
         ]
-        return self._loss(inputs, vectors).double() * inputs.query.size
+        similarities = self._similarities(inputs, vectors)
+        loss = training_loss(similarities, inputs.labels, self.temperature, self.config) * inputs.query.size
+        alike, near = agreement(similarities, inputs.labels), false_negatives(similarities, inputs.labels).sum()
+        return torch.stack([value.double() for value in (loss, alike, near)])
 
     def _loss(self, inputs: BatchInputs, vectors: list[Tensor]) -> Tensor:
+        return training_loss(self._similarities(inputs, vectors), inputs.labels, self.temperature, self.config)
+
+    def _similarities(self, inputs: BatchInputs, vectors: list[Tensor]) -> Tensor:
         queries = self.encoders.query.compared(vectors[0], inputs.query)  # [B, d]
         passages = self.encoders.passage.compared(vectors[1], inputs.passage)  # [U, d]
-        return distillation_loss(queries @ passages.T, inputs.labels, self.temperature, self.config.negatives)
+        return queries @ passages.T

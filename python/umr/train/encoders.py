@@ -19,6 +19,7 @@ from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.means import Means
 from umr.encoder.rows import Side, token_batches, token_store
+from umr.errors import UsageError
 from umr.models.feeding import send
 from umr.progress import Reporter
 from umr.train.batches import Rows
@@ -142,6 +143,9 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     means = means_for(workspace.passages, workspace.queries, encoder, layout, mined, reporter)
     if encoder.tied and (config.untie or frozen_side):
         encoder = replace(encoder, query=copy.deepcopy(encoder.query))
+    if config.freeze_layers is not None:
+        for own in (encoder.query, encoder.passage):
+            freeze_layers(own, config.freeze_layers)
 
     def side(name: Side) -> TrainingSide:
         own = encoder.side(name)
@@ -152,6 +156,23 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
     reporter.say(f"training {what}" + (f", centred ({means.centre})" if means else ""))
     return TrainingEncoders(replace(encoder, means=means), side("query"), side("passage"))
+
+
+def freeze_layers(encoder: Encoder, count: int) -> None:
+    """Leave the embeddings and the lowest layers of an encoder untrained: every weight before the first layer that is trained.
+
+    Raises:
+        UsageError: it has no more layers than that.
+    """
+    layers = next((m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m)), None)
+    if layers is None or len(layers) <= count:
+        has = f"has {len(layers)} layers" if layers else "has no list of layers"
+        raise UsageError(f"freeze_layers is {count}, but the encoder {has}", "leave at least one layer to be trained")
+    first = next(layers[count].parameters())
+    for parameter in encoder.parameters():
+        if parameter is first:
+            break
+        parameter.requires_grad_(False)
 
 
 def _fixed(workspace: Workspace, name: Side, means: Means, device: torch.device, reporter: Reporter) -> FixedMeans:

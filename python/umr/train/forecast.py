@@ -60,7 +60,7 @@ def forecast(training: Training) -> TrainingForecast:
     training.train_mode()
     seconds = seconds_of(map(step, timed)) * sum(tokens) / len(tokens) * steps
     if validations:
-        one = partial(training.objective.validation_loss, training.labels, held_out)
+        one = partial(training.objective.validation, training.labels, held_out)
         seconds += validations * seconds_of([(one, 1.0)])
     weights = 4 * sum(p.numel() for encoder in training.trained.values() for p in encoder.parameters())
     return TrainingForecast(

@@ -22,12 +22,13 @@ from umr.models.feeding import prefetch
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
-from umr.train.checkpoint import History, load_best, load_state, save_best, save_state
+from umr.train.checkpoint import History, load_best, load_state, save_best, save_state, weights_of
 from umr.train.distillation import BatchInputs, Objective
 from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import Stop, deferred_interrupt
 
 CHECKPOINT_SECONDS = 300.0
+MERGED = (0.25, 0.5, 0.75, 1.0)  # shares of the trained weights that are tried
 CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
 
@@ -80,6 +81,7 @@ class Training:
         self.steps = steps_an_epoch(len(split.training), self.config.batch_size)
         self.total = self.config.epochs * self.steps
         self.optimiser = _optimiser([p for encoder in self.trained.values() for p in encoder.parameters() if p.requires_grad], self.config)
+        self.start = {name: value.detach().clone() for name, value in weights_of(self.trained).items()} if self.config.merge else {}
         self.history = load_state(folder, self.trained, self.optimiser, made_from)
         self.history.total = self.total
         self.saved, self.device = time.monotonic(), objective.encoders.query.encoder.device
@@ -97,15 +99,17 @@ class Training:
         with self.reporter.bar("training", self.total, "steps") as bar:
             bar.skip(before)
             if len(self.split.held_out) and not self.history.validation:
-                self.history.validation.append((0, self.objective.validation_loss(self.labels, self.split.held_out)))
+                self.history.validation.append((0, *self.objective.validation(self.labels, self.split.held_out)[:2]))
             with deferred_interrupt(self.reporter) as stop:
                 self._steps(bar, stop)
-        clock.advance(self.total - before)
+        clock.advance(self.history.steps - before)
         self.reporter.say(f"trained {clock.summary('steps')}")
         if self.config.keep == "best" and self.history.best_step >= 0:
             load_best(self.folder, self.trained, self.history)
         for encoder in self.trained.values():
             encoder.eval()
+        if self.start and len(self.split.held_out):
+            self._merge()
         if self.history.best_step >= 0 and self.history.best_loss >= self.history.validation[0][1]:
             self.reporter.warn(
                 "the validation loss never fell below the untrained encoder's: a smaller --learning-rate, or more queries, may help"
@@ -127,6 +131,9 @@ class Training:
 
     def _steps(self, bar: Bar, stop: Stop) -> None:
         for inputs in prefetch(map(self.inputs, range(self.history.steps, self.total)), self.device):
+            if self._stopped_improving():
+                self.reporter.say(f"no better validation loss in {self.config.patience} validations: ended at step {self.history.steps:,}")
+                break
             self.step(inputs)
             self.history.steps += 1
             bar.advance(1)
@@ -138,6 +145,29 @@ class Training:
                 save_state(self.folder, self.trained, self.optimiser, self.history, self.made_from)
                 self.saved = time.monotonic()
             stop.obey()
+
+    def _stopped_improving(self) -> bool:
+        history, patience = self.history, self.config.patience
+        return patience > 0 and sum(step > max(0, history.best_step) for step, *_ in history.validation) >= patience
+
+    @torch.no_grad()
+    def _merge(self) -> None:
+        """Put the mix of the weights before and after the training in place whose validation loss is the best."""
+        weights = weights_of(self.trained)
+        after = {name: value.detach().clone() for name, value in weights.items()}
+        losses: dict[float, float] = {}
+
+        def mix(share: float) -> None:
+            for name, value in weights.items():
+                value.copy_(torch.lerp(self.start[name], after[name], share))
+
+        for share in MERGED:
+            mix(share)
+            losses[share] = self.objective.validation(self.labels, self.split.held_out).loss
+        self.history.merged = min(losses, key=lambda share: (losses[share], -share))
+        mix(self.history.merged)
+        told = ", ".join(f"{loss:.4f} with {share:g}" for share, loss in losses.items())
+        self.reporter.say(f"{self.history.merged:g} of the trained weights, the rest as before (validation loss {told})")
 
     def inputs(self, step: int) -> BatchInputs:
         """The batch of a step, on the device."""
@@ -172,14 +202,16 @@ class Training:
     def _validate(self) -> None:
         self._check()
         history = self.history
-        loss = self.objective.validation_loss(self.labels, self.split.held_out)
+        loss, first, near = self.objective.validation(self.labels, self.split.held_out)
         self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
-        history.validation.append((history.steps, loss))
+        history.validation.append((history.steps, loss, first))
         if loss < history.best_loss:
             history.best_step, history.best_loss = history.steps, loss
             if self.config.keep == "best":
                 save_best(self.folder, self.trained, history)
-        self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}" + (" (best)" if history.best_step == history.steps else ""))
+        best = " (best)" if history.best_step == history.steps else ""
+        masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""
+        self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:

@@ -1,0 +1,98 @@
+"""A part of train-mix: unlabelled queries to train on, others set apart to measure, and the passages that both are searched in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches.harness import require_file
+
+SEED = 0
+Gold = Mapping[str, set[str]]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Files of a part of train-mix.
+
+    Arguments:
+        queries: to train on, without gold.
+        apart: to measure with while something is chosen; never trained on.
+        passages: those that the queries of both were written from, and random ones.
+        gold: of both, for measures and for supervised twins alone.
+    """
+
+    queries: Path
+    apart: Path
+    passages: Path
+    gold: Gold
+
+
+def table(*parts: str) -> Iterator[dict[str, str]]:
+    """The rows of a tab-separated file under shared/data."""
+    csv.field_size_limit(1 << 24)
+    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8", newline="") as rows:
+        yield from csv.DictReader(rows, delimiter="\t")
+
+
+def read_gold(*parts: str) -> Gold:
+    """Query id -> ids of the passages that are right."""
+    gold = defaultdict(set)
+    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            query, _, passage, relevant = line.split()
+            if int(relevant) > 0:
+                gold[query].add(passage)
+    return gold
+
+
+def write_mix(folder: Path, queries: int, apart: int, passages: int) -> Mix:
+    """Write a part of train-mix; languages get equal shares of the queries as far as they have so many.
+
+    Arguments:
+        folder: where the files go.
+        queries: to train on.
+        apart: to measure with.
+        passages: in all; at least those that the queries were written from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    gold = read_gold("train-mix", "hidden", "gold.qrels.gz")
+    drawn = random.Random(SEED)
+    chosen = _balanced([row for row in table("train-mix", "hidden", "query_meta.tsv.gz") if row["id"] in gold], queries + apart, drawn)
+    drawn.shuffle(chosen)
+    parts = {"queries": set(chosen[:queries]), "apart": set(chosen[queries:])}
+    source = require_file("data", "train-mix", "queries.jsonl.gz")
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        rows = [(json.loads(line)["id"], line) for line in lines]
+    for name, wanted in parts.items():
+        (folder / f"{name}.jsonl").write_text("".join(line for found, line in rows if found in wanted), encoding="utf-8")
+    _write_passages(folder / "passages.tsv", {p for name in chosen for p in gold[name]}, passages, drawn)
+    return Mix(folder / "queries.jsonl", folder / "apart.jsonl", folder / "passages.tsv", gold)
+
+
+def _balanced(rows: list[dict[str, str]], count: int, drawn: random.Random) -> list[str]:
+    by_lang: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_lang[row["lang"]].append(row["id"])
+    for names in by_lang.values():
+        drawn.shuffle(names)
+    found: list[str] = []
+    while len(found) < count and any(by_lang.values()):
+        found += [names.pop() for _, names in sorted(by_lang.items()) if names]
+    return found[:count]
+
+
+def _write_passages(path: Path, wanted: set[str], count: int, drawn: random.Random) -> None:
+    rows = list(table("train-mix", "passages.tsv.gz"))
+    others = [row["id"] for row in rows if row["id"] not in wanted]
+    wanted = wanted | set(drawn.sample(others, max(0, min(len(others), count - len(wanted)))))
+    with path.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", "text", "title"])
+        writer.writerows([row["id"], row["text"], row["title"]] for row in rows if row["id"] in wanted)
