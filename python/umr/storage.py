@@ -13,13 +13,15 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from umr.errors import FormatError, InputError, StorageError, UmrError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LONGEST_NUMBER = 19  # digits of a whole number in JSON: what fits 64 bits
+LONGEST_NUMBER = 19  # digits of a whole number in JSON of ours: what fits 64 bits
+MODELS_NUMBER = 31  # and in files of models: transformers writes 10^30 where a tokenizer has no longest text
 STALE = 3600.0  # seconds without a write after which an unfinished file belongs to a process that was killed
 
 
@@ -144,8 +146,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, digits: int = LONGEST_NUMBER) -> dict[str, Any]:
     """Read a JSON object.
+
+    Arguments:
+        path: the file.
+        digits: of the longest whole number that it may have.
 
     Raises:
         InputError: there is no such file.
@@ -153,7 +159,7 @@ def read_json(path: Path) -> dict[str, Any]:
             and line.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_int=partial(_whole_number, digits))
         canonical(value)
     except OSError as error:
         raise storage_error(error, path, "read") from error
@@ -165,8 +171,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _whole_number(digits: str) -> int:
-    if len(digits) > LONGEST_NUMBER:
+def _whole_number(most: int, digits: str) -> int:
+    if len(digits) > most:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
 

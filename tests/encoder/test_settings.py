@@ -155,6 +155,19 @@ def test_the_question_mark_is_the_encoders_own_unless_the_user_says_otherwise(tm
     assert not resolved(folder_of(tmp_path / "new", {}), "x/e5-small")[0].strip_question_mark
 
 
+@pytest.mark.parametrize("layout", [False, True])
+def test_a_tokenizer_without_a_longest_text(tmp_path: Path, layout: bool) -> None:
+    """transformers writes 10^30, which is no length of anything."""
+    files: dict[str, Any] = {
+        "tokenizer_config.json": {"model_max_length": int(1e30)},
+        "config.json": BERT | {"max_position_embeddings": 700},
+    }
+    if layout:
+        files |= {"modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"), "1_Pooling/config.json": OLD_POOLING}
+    found, _ = resolved(folder_of(tmp_path, files), "x/e5-small")
+    assert (found.query_length, found.passage_length) == (512, 512)
+
+
 def test_lengths_stay_within_the_models_positions(tmp_path: Path) -> None:
     small = {"config.json": BERT | {"max_position_embeddings": 100}, "sentence_bert_config.json": {"max_seq_length": 256}}
     layout = {"modules.json": modules(OLD, "Transformer", "Pooling", "Normalize"), "1_Pooling/config.json": OLD_POOLING}

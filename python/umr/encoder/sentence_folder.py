@@ -13,7 +13,7 @@ from typing import Any
 
 from umr.config import Pooling
 from umr.errors import FormatError, InputError
-from umr.storage import read_json
+from umr.storage import MODELS_NUMBER, read_json
 
 MODULES = ("Transformer", "Pooling", "Normalize")  # whose work umr does itself
 CONFIGS = tuple(  # of the Transformer: the first that says anything counts
@@ -194,4 +194,4 @@ def shown(value: Any) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, MODELS_NUMBER) if path.is_file() else {}

@@ -16,7 +16,7 @@ from umr.config import EncoderConfig, Pooling, Similarity, Title
 from umr.encoder.sentence_folder import read_folder, require_prompts_pooled, shown, typed
 from umr.errors import FormatError, InputError
 from umr.settings import choices_of
-from umr.storage import read_json
+from umr.storage import MODELS_NUMBER, read_json
 
 FILE = "umr_encoder.json"
 LIMIT = 512  # tokens: longer passages only on request
@@ -171,4 +171,4 @@ def architecture_of(folder: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, MODELS_NUMBER) if path.is_file() else {}
