@@ -57,6 +57,8 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--apart", type=positive, default=600, help="of train-mix, to measure with [default: 600]")
     made.add_argument("--passages", type=positive, default=4000, help="of train-mix [default: 4,000]")
     made.add_argument("--rounds", type=positive, default=2)
+    made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
+    made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
     return made
 
@@ -84,7 +86,7 @@ class Run:
         """How candidates are found."""
         import umr
 
-        return umr.MineConfig(top_k=16, centre="language", precision="auto", device=self.args.device)
+        return umr.MineConfig(top_k=self.args.k, centre="language", precision="auto", device=self.args.device)
 
     @property
     def labelling(self) -> LabelConfig:
@@ -99,7 +101,7 @@ class Run:
         import umr
 
         return umr.TrainConfig(
-            epochs=4, batch_size=32, passages_per_query=16, learning_rate=2e-5, student_temperature=0.05, freeze="passages",
+            epochs=4, batch_size=32, passages_per_query=self.args.k, learning_rate=2e-5, student_temperature=0.05, freeze="passages",
             freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
         )  # fmt: skip
 
@@ -107,11 +109,12 @@ class Run:
     def tasks(self) -> tuple[Task, ...]:
         """What every encoder is measured on."""
         queries = require_file("data", "xquad-r", "queries.jsonl.gz")
-        return (
+        every = (
             Task("apart", self.mix.apart, self.mix.passages, self.mix.gold),
             Task("A", queries, english_passages(self.args.work), read_gold("xquad-r", "qrels.en.txt.gz")),
             Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_gold("xquad-r", "qrels.any.txt.gz")),
         )
+        return tuple(task for task in every if task.name in self.args.tasks)
 
     def work(self, name: str) -> Workspace:
         """A work folder over the queries to train on."""
