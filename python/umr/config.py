@@ -28,6 +28,7 @@ Freeze = Literal["none", "passages", "queries"]
 Keep = Literal["best", "last"]
 Objectives = Literal["kl", "margin-mse"]
 FalseNegatives = Literal["keep", "mask"]
+Track = Literal["none", "tensorboard", "wandb", "trackio"]
 Centre = Literal["off", "global", "language"]
 Index = Literal["exact", "hnsw"]
 Collapse = Literal["off", "exact", "near"]
@@ -262,6 +263,7 @@ class TrainConfig(Settings):
     )  # fmt: skip
     dropout: bool = setting(True, "Use the model's own dropout while training.")
     evaluations: int = setting(4, "Validations in an epoch. The paper: 4.", unit="validations")
+    track: Track = setting("none", "Tracker that is told the course of the training; its package has to be installed.")
     precision: Precision = setting("fp32", "Arithmetic; bf16 is autocast; auto: the faster one here, measured.", panel="Resources")
     device: str = _device()
     chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")

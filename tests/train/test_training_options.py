@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +18,10 @@ from safetensors.torch import load_file
 from train.rig import TRAIN, Notes, encoder_config
 from umr.data.workspace import Workspace
 from umr.encoder.load import load_encoder
-from umr.errors import UsageError
+from umr.errors import MissingExtraError, UsageError
 from umr.manifest import read_manifest
 from umr.train import checkpoint, loop, train
+from umr.train.curve import Curve
 
 Begin = Callable[..., Workspace]
 
@@ -68,6 +73,57 @@ def test_weights_are_mixed_in_the_share_of_the_best_validation(begin: Begin) -> 
         torch.testing.assert_close(value, torch.lerp(before[name], after[name], share), rtol=0, atol=1e-6)
     assert f"{share:g} of the trained weights" in notes.text
     assert read_manifest(plain.layout.round(0).trained, "train")["merged"] == 1
+
+
+class Remembering:
+    """A tracker of the user."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, dict[str, float]]] = []
+        self.finished = 0
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.told.append((step, dict(values)))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_the_course_is_kept_and_told(begin: Begin) -> None:
+    work, tracker = begin(), Remembering()
+    train(work, TRAIN, trackers=[tracker])
+    place = work.layout.round(0)
+    lines = [json.loads(line) for line in (place.encoder / "curve.jsonl").read_text().splitlines()]
+    assert [(line.pop("step"), line) for line in lines] == tracker.told
+    assert [step for step, values in tracker.told if "loss" in values] == list(range(1, 7))
+    losses = [[step, values["validation_loss"]] for step, values in tracker.told if "validation_loss" in values]
+    assert losses == [[step, loss] for step, loss, _ in read_manifest(place.trained, "train")["validation"]]
+    assert tracker.finished == 1
+    assert "encoder/curve.jsonl" in read_manifest(place.trained, "train")["files"]
+
+
+def test_lines_after_the_state_are_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "curve.jsonl"
+    path.write_text('{"step": 0, "x": 1}\n{"step": 4, "x": 1}\n{"step": 5, "x": 1}\n{"step": 6, "x"')
+    Curve(path, 4).log({"x": 2.5}, 5)
+    assert path.read_text() == '{"step": 0, "x": 1}\n{"step": 4, "x": 1}\n{"step": 5, "x": 2.5}\n'
+    Curve(path, 0)
+    assert path.read_text() == ""
+
+
+def test_a_tracker_is_named(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, begun_with = Remembering(), dict[str, Any]()
+    module = SimpleNamespace(init=lambda **options: (begun_with.update(options), run)[1])
+    monkeypatch.setitem(sys.modules, "trackio", module)
+    train(begin("tracked"), replace(TRAIN, track="trackio"))
+    assert begun_with["project"] == "umr"
+    assert begun_with["config"]["epochs"] == TRAIN.epochs
+    assert len(run.told) > TRAIN.epochs
+    assert run.finished == 1
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingExtraError, match="track is wandb") as caught:
+        train(begin("lacking"), replace(TRAIN, track="wandb"))
+    assert "pip install wandb" in caught.value.hint
 
 
 def test_a_training_of_before_an_option_is_finished(begin: Begin) -> None:

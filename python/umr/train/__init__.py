@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ from umr.manifest import checksums, read_manifest, require_same, require_whole, 
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
 from umr.run_file import from_record
+from umr.storage import beside
 from umr.work.aside import make_room, move_aside
 
 if TYPE_CHECKING:
+    from umr.train.curve import Tracker
     from umr.train.encoders import TrainingEncoders
     from umr.train.forecast import TrainingForecast
 
@@ -30,6 +33,7 @@ def train(
     number: int | None = None,
     reporter: Reporting = None,
     force: bool = False,
+    trackers: Sequence[Tracker] = (),
 ) -> Path:
     """Train the encoder of a round on its labels; a finished round is left, a killed one continues from its last state.
 
@@ -39,6 +43,7 @@ def train(
         number: the round; None for the newest.
         reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
         force: train again even where the round is trained; what was trained before is moved aside.
+        trackers: told losses and rates of every step; the encoder's folder has them in curve.jsonl too.
 
     Returns:
         the folder of the trained encoder.
@@ -56,7 +61,7 @@ def train(
             return _trained_before(workspace, place, config, reporter)
         made_from = _made_from(workspace, place, config)
         _settle_unfinished(place, made_from, force, reporter)
-        _train(workspace, place, config, made_from, reporter)
+        _train(workspace, place, config, made_from, reporter, trackers)
     next_command = f"umr mine {workspace.layout.folder} --round {place.number + 1}"
     reporter.say(f"round {place.number} trained in {duration(clock.elapsed)}: {place.encoder}; next: {next_command}")
     return place.encoder
@@ -71,7 +76,7 @@ def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) ->
     require_mined_with(workspace, place)
     require_labels_of(workspace, place)
     means = read_manifest(place.mined, "mine").get("means")
-    options = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens")}
+    options = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens", "track")}
     return {**options, "labels": checksums(place.labels)[place.labels.name], **({"means": means} if means else {})}
 
 
@@ -146,9 +151,17 @@ def _prepared(workspace: Workspace, place: RoundLayout, config: TrainConfig, rep
     return encoders
 
 
-def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_from: dict[str, Any], reporter: Reporter) -> None:
+def _train(
+    workspace: Workspace,
+    place: RoundLayout,
+    config: TrainConfig,
+    made_from: dict[str, Any],
+    reporter: Reporter,
+    trackers: Sequence[Tracker],
+) -> None:
     from umr.encoder.export import save_encoder
-    from umr.train.loop import begun
+    from umr.train.curve import tracker_for
+    from umr.train.loop import CURVE, begun
 
     encoders = _prepared(workspace, place, config, reporter)
     means = encoders.dual.means
@@ -156,9 +169,16 @@ def _train(workspace: Workspace, place: RoundLayout, config: TrainConfig, made_f
     if saturated := saturation(labels):
         reporter.warn(saturated)
     with begun(encoders, labels, config, made_from, place.training, reporter) as training:
-        history = training.run()
+        training.trackers += [*trackers, *tracker_for(config.track, place.folder, training.history.steps, asdict(config))]
+        try:
+            history = training.run()
+        finally:
+            for tracker in training.trackers:
+                tracker.finish()
     make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
+    with beside(place.encoder / CURVE) as curve:
+        shutil.copyfile(place.training / CURVE, curve)
     if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0

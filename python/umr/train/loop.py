@@ -23,11 +23,13 @@ from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_best, load_state, save_best, save_state, weights_of
-from umr.train.distillation import BatchInputs, Objective
+from umr.train.curve import Curve, Tracker
+from umr.train.distillation import BatchInputs, Objective, Validation
 from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import Stop, deferred_interrupt
 
 CHECKPOINT_SECONDS = 300.0
+CURVE = "curve.jsonl"
 MERGED = (0.25, 0.5, 0.75, 1.0)  # shares of the trained weights that are tried
 CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
@@ -84,6 +86,7 @@ class Training:
         self.start = {name: value.detach().clone() for name, value in weights_of(self.trained).items()} if self.config.merge else {}
         self.history = load_state(folder, self.trained, self.optimiser, made_from)
         self.history.total = self.total
+        self.trackers: list[Tracker] = [Curve(folder / CURVE, self.history.steps)]
         self.saved, self.device = time.monotonic(), objective.encoders.query.encoder.device
         self.unchecked: list[tuple[int, Rows, Tensor]] = []  # step, its queries, loss and norm of the gradient on the device
 
@@ -99,7 +102,7 @@ class Training:
         with self.reporter.bar("training", self.total, "steps") as bar:
             bar.skip(before)
             if len(self.split.held_out) and not self.history.validation:
-                self.history.validation.append((0, *self.objective.validation(self.labels, self.split.held_out)[:2]))
+                self._note_validation(self.objective.validation(self.labels, self.split.held_out))
             with deferred_interrupt(self.reporter) as stop:
                 self._steps(bar, stop)
         clock.advance(self.history.steps - before)
@@ -192,6 +195,7 @@ class Training:
         for (step, queries, _), (loss, norm) in zip(self.unchecked, values, strict=True):
             self._require_finite(loss, f"the loss of step {step}", queries)
             self._require_finite(norm, f"the norm of the gradient of step {step}", queries)
+            self._log({"loss": loss, "gradient_norm": norm, "learning_rate": learning_rate(step, self.total, self.config)}, step + 1)
         self.unchecked.clear()
 
     def _require_finite(self, value: float, what: str, queries: Rows) -> None:
@@ -202,9 +206,9 @@ class Training:
     def _validate(self) -> None:
         self._check()
         history = self.history
-        loss, first, near = self.objective.validation(self.labels, self.split.held_out)
+        loss, first, near = found = self.objective.validation(self.labels, self.split.held_out)
         self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
-        history.validation.append((history.steps, loss, first))
+        self._note_validation(found)
         if loss < history.best_loss:
             history.best_step, history.best_loss = history.steps, loss
             if self.config.keep == "best":
@@ -212,6 +216,15 @@ class Training:
         best = " (best)" if history.best_step == history.steps else ""
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
+
+    def _note_validation(self, found: Validation) -> None:
+        self.history.validation.append((self.history.steps, found.loss, found.first))
+        values = {"validation_loss": found.loss, "first_as_labelled": found.first, "likely_false_negatives": found.near}
+        self._log(values, self.history.steps)
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        for tracker in self.trackers:
+            tracker.log(values, step)
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:
