@@ -22,6 +22,7 @@ StoredPrecision = Literal["f32", "f16"]
 Weights = Literal["native", "int8", "int4"]
 Correction = Literal["none", "average"]
 Reduction = Literal["mean", "sum"]
+Scale = Literal["none", "query", "data"]
 Negatives = Literal["in-batch", "own"]
 Duplicates = Literal["merge", "keep"]
 Freeze = Literal["none", "passages", "queries"]
@@ -176,6 +177,9 @@ class LabelConfig(Settings):
         0.1, "The scores are divided by it before the softmax. The paper's code multiplies by 10: 0.1.",
         unit="nats", panel="Labels", above=0,
     )  # fmt: skip
+    scale: Scale = setting(
+        "none", "Before the temperature: query, z-scores of each query's; data, 0 to 1 between the 1st and 99th percentile of all scores."
+    )
     correct: Correction = setting(
         "none", "average: take out of the scores what the languages of query and passage alone do (against same-language bias)."
     )

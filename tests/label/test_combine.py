@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reference import combine as slow
-from umr.config import LabelConfig
+from umr.config import LabelConfig, Scale
 from umr.data.candidates import Candidates
 from umr.errors import ScoreError, UsageError
-from umr.label.combine import combine_scores, make_labels, normalise, standardise
+from umr.label.combine import combine_scores, make_labels, normalise, scale_scores, standardise
 
 Floats = NDArray[np.float32]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -96,6 +96,18 @@ def test_models_enter_alike_whatever_their_units() -> None:
     a, b = (combine_scores(candidates, np.stack([first, second * scale]), PLAIN) for scale in (np.float32(1), np.float32(1000)))
     np.testing.assert_allclose(a, b, rtol=1e-5)
     assert not np.allclose(a, first)
+
+
+@pytest.mark.parametrize("scale", ["none", "query", "data"])
+@given(seed=SEEDS)
+def test_scaled_scores_equal_the_loop(scale: Scale, seed: int) -> None:
+    (scores,), candidates = drawn(seed)
+    found = scale_scores(scores, scale)
+    np.testing.assert_allclose(found, slow.scaled(scores.astype(np.float64).tolist(), scale), rtol=1e-4, atol=1e-4)
+    labels = make_labels(candidates, scores[None], configured(scale=scale, temperature=0.3))
+    np.testing.assert_allclose(labels.labels, normalise(found, 0.3), rtol=1e-6)
+    if scale != "none" and not np.array_equal(found, scores, equal_nan=True):
+        assert labels.combined is not None
 
 
 def test_one_candidate_and_equal_candidates_are_left_alone() -> None:

@@ -24,6 +24,26 @@ def combined(models: Sequence[Table], retriever: Table, fuse: float) -> list[lis
     return found
 
 
+def scaled(table: Table, scale: str) -> list[list[float]]:
+    """Scores as they are, z-scores of each query, or 0 to 1 between the 1st and 99th percentile of all; NaN where not scored."""
+    every = sorted(score for row in table for score in row if not math.isnan(score))
+    low, high = (_percentile(every, share) for share in (0.01, 0.99))
+    found = []
+    for row in table:
+        mean, deviation = mean_and_deviation([score for score in row if not math.isnan(score)])
+        if scale == "query":
+            low, high = mean, mean + deviation
+        there = [math.nan if math.isnan(score) else (score - low) / (high - low) if high > low else 0.0 for score in row]
+        found.append(list(row) if scale == "none" else there)
+    return found
+
+
+def _percentile(ascending: Row, share: float) -> float:
+    at = share * (len(ascending) - 1)
+    below = ascending[math.floor(at)]
+    return below + (ascending[math.ceil(at)] - below) * (at - math.floor(at))
+
+
 def mean_and_deviation(values: Row) -> tuple[float, float]:
     """Mean and population deviation."""
     if max(values) == min(values):

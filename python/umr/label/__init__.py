@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Model = tuple[LanguageModel, Prompt, dict[str, Any]]  # with the identity of its scores
 
 KEEP = "leave the options as they were, or label the round again with --force: scores are kept, what was trained is moved aside"
+DECIDE = ("temperature", "fuse", "correct", "scale", "screen")  # options that decide labels, beside the models' own
 OPTION_OF = {"source": "template"}  # what decides a score -> the option that sets it
 
 
@@ -76,7 +77,8 @@ def _labelled_before(workspace: Workspace, place: RoundLayout, config: LabelConf
     if not config.also and config.precision == manifest.get("config", {}).get("precision") == "auto":  # as it was settled; none is measured
         config = replace(config, precision=manifest["made_from"]["precision"])
     _, models = _begin(workspace, place, config, reporter)
-    found, wanted = manifest["made_from"], _made_from(place, config, models)
+    found = {**{name: getattr(LabelConfig(config.lm), name) for name in DECIDE}, **manifest["made_from"]}  # one that was not there yet
+    wanted = _made_from(place, config, models)
     for key, name in (("lm", config.lm), ("also", list(config.also))):
         if found.get(key) != wanted[key] and manifest.get(key) != name:  # told as they were named, not by their digests
             found, wanted = {**found, key: manifest.get(key)}, {**wanted, key: name}
@@ -127,7 +129,7 @@ def _begin(workspace: Workspace, place: RoundLayout, config: LabelConfig, report
 def _made_from(place: RoundLayout, config: LabelConfig, models: list[Model]) -> dict[str, Any]:
     """What decides the labels."""
     identity, *others = (identity for *_, identity in models)
-    options = {name: getattr(config, name) for name in ("temperature", "fuse", "correct", "screen")}
+    options = {name: getattr(config, name) for name in DECIDE}
     candidates = read_manifest(place.mined, "mine").get("files", {}).get(place.candidates.name)
     return {**identity, **options, "also": others, "candidates": candidates}
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umr.config import LabelConfig
+from umr.config import LabelConfig, Scale
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels
 from umr.errors import ScoreError, UsageError
 from umr.label.language_effect import language_effect
 
 ROUNDING = 1e-12  # a row whose values differ by less than this share of the largest is constant but for rounding
+PERCENTILES = (1, 99)  # of all scores, that become 0 and 1
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -25,14 +26,36 @@ def make_labels(candidates: Candidates, scores: Floats, config: LabelConfig, pas
 
     Arguments:
         candidates, scores, passage_langs: see `combine_scores`.
-        config: `fuse`, `correct` and `temperature` are read.
+        config: `fuse`, `correct`, `scale` and `temperature` are read.
 
     Raises:
         ScoreError, UsageError: see `combine_scores`.
     """
-    combined = combine_scores(candidates, scores, config, passage_langs)
+    combined = scale_scores(combine_scores(candidates, scores, config, passage_langs), config.scale)
     differs = not np.array_equal(combined, scores[0], equal_nan=True)
     return Labels(candidates, scores[0], normalise(combined, config.temperature), combined if differs else None)
+
+
+def scale_scores(scores: Floats, scale: Scale) -> Floats:
+    """Scores on a scale of their own: as they are, z-scores of each query, or 0 to 1 between two percentiles of all.
+
+    Arguments:
+        scores: [Q, k] float32 nats, NaN where not scored.
+        scale: none, query or data.
+
+    Returns:
+        [Q, k] float32, NaN where not scored; 0 where all are equal.
+    """
+    if scale == "none":
+        return scores
+    present = np.isfinite(scores)
+    values = scores.astype(np.float64)
+    if scale == "query":
+        scaled = standardise(values, present)
+    else:
+        low, high = np.percentile(values[present], PERCENTILES) if present.any() else (0.0, 0.0)
+        scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return np.where(present, scaled, np.nan).astype(np.float32)
 
 
 def normalise(scores: Floats, temperature: float) -> Floats:
