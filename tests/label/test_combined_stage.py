@@ -137,7 +137,7 @@ def test_the_manifest_says_what_decides_labels(work: Any, config: LabelConfig) -
     stage.label(work, config)
     made_from = read_manifest(work.layout.round(0).labelled, "label")["made_from"]
     scores = {"engine", "lm", "source", "target", "chat", "reduction", "source_length", "weights", "precision", "device"}
-    assert set(made_from) == scores | {"temperature", "fuse", "correct", "screen", "also", "candidates"}
+    assert set(made_from) == scores | {"temperature", "fuse", "correct", "scale", "screen", "also", "candidates"}
 
 
 def test_the_scores_of_all_models_are_looked_up_at_once(
@@ -151,3 +151,22 @@ def test_the_scores_of_all_models_are_looked_up_at_once(
     monkeypatch.setattr(pairs, "merge_stores", lambda stores, *rest: calls.append(len(stores)) or merge(stores, *rest))  # type: ignore[func-returns-value]
     stage.label(work, both, force=True)
     assert calls == [1, 1, 2], "one look for what is missing in each store, and one for the labels"
+
+
+@pytest.mark.parametrize(("scale", "temperature"), [("query", 0.5), ("data", 0.3)])
+def test_scaled_labels_say_so(work: Any, config: LabelConfig, scale: Any, temperature: float) -> None:
+    alone = stage.label(work, config)
+    made = stage.label(work, replace(config, scale=scale, temperature=temperature), force=True)
+    same(made, alone.scores, slow.scaled(alone.scores.astype(np.float64).tolist(), scale), temperature, nats=1e-3)
+    assert kept_whole(work, made)["made_from"]["scale"] == scale
+    with pytest.raises(MismatchError, match=f"scale is '{scale}', asked for 'none'"):
+        stage.label(work, replace(config, temperature=temperature))
+
+
+def test_labels_of_before_an_option_are_finished(work: Any, config: LabelConfig) -> None:
+    stage.label(work, config)
+    place, talk = work.layout.round(0), tiny.Talk()
+    made_from = read_manifest(place.labelled, "label")["made_from"]
+    tiny.change_manifest(place.labelled, made_from={key: value for key, value in made_from.items() if key != "scale"})
+    stage.label(work, config, reporter=talk)
+    assert "is labelled already" in talk.text
