@@ -18,10 +18,13 @@ XQuAD-R B, all 2,880 passages, mAP. What is chosen is chosen on `apart`. A kille
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
+import random
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -57,6 +60,9 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--apart", type=positive, default=600, help="of train-mix, to measure with [default: 600]")
     made.add_argument("--passages", type=positive, default=4000, help="of train-mix [default: 4,000]")
     made.add_argument("--rounds", type=positive, default=2)
+    made.add_argument(
+        "--a-language", type=positive, default=1190, help="queries of XQuAD-R a language that are measured [default: all 1,190]"
+    )
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
@@ -108,7 +114,7 @@ class Run:
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """What every encoder is measured on."""
-        queries = require_file("data", "xquad-r", "queries.jsonl.gz")
+        queries = write_sample(self.args.work, self.args.a_language)
         every = (
             Task("apart", self.mix.apart, self.mix.passages, self.mix.gold),
             Task("A", queries, english_passages(self.args.work), read_gold("xquad-r", "qrels.en.txt.gz")),
@@ -145,6 +151,18 @@ class Run:
                 found = macro(json.loads(path.read_text(encoding="utf-8")))
                 cells[f"{task.name} {METRIC[task.name]}"] = f"{found[METRIC[task.name]]:.1f}"
             self.report.row(row=name, centre=centre, **cells)
+
+
+def write_sample(folder: Path, a_language: int) -> Path:
+    """So many of XQuAD-R's queries of each language, in a file of their own."""
+    by_lang: dict[str, list[str]] = defaultdict(list)
+    with gzip.open(require_file("data", "xquad-r", "queries.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            by_lang[json.loads(line)["lang"]].append(line)
+    path = folder / f"xquad-{a_language}.jsonl"
+    chosen = [line for rows in by_lang.values() for line in random.Random(0).sample(rows, min(a_language, len(rows)))]
+    path.write_text("".join(chosen), encoding="utf-8")
+    return path
 
 
 def _write(path: Path, values: Values) -> None:
