@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.centring import CENTRES, Task, macro, measure
+from benches.centring import CENTRES, SHARD, Task, macro, measure
 from benches.harness import Report, bench, parser, positive, require_file, require_model, stopwatch
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.mix import Mix, read_gold, write_mix
@@ -92,7 +92,7 @@ class Run:
         """How candidates are found."""
         import umr
 
-        return umr.MineConfig(top_k=self.args.k, centre="language", precision="auto", device=self.args.device)
+        return umr.MineConfig(top_k=self.args.k, centre="language", precision="bf16", shard_rows=SHARD, device=self.args.device)
 
     @property
     def labelling(self) -> LabelConfig:
@@ -127,6 +127,9 @@ class Run:
         import umr
         from umr.progress.console import Console
 
+        made, own = self.args.work / "embeddings", self.folder / name / "embeddings"
+        if made.exists() and not own.exists():  # vectors that were made for a measure
+            shutil.copytree(made, own, copy_function=os.link)
         return umr.create_workspace(self.folder / name, self.mix.passages, self.mix.queries, self.encoder, reporter=Console())
 
     def stage(self, name: str, do: Callable[[], object]) -> None:
