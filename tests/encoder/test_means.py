@@ -23,7 +23,7 @@ from umr.encoder.centre import means_for, passage_vectors, query_vectors
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.export import save_encoder
 from umr.encoder.load import load_encoder
-from umr.encoder.means import FEWEST, Means, SideMeans, centred, estimate, read_means, write_means
+from umr.encoder.means import FEWEST, Means, SideMeans, centred, estimate, filled, read_means, write_means
 from umr.errors import FormatError, MismatchError
 from umr.progress import Silent
 
@@ -71,6 +71,19 @@ def test_few_texts_have_no_mean_of_their_own() -> None:
     means = estimate([numbered(drawn(0, len(langs)), langs)], 5, CODES)
     assert means.langs == ("en",)
     assert means.groups(["de", "en", "xx"]).tolist() == [0, 1, 0]
+
+
+@given(st.sets(st.sampled_from(["ar", "de", "en", "zh"])), st.sets(st.sampled_from(["ar", "de", "en", "zh"])), st.integers(0, 99))
+def test_a_language_of_the_other_side_alone_gets_its_mean_moved(own: set[str], other: set[str], seed: int) -> None:
+    sides = [SideMeans(drawn(seed + n, 1 + len(langs)), tuple(sorted(langs))) for n, langs in enumerate((own, other))]
+    found = filled(*sides)
+    tables = [dict(zip(side.langs, side.table[1:].tolist(), strict=True)) for side in sides]
+    wanted = slow.filled(*tables, *(side.table[0].tolist() for side in sides))
+    assert found.langs == tuple(sorted(own | other))
+    np.testing.assert_allclose(found.table[1:], np.array([wanted[lang] for lang in found.langs]).reshape(-1, 5), atol=1e-6)
+    assert (found.table[0] == sides[0].table[0]).all()
+    for lang in own:
+        assert (found.table[found.groups([lang])] == sides[0].table[sides[0].groups([lang])]).all(), "what a side has it keeps"
 
 
 def test_a_vector_that_is_its_mean_becomes_zero_not_nan() -> None:

@@ -26,6 +26,15 @@ def means_by_language(vectors: Sequence[Vector], langs: Sequence[str], fewest: i
     return {lang: mean(here) for lang, here in by_lang.items() if len(here) >= fewest}
 
 
+def filled(own: dict[str, Vector], other: dict[str, Vector], over_all: Vector, over_all_other: Vector) -> dict[str, list[float]]:
+    """The means of a side, and for languages that the other side alone has, that one moved by what lies between the sides."""
+    both = [lang for lang in own if lang in other]
+    pairs = [(own[lang], other[lang]) for lang in both] or [(over_all, over_all_other)]
+    between = mean([[a - b for a, b in zip(one, two, strict=True)] for one, two in pairs])
+    moved = {lang: [a + b for a, b in zip(vector, between, strict=True)] for lang, vector in other.items() if lang not in own}
+    return {lang: list(vector) for lang, vector in own.items()} | moved
+
+
 def centre_all(vectors: Sequence[Vector], langs: Sequence[str], fewest: int | None, normalise: bool) -> list[list[float]]:
     """Vectors centred with their own means: one a language, or (`fewest` None) one for all."""
     everything = mean(vectors)

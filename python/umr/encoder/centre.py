@@ -16,7 +16,7 @@ from umr.data.embeddings import Embeddings
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
-from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, read_means, write_means
+from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, filled, read_means, write_means
 from umr.layout import WorkLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Bar, Reporter
@@ -64,7 +64,12 @@ def means_for(
         languages = corpus_languages(passages, layout, reporter)
         codes, numbers = np.unique(queries.langs, return_inverse=True)
         coded = {"passage": (languages.codes, languages.numbers), "query": (codes.tolist(), numbers)}
-        made_from |= {"passage_langs": languages.fingerprint, "query_langs": digest({"langs": queries.langs}), "fewest": FEWEST}
+        made_from |= {
+            "passage_langs": languages.fingerprint,
+            "query_langs": digest({"langs": queries.langs}),
+            "fewest": FEWEST,
+            "lacking": "moved",
+        }
     return _kept(stores, coded, made_from, encoder, layout, reporter)
 
 
@@ -83,7 +88,8 @@ def _kept(
         return read_means(path)
     with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
         sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
-    means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", sides["passage"], sides["query"], made_from)
+    passages, queries = filled(sides["passage"], sides["query"]), filled(sides["query"], sides["passage"])
+    means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", passages, queries, made_from)
     write_means(path, means)
     write_manifest(manifest, "means", made_from, {"files": checksums(path)})
     return means

@@ -119,6 +119,25 @@ def estimate(blocks: Iterable[tuple[Vectors, Numbers | None]], dimensions: int, 
     return SideMeans(np.stack(table).astype(np.float32), tuple(code for code, _ in langs))
 
 
+def filled(own: SideMeans, other: SideMeans) -> SideMeans:
+    """The means of a side, with one for each language that the other side alone has enough texts of.
+
+    It is the other side's mean, moved by what lies between the sides: the mean difference over the languages that both have,
+    or else between the means over all. Without it a query is left in its language's corner while the passages of that language
+    have been moved out of theirs.
+
+    Arguments:
+        own, other: the means of the two sides.
+    """
+    both = sorted(set(own.langs) & set(other.langs))
+    lacking = sorted(set(other.langs) - set(own.langs))
+    rows = [own.table[own.groups(both)] - other.table[other.groups(both)] if both else own.table[:1] - other.table[:1]]
+    between = np.mean(np.concatenate(rows), axis=0, dtype=np.float64)
+    found = dict(zip(own.langs, own.table[1:], strict=True))
+    found |= {lang: (other.table[row] + between).astype(np.float32) for lang, row in zip(lacking, other.groups(lacking), strict=True)}
+    return SideMeans(np.stack([own.table[0], *(found[lang] for lang in sorted(found))]), tuple(sorted(found)))
+
+
 def write_means(path: Path, means: Means) -> None:
     """Write means as one safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
