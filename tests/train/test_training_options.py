@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from train.rig import TRAIN, Notes, encoder_config
@@ -149,3 +150,21 @@ def test_held_out_queries_tell_how_many_passages_come_first_as_labelled(begin: B
 def test_the_config_of_a_decoder(tmp_path: Any) -> None:
     assert "layers" not in encoder_config("x").record()
     assert encoder_config("x", layers=3).record()["layers"] == 3
+
+
+def test_the_encoders_folder_has_a_card(begin: Begin) -> None:
+    work = begin()
+    train(work, TRAIN)
+    text = (work.layout.round(0).encoder / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["library_name"] == "sentence-transformers"
+    assert set(front["language"]) == set(work.queries.langs)
+    for fact in (
+        Path(work.encoder.model).name,
+        work.passages.fingerprint[:16],
+        work.queries.records.fingerprint[:16],
+        "epochs 2",
+        "validation loss",
+    ):
+        assert fact in text
+    assert str(Path(work.encoder.model).parent) not in text, "no path of a machine"

@@ -160,6 +160,7 @@ def _train(
     trackers: Sequence[Tracker],
 ) -> None:
     from umr.encoder.export import save_encoder
+    from umr.train.card import card
     from umr.train.curve import tracker_for
     from umr.train.loop import CURVE, begun
 
@@ -177,8 +178,9 @@ def _train(
                 tracker.finish()
     make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
-    with beside(place.encoder / CURVE) as curve:
+    with beside(place.encoder / CURVE) as curve, beside(place.encoder / "README.md") as readme:
         shutil.copyfile(place.training / CURVE, curve)
+        readme.write_text(card(workspace, place, config, history.validation), encoding="utf-8")
     if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0
