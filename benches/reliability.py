@@ -31,7 +31,7 @@ FAULTS = REPOSITORY / "tests" / "faults"
 RESULTS = ("candidates.parquet", "labels.parquet", "encoder/model.safetensors")
 STAGES = ("mine", "label", "train")
 REFUSED = 3  # exit code of a harness for an error of umr
-SECONDS = 3600
+SECONDS = 7200
 Job = dict[str, Any]
 
 
