@@ -118,6 +118,14 @@ def test_a_gpus_batches_are_as_wide_as_a_multiple_but_never_wider_than_the_longe
     np.testing.assert_allclose(encoding.encode_rows(tower.passage, tokens, rows, 64), plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("budget", [16, 64, 1 << 14])
+def test_tokens_are_counted_with_the_padding_of_the_batches(work: Workspace, tower: DualEncoder, budget: int) -> None:
+    tokens = rows_of.token_store(work.passages, tower.passage, "passage", work.layout, Silent())
+    for rows in (np.arange(13, dtype=np.uint32), np.array([5], dtype=np.uint32), np.empty(0, dtype=np.uint32)):
+        made = sum(ids.numel() for _, ids, _ in rows_of.token_batches(tower.passage, tokens, rows, budget))
+        assert rows_of.padded_tokens(tower.passage, tokens, rows, budget) == made
+
+
 def replace_model(own: Encoder) -> Encoder:
     """The same encoder, whose model has a table of numbers that are no weights."""
     model = copy.deepcopy(own.model)

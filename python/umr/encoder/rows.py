@@ -132,16 +132,32 @@ def token_batches(
     Yields:
         places [b] in `rows`, token ids [b, L] int64, mask [b, L]; a text without a token is in no batch.
     """
-    lengths, kind = tokens.lengths(rows), encoder.device.type
-    there = np.flatnonzero(lengths)
-    widths = np.minimum(-(-lengths[there] // MULTIPLE[kind]) * MULTIPLE[kind], lengths.max(initial=0))
-    order, bounds = plan_batches(widths, budget, MAX_ROWS[kind])
+    there, widths, order, bounds = _planned(encoder, tokens, rows, budget)
     for start, end in pairwise(bounds):
         places = there[order[start:end]].astype(np.uint32)
         ids, mask = tokens.gather(rows[places], encoder.pad)
         short = [(0, 0), (0, int(widths[order[start:end]].max()) - ids.shape[1])]
         ids, mask = np.pad(ids, short, constant_values=encoder.pad), np.pad(mask, short)
         yield places, send(ids, encoder.device), send(mask, encoder.device)
+
+
+def padded_tokens(encoder: OneSide, tokens: TokenStore, rows: NDArray[np.uint32], budget: int) -> int:
+    """Tokens of the batches of some texts, padding included.
+
+    Arguments:
+        encoder, tokens, rows, budget: as in `token_batches`.
+    """
+    _, widths, order, bounds = _planned(encoder, tokens, rows, budget)
+    starts = bounds[:-1].astype(np.int64)
+    return int((widths[order[starts]].astype(np.int64) * np.diff(bounds)).sum()) if len(order) else 0
+
+
+def _planned(encoder: OneSide, tokens: TokenStore, rows: NDArray[np.uint32], budget: int) -> tuple[NDArray[Any], ...]:
+    """Which texts have tokens, their widths, the order of these, longest first, and where batches begin and end in it."""
+    lengths, kind = tokens.lengths(rows), encoder.device.type
+    there = np.flatnonzero(lengths)
+    widths = np.minimum(-(-lengths[there] // MULTIPLE[kind]) * MULTIPLE[kind], lengths.max(initial=0))
+    return (there, widths, *plan_batches(widths, budget, MAX_ROWS[kind]))
 
 
 def tokens_of_a_pass(asked: int | None, encoder: OneSide) -> int:

@@ -17,7 +17,7 @@ from umr.data.workspace import Workspace
 from umr.encoder.encode import store_for
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
-from umr.encoder.rows import BYTES_PER_NUMBER, Side, encode_rows, tokens_of_a_pass
+from umr.encoder.rows import BYTES_PER_NUMBER, Side, encode_rows, padded_tokens, tokens_of_a_pass
 from umr.models.device import pick_device
 from umr.progress import Reporter
 from umr.progress.clock import seconds_of
@@ -38,7 +38,7 @@ class MiningForecast:
     Arguments:
         passages, queries: in all.
         unencoded: those of them whose vectors are not there yet.
-        tokens: of these.
+        tokens: of these, padding included.
         encoding: seconds, by a sample of the texts that was encoded here.
         searching: seconds of the exact search, by a small one here; None for the approximate index.
         disk: bytes that vectors, their copies in 8 bits and candidates take.
@@ -73,7 +73,8 @@ def forecast(workspace: Workspace, number: int, config: MineConfig, reporter: Re
         store, ids, precision = store_for(records, encoder, side, workspace.layout, config, reporter)
         rows = len(records) - (Embeddings.progress(store.manifest)[0] if store.manifest.exists() else 0)
         with reporter.bar("encoding a sample", 0, ""):
-            of_side = int(ids.lengths(np.arange(len(records), dtype=np.uint32)).sum(dtype=np.int64)) * rows // len(records)
+            every, budget = np.arange(len(records), dtype=np.uint32), tokens_of_a_pass(config.batch_tokens, encoder.side(side))
+            of_side = padded_tokens(encoder.side(side), ids, every, budget) * rows // len(records)
             seconds += of_side * seconds_of(_samples(encoder, side, ids, config, precision)) if of_side else 0.0
         unencoded, tokens, disk = unencoded + rows, tokens + of_side, disk + rows * store.dimensions * (4 if config.store == "f32" else 2)
     n, q, d = len(workspace.passages), len(workspace.queries), encoder.passage.dimensions
@@ -88,15 +89,17 @@ def forecast(workspace: Workspace, number: int, config: MineConfig, reporter: Re
 def _samples(
     encoder: DualEncoder, side: Side, tokens: TokenStore, config: MineConfig, precision: Precision
 ) -> Iterator[tuple[Callable[[], object], float]]:
-    """Samples of the texts of one side, evenly spaced, to encode, and their tokens; the first one twice, for warming up."""
-    own = encoder.side(side)
+    """Samples of the texts of one side, evenly spaced, to encode, and their tokens with padding, of which a sample has more than
+    all texts sorted; the first one twice, for warming up.
+    """
+    own, budget = encoder.side(side), tokens_of_a_pass(config.batch_tokens, encoder.side(side))
     lengths = tokens.lengths(np.arange(len(tokens), dtype=np.uint32)).astype(np.int64)
     rows = max(1, int(TIMED_TOKENS[own.device.type] // max(1.0, lengths.mean())))
     step = max(1, len(tokens) // rows)
     forward = own.inference(precision)
     for first in (0, *range(min(SAMPLES, step))):
         some = np.arange(first * step // SAMPLES, len(tokens), step, dtype=np.uint32)
-        yield partial(encode_rows, own, tokens, some, tokens_of_a_pass(config.batch_tokens, own), None, forward), float(lengths[some].sum())
+        yield partial(encode_rows, own, tokens, some, budget, None, forward), float(padded_tokens(own, tokens, some, budget))
 
 
 def _search_seconds(passages: int, queries: int, dimensions: int, config: MineConfig, reporter: Reporter) -> float:
