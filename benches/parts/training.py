@@ -98,7 +98,7 @@ def _rival(task: Task) -> tuple[float, float]:
         for query, place in enumerate(first % task.candidates):
             rows[query, [0, place]] = rows[query, [place, 0]]
         asked = [s.query_prefix + text for text in (work.queries.texts()[row] for row in batch.queries.tolist())]
-        columns.append([asked, *([s.passage_prefix + text for _, text in work.passages.texts(column)] for column in rows.T)])
+        columns.append([asked, *([s.passage_prefix + text for _, text in work.passages.texts(column.copy())] for column in rows.T)])
     made = [_cached_loss(task, work.encoder.model, s.passage_length, size, columns) for size in MINI_BATCHES]
     return made[0][0], min(seconds for _, seconds in made)
 
