@@ -12,7 +12,7 @@ Every encoder is measured without centring, with one mean a side, and with one a
 gold): `apart`, queries of train-mix that are not trained on, R@1; XQuAD-R A, 12 languages against the 240 English passages, R@1;
 XQuAD-R B, all 2,880 passages, mAP. What is chosen is chosen on `apart`. A killed run continues.
 
-    .venv/bin/python benches/headline.py [--start gemma] [--rows start umr gold]    about an hour a start on 2 cores
+    .venv/bin/python benches/headline.py [--start gemma] [--rows start umr gold]    some hours on 2 cores, most of them labelling
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if not __package__:
 
 from benches.centring import CENTRES, SHARD, Task, macro, measure
 from benches.harness import Report, bench, parser, positive, require_file, require_model, stopwatch
+from benches.parts.given import NO_LABEL, write_labels
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.mix import Mix, read_gold, write_mix
 from benches.quality import english_passages
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from umr import EncoderConfig, LabelConfig, MineConfig, TrainConfig, Workspace
     from umr.encoder.encoder import DualEncoder
 
-NO_LABEL = -1000.0  # of a mined passage that is not gold: no mass, as the paper's code has it
 METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
 Values = dict[str, dict[str, Any]]
 
@@ -63,6 +63,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument(
         "--a-language", type=positive, default=1190, help="queries of XQuAD-R a language that are measured [default: all 1,190]"
     )
+    made.add_argument("--layers", type=positive, default=13, help="of Gemma that are kept [default: 13]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
@@ -73,8 +74,10 @@ class Run:
     """One start with its data, settings and work folders."""
 
     def __init__(self, args: argparse.Namespace, report: Report) -> None:
-        self.args, self.report, self.folder = args, report, args.work / args.start
-        self.mix: Mix = write_mix(args.work / f"mix-{args.queries}-{args.apart}-{args.passages}", args.queries, args.apart, args.passages)
+        sizes = f"{args.queries}-{args.apart}-{args.passages}"
+        self.args, self.report = args, report
+        self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}"  # of what this cell makes, and no other
+        self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -84,7 +87,7 @@ class Run:
         if self.args.start == "e5":
             return umr.EncoderConfig(model=E5, title="text", query_length=64, passage_length=192)
         return umr.EncoderConfig(
-            model=GEMMA, layers=13, pooling="mean", similarity="cosine", title="text", query_length=64, passage_length=192
+            model=GEMMA, layers=self.args.layers, pooling="mean", similarity="cosine", title="text", query_length=64, passage_length=192
         )
 
     @property
@@ -147,7 +150,7 @@ class Run:
         for centre in CENTRES:
             cells = {}
             for task in self.tasks:
-                path = self.folder / "measured" / f"{name}.{centre}.{task.name}.json"
+                path = self.folder / "measured" / f"{name}.{centre}.{task.name}-{self.args.a_language}.json"
                 if not path.exists():
                     encoder = encoder or replace(load_encoder(config), means=None)
                     _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16"))
@@ -210,7 +213,7 @@ def gold(run: Run) -> None:
 
 
 def _beyond_mining(folder: str, names: Iterable[str]) -> list[str]:
-    later = {"scores", "encoder", "training", "labels.parquet", "label.json", "train.json"}
+    later = {"lock", "scores", "encoder", "training", "labels.parquet", "label.json", "train.json"}
     return [name for name in names if name in later or (name.startswith("round-") and name != "round-0") or name.startswith("plan-")]
 
 
@@ -219,12 +222,8 @@ def write_gold_labels(work: Workspace, mix: Mix) -> None:
     import numpy as np
 
     from umr.data.candidates import candidates_of
-    from umr.data.labels import Labels
-    from umr.label.combine import normalise
-    from umr.manifest import checksums, write_manifest
 
-    place = work.layout.round(0)
-    candidates = candidates_of(place)
+    candidates = candidates_of(work.layout.round(0))
     rows = candidates.rows.copy()
     right = np.zeros(rows.shape, dtype=bool)
     for q, name in enumerate(candidates.query_ids):
@@ -233,9 +232,7 @@ def write_gold_labels(work: Workspace, mix: Mix) -> None:
         if not right[q].any():
             rows[q, -1], right[q, -1] = wanted[0], True
     scores = np.where(right, 0.0, NO_LABEL).astype(np.float32)
-    Labels(replace(candidates, rows=rows), scores, normalise(scores, 1.0)).write(place.labels, work.passages)
-    made_from = {"candidates": checksums(place.candidates)[place.candidates.name], "gold": True}
-    write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), "pairs": int(scores.size)})
+    write_labels(work, scores, 1.0, rows)
 
 
 ROWS: dict[str, Callable[[Run], None]] = {"start": start, "umr": umr_rounds, "gold": gold}

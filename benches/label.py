@@ -15,7 +15,7 @@ loop: whole pairs, padded, full-vocabulary log-softmax; scores must agree to 1e-
 
 Targets: 7x the loop at sharing 30, 5.5x at 8, 3x at 2; tau of bf16 at least 0.965.
 
-    .venv/bin/python benches/label.py [--check]    about 12 minutes on 2 cores; with --check, exit 0 exactly when the targets hold
+    .venv/bin/python benches/label.py [--check]    about 17 minutes on 2 cores; with --check, exit 0 exactly when the targets hold
 """
 
 from __future__ import annotations

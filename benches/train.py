@@ -22,6 +22,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benches.harness import DiffersError, Report, UnavailableError, bench, parser, positive, require_model
+from benches.parts.given import NO_LABEL, write_labels
 from benches.parts.inputs import E5, passages, queries, write_jsonl
 from benches.parts.machine import Finished, child
 from benches.parts.training import Task
@@ -49,22 +50,16 @@ def labelled(folder: Path, args: argparse.Namespace) -> Workspace:
     import numpy as np
 
     import umr
-    from umr.data.labels import Labels
-    from umr.label.combine import normalise
-    from umr.manifest import checksums, write_manifest
 
     rows = passages("train-small")[:200]
     files = [write_jsonl(folder / "passages.jsonl", [{"id": row["id"], "text": row["text"]} for row in rows])]
     files += [write_jsonl(folder / "queries.jsonl", list(queries("train-small"))[:100])]
     encoder = umr.EncoderConfig(model=E5, title="none", query_length=args.length, passage_length=args.length)
     work = umr.create_workspace(folder / "work", files[0], files[1], encoder)
-    candidates = umr.mine(work, umr.MineConfig(top_k=8, precision="auto"))
-    scores = np.full(candidates.rows.shape, -1000.0, dtype=np.float32)
+    shape = umr.mine(work, umr.MineConfig(top_k=8, precision="auto")).rows.shape
+    scores = np.full(shape, NO_LABEL, dtype=np.float32)
     scores[:, 0] = 0.0
-    place = work.layout.round(0)
-    Labels(candidates, scores, normalise(scores, 1.0)).write(place.labels, work.passages)
-    made_from = {"candidates": checksums(place.candidates)[place.candidates.name]}
-    write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), "pairs": int(scores.size)})
+    write_labels(work, scores, 1.0)
     return work
 
 

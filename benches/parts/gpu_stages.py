@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benches.parts.given import write_labels
 from benches.parts.gpu_shapes import Shapes, causal, encoder_folder, tokenizer
 from benches.parts.inputs import passages, queries
 from umr.progress import Silent
@@ -61,16 +62,9 @@ def work_folder(shapes: Shapes, folder: Path) -> tuple[Workspace, EncoderConfig]
 def labelled(work: Workspace, top_k: int) -> None:
     """Mine a round and label it with random scores."""
     import umr
-    from umr.data.labels import Labels
-    from umr.label.combine import normalise
-    from umr.manifest import checksums, write_manifest
 
-    candidates = umr.mine(work, umr.MineConfig(top_k=top_k, precision="bf16"))
-    scores = np.random.default_rng(0).normal(-2, 0.2, candidates.rows.shape).astype(np.float32)
-    place = work.layout.round(0)
-    Labels(candidates, scores, normalise(scores, 0.1)).write(place.labels, work.passages)
-    made_from = {"candidates": checksums(place.candidates)[place.candidates.name]}
-    write_manifest(place.labelled, "label", made_from, {"files": checksums(place.labels), "pairs": int(scores.size)})
+    shape = umr.mine(work, umr.MineConfig(top_k=top_k, precision="bf16")).rows.shape
+    write_labels(work, np.random.default_rng(0).normal(-2, 0.2, shape).astype(np.float32), 0.1)
 
 
 def train(shapes: Shapes) -> Row:

@@ -271,3 +271,16 @@ class TrainConfig(Settings):
     precision: Precision = setting("fp32", "Arithmetic; bf16 is autocast; auto: the faster one here, measured.", panel="Resources")
     device: str = _device()
     chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("merge", "patience"):
+            if getattr(self, name) and not self.held_out:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}, but no queries are held out", f"set held_out above 0, or leave {name} out"
+                )
+        if self.false_negatives == "mask" and not self.contrast and (self.objective != "kl" or self.negatives == "own"):
+            raise UsageError(
+                "false_negatives is mask, but no loss looks at passages without a label",
+                'set objective = "kl" and negatives = "in-batch", or a contrast above 0',
+            )

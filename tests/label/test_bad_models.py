@@ -93,6 +93,6 @@ def test_a_device_that_is_not_there(work: Any, lm_folder: Callable[..., Path], d
     import torch
 
     if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one here")
+        pytest.skip("shows what is said where there is no GPU; this machine has one")
     with pytest.raises(UsageError, match="device"):
         label(work, replace(LabelConfig(lm=str(lm_folder("llama")), precision="fp32"), device=device))

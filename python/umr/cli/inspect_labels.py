@@ -30,7 +30,7 @@ AGREEMENT = (
     "own language: % of queries whose first passage is in their language, retriever -> label."
 )
 COMBINED = " LM's tau-b: of the language model's scores alone; the label is made of more than these."
-SHOWN = ("also", "fuse", "correct", "screen", "temperature")
+SHOWN = ("also", "fuse", "correct", "scale", "screen", "temperature")
 """Options that the title names, where they are set."""
 
 

@@ -27,6 +27,7 @@ def train(
     folder = stage(workspace, config, place.number, reporter, force)
     made = read_manifest(place.trained, "train")
     losses = {step: loss for step, loss, *_ in made["validation"]}
-    change = f", validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" if losses else ""
+    reached = made["merged"]["loss"] if made.get("merged") else losses.get(made["kept_step"])
+    change = f", validation loss {losses[0]:.4f} -> {reached:.4f}" if losses else ""
     data = {"round": place.number, "encoder": str(folder), "steps": made["steps"], "validation": made["validation"]}
     return Result(data, [f"round {place.number}: trained encoder in {folder} ({made['steps']:,} steps{change})"])

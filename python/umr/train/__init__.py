@@ -81,7 +81,7 @@ def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) ->
 
 
 def _recorded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a training was made from; an option that umr did not have at the time was at its default."""
+    """What a finished training was made from; an option that umr did not have at the time was at its default."""
     return {**asdict(TrainConfig()), **manifest["made_from"]}
 
 
@@ -100,7 +100,7 @@ def _settle_unfinished(place: RoundLayout, made_from: dict[str, Any], force: boo
     hint = "leave options and files as they were, or begin again with --force: the unfinished training is moved aside"
     try:
         found = read_manifest(place.training_state, "training")
-        require_same(place.training_state, "the training began", _recorded(found), made_from, hint)
+        require_same(place.training_state, "the training began", found["made_from"], made_from, hint)
         require_whole(place.training_state, found, hint)
     except (FormatError, MismatchError):
         if not force:
@@ -180,7 +180,7 @@ def _train(
     save_encoder(encoders.dual, place.encoder)
     with beside(place.encoder / CURVE) as curve, beside(place.encoder / "README.md") as readme:
         shutil.copyfile(place.training / CURVE, curve)
-        readme.write_text(card(workspace, place, config, history.validation), encoding="utf-8")
+        readme.write_text(card(workspace, place, config, history), encoding="utf-8")
     if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,48 +12,52 @@ from umr.config import TrainConfig
 from umr.data.workspace import Workspace
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
+from umr.train.checkpoint import History
 
 SHOWN = 60  # languages that are listed
+UNPAIRED = (
+    "Trained without a labelled pair: the labels are likelihoods of the queries under a language model (UMR, arXiv 2403.03516).\n"
+    "Whether the model that it began with had seen pairs is for that model's own card to say.\n\n"
+)
 
 
-def card(workspace: Workspace, place: RoundLayout, config: TrainConfig, validation: list[tuple[int, float, float]]) -> str:
+def card(workspace: Workspace, place: RoundLayout, config: TrainConfig, history: History) -> str:
     """Markdown with what the encoder was made from.
 
     Arguments:
         workspace: passages and queries.
         place: the round, mined and labelled.
         config: of the training.
-        validation: step, loss and share of first places of every validation.
+        history: of the training, ended.
     """
     mined, labelled = read_manifest(place.mined, "mine"), read_manifest(place.labelled, "label")
     langs = Counter(workspace.queries.langs).most_common(SHOWN)
     named = workspace.encoder.model
     base = Path(named).name if Path(named).is_dir() else named  # no path of a machine
-    lms = [Path(lm).name if Path(lm).exists() else lm for lm in (labelled.get("lm", "?"), *labelled.get("also", []))]
+    kept = f", its first {workspace.encoder.layers} layers" if workspace.encoder.layers else ""
+    lms = [Path(lm).name if Path(lm).exists() else lm for lm in (labelled.get("lm"), *labelled.get("also", [])) if lm]
     changed = {name: value for name, value in asdict(config).items() if value != getattr(TrainConfig(), name) and name != "device"}
     facts = {
-        "began with": base,
+        "began with": base + kept,
         "rounds": place.number + 1,
         "passages": f"{len(workspace.passages):,} (fingerprint {workspace.passages.fingerprint[:16]})",
         "queries, unlabelled": f"{len(workspace.queries):,} (fingerprint {workspace.queries.records.fingerprint[:16]})",
         "languages of the queries": ", ".join(f"{code} {count:,}" for code, count in langs),
         "candidates of a query": mined["config"].get("top_k", "?"),
-        "labels by": ", ".join(lms),
+        "labels by": ", ".join(lms) or "not known",
         "training": ", ".join(f"{name} {value}" for name, value in changed.items()) or "umr's defaults",
     }
-    if validation:
-        facts["validation loss"] = f"{validation[0][1]:.4f} before, {min(loss for _, loss, _ in validation):.4f} at best"
-    return _page(facts, [code for code, _ in langs], base)
+    if history.validation:
+        facts["validation loss"] = f"{history.validation[0][1]:.4f} before, {min(loss for _, loss, _ in history.validation):.4f} at best"
+    return _page(facts, [code for code, _ in langs], base, UNPAIRED if lms else "")
 
 
-def _page(facts: dict[str, Any], langs: list[str], base: str) -> str:
-    named = "".join(f'- "{code}"\n' for code in langs if code)
+def _page(facts: dict[str, Any], langs: list[str], base: str, claim: str) -> str:
+    named = "".join(f"- {json.dumps(code)}\n" for code in langs if code)
     hub = f"base_model: {base}\n" if base.count("/") == 1 else ""
     rows = "".join(f"| {name} | {str(value).replace('|', '/')} |\n" for name, value in facts.items())
     return (
         f"---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\ntags:\n- dense-retrieval\n- umr\n{hub}"
         f"{'language:' if named else ''}\n{named}---\n\n# A dense retriever, trained by umr\n\n"
-        "Trained without a labelled pair: the labels are likelihoods of the queries under a language model (UMR, arXiv 2403.03516).\n"
-        "Whether the model that it began with had seen pairs is for that model's own card to say.\n\n"
-        f"| | |\n|---|---|\n{rows}"
+        f"{claim}| | |\n|---|---|\n{rows}"
     )

@@ -30,7 +30,7 @@ class History:
         validation: [step, loss, share of queries with the labels' first passage first] of every validation.
         total: steps of the whole training.
         best: the file of the best weights, with its digest.
-        merged: the share of the trained weights in those that are saved.
+        merged: where weights were mixed, `share` of the trained ones and validation `loss` of the mix.
     """
 
     steps: int = 0
@@ -39,7 +39,7 @@ class History:
     validation: list[tuple[int, float, float]] = field(default_factory=list)
     total: int = 0
     best: Files = field(default_factory=dict)
-    merged: float = 1.0
+    merged: dict[str, float] | None = None
 
 
 def weights_of(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

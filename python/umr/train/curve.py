@@ -66,10 +66,12 @@ class _TensorBoard:
         self.writer: Any = SummaryWriter(str(folder), purge_step=steps + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """See `Tracker`."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
     def finish(self) -> None:
+        """See `Tracker`."""
         self.writer.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -109,7 +109,8 @@ class Objective:
 
     @torch.no_grad()
     def validation(self, labels: Labels, held_out: Rows) -> Validation:
-        """The same loss on held-out queries without dropout, over batches that never change.
+        """The same loss on held-out queries without dropout, over batches that never change. Nothing is masked: with an encoder
+        that finds everything near, less would count.
 
         Arguments:
             labels: of all queries.
@@ -135,7 +136,8 @@ class Objective:
             for own, side in ((self.encoders.query, inputs.query), (self.encoders.passage, inputs.passage))
         ]
         similarities = self._similarities(inputs, vectors)
-        loss = training_loss(similarities, inputs.labels, self.temperature, self.config) * inputs.query.size
+        config = replace(self.config, false_negatives="keep")
+        loss = training_loss(similarities, inputs.labels, self.temperature, config) * inputs.query.size
         alike, near = agreement(similarities, inputs.labels), false_negatives(similarities, inputs.labels).sum()
         return torch.stack([value.double() for value in (loss, alike, near)])
 

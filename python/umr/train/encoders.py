@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,12 +141,12 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     layout = workspace.layout
     records = {"query": workspace.queries.records, "passage": workspace.passages}
     frozen_side = {"none": None, "passages": "passage", "queries": "query"}[config.freeze]
-    means = means_for(workspace.passages, workspace.queries, encoder, layout, mined, reporter)
     if encoder.tied and (config.untie or frozen_side):
         encoder = replace(encoder, query=copy.deepcopy(encoder.query))
     if config.freeze_layers is not None:
         for own in (encoder.query, encoder.passage):
             freeze_layers(own, config.freeze_layers)
+    means = means_for(workspace.passages, workspace.queries, encoder, layout, mined, reporter)
 
     def side(name: Side) -> TrainingSide:
         own = encoder.side(name)
@@ -164,7 +165,8 @@ def freeze_layers(encoder: Encoder, count: int) -> None:
     Raises:
         UsageError: it has no more layers than that.
     """
-    layers = next((m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m)), None)
+    held: Any = getattr(encoder.model.config, "num_hidden_layers", 0)
+    layers = next((m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == held > 0), None)
     if layers is None or len(layers) <= count:
         has = f"has {len(layers)} layers" if layers else "has no list of layers"
         raise UsageError(f"freeze_layers is {count}, but the encoder {has}", "leave at least one layer to be trained")

@@ -113,7 +113,8 @@ class Training:
             encoder.eval()
         if self.start and len(self.split.held_out):
             self._merge()
-        if self.history.best_step >= 0 and self.history.best_loss >= self.history.validation[0][1]:
+        reached = self.history.merged["loss"] if self.history.merged else self.history.best_loss
+        if self.history.best_step >= 0 and reached >= self.history.validation[0][1]:
             self.reporter.warn(
                 "the validation loss never fell below the untrained encoder's: a smaller --learning-rate, or more queries, may help"
             )
@@ -167,10 +168,11 @@ class Training:
         for share in MERGED:
             mix(share)
             losses[share] = self.objective.validation(self.labels, self.split.held_out).loss
-        self.history.merged = min(losses, key=lambda share: (losses[share], -share))
-        mix(self.history.merged)
+        best = min(losses, key=lambda share: (losses[share], -share))
+        mix(best)
+        self.history.merged = {"share": best, "loss": losses[best]}
         told = ", ".join(f"{loss:.4f} with {share:g}" for share, loss in losses.items())
-        self.reporter.say(f"{self.history.merged:g} of the trained weights, the rest as before (validation loss {told})")
+        self.reporter.say(f"{best:g} of the trained weights, the rest as before (validation loss {told})")
 
     def inputs(self, step: int) -> BatchInputs:
         """The batch of a step, on the device."""
