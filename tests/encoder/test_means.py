@@ -233,3 +233,20 @@ def test_means_of_another_space_are_refused(models: tuple[Path, Path], tmp_path:
         load_encoder(EncoderConfig(model=str(tmp_path / "a" / "query"), passage_model=str(tmp_path / "b" / "passage")))
     with pytest.raises(MismatchError, match="the two encoders differ in means"):
         load_encoder(encoder_config(models[0], passage_model=str(tmp_path / "b" / "passage")))
+
+
+def test_queries_of_a_language_that_few_have_are_centred_as_its_passages(models: tuple[Path, Path], tmp_path: Path) -> None:
+    """16 English queries, 15 Arabic and 15 Russian ones, 20 passages of each."""
+    corpus = tiny.tiny_corpus(tmp_path / "data", 60, 46, langs=("en", "ar", "ru"))
+    work = opened(tmp_path / "work", corpus, encoder_config(models[0]))
+    encoder = load_encoder(encoder_config(models[0]))
+    means = means_for(work.passages, work.queries, encoder, work.layout, replace(CENTRED, centre="language"), Silent())
+    assert means is not None
+    assert set(means.queries.langs) == set(means.passages.langs) == {"ar", "en", "ru"}
+
+    def row(side: Any, lang: str) -> Any:
+        return means.side(side).table[means.side(side).groups([lang])[0]]
+
+    for lang in ("ar", "ru"):
+        moved = row("passage", lang) + (row("query", "en") - row("passage", "en"))
+        np.testing.assert_allclose(row("query", lang), moved, atol=1e-6)

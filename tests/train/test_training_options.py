@@ -16,7 +16,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import tiny
 from train.rig import TRAIN, Notes, encoder_config
+from umr.config import TrainConfig
 from umr.data.workspace import Workspace
 from umr.encoder.load import load_encoder
 from umr.errors import MissingExtraError, UsageError
@@ -66,14 +68,17 @@ def test_weights_are_mixed_in_the_share_of_the_best_validation(begin: Begin) -> 
     config = replace(TRAIN, learning_rate=0.005, keep="last", epochs=8, dropout=False)
     train(plain, config)
     train(mixed, replace(config, merge=True), reporter=notes)
-    share = read_manifest(mixed.layout.round(0).trained, "train")["merged"]
+    merged = read_manifest(mixed.layout.round(0).trained, "train")["merged"]
+    share = merged["share"]
     assert share in loop.MERGED
+    assert f"{merged['loss']:.4f} with {share:g}" in notes.text
+    assert merged["loss"] < read_manifest(mixed.layout.round(0).trained, "train")["validation"][-1][1]
     assert share < 1, "the test needs a training that goes too far"
     before, after = weights(plain)
     for name, value in weights(mixed)[1].items():
         torch.testing.assert_close(value, torch.lerp(before[name], after[name], share), rtol=0, atol=1e-6)
     assert f"{share:g} of the trained weights" in notes.text
-    assert read_manifest(plain.layout.round(0).trained, "train")["merged"] == 1
+    assert read_manifest(plain.layout.round(0).trained, "train")["merged"] is None
 
 
 class Remembering:
@@ -128,8 +133,6 @@ def test_a_tracker_is_named(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_training_of_before_an_option_is_finished(begin: Begin) -> None:
-    import tiny
-
     work, notes = begin(), Notes()
     train(work, TRAIN)
     place = work.layout.round(0)
@@ -137,6 +140,33 @@ def test_a_training_of_before_an_option_is_finished(begin: Begin) -> None:
     tiny.change_manifest(place.trained, made_from={key: value for key, value in made_from.items() if key not in ("merge", "contrast")})
     train(work, TRAIN, reporter=notes)
     assert "is trained already" in notes.text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"merge": True, "held_out": 0.0}, "merge is True, but no queries are held out"),
+        ({"patience": 3, "held_out": 0.0}, "patience is 3, but no queries are held out"),
+        ({"false_negatives": "mask", "negatives": "own"}, "no loss looks at passages without a label"),
+        ({"false_negatives": "mask", "objective": "margin-mse"}, "no loss looks at passages without a label"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        TrainConfig(**options)
+    TrainConfig(false_negatives="mask", objective="margin-mse", contrast=0.1)
+
+
+def test_a_validation_masks_nothing(begin: Begin) -> None:
+    """The loss before any step is the same, whatever the training leaves out."""
+    losses = []
+    for name in ("keep", "mask"):
+        work = begin(name)
+        train(work, replace(TRAIN, false_negatives=name, duplicates="keep", held_out=0.5))
+        losses.append(read_manifest(work.layout.round(0).trained, "train")["validation"][0])
+        lines = (work.layout.round(0).encoder / "curve.jsonl").read_text().splitlines()
+        assert json.loads(lines[0])["likely_false_negatives"] > 0, "the test needs some"
+    assert losses[0] == losses[1]
 
 
 def test_held_out_queries_tell_how_many_passages_come_first_as_labelled(begin: Begin) -> None:
@@ -168,3 +198,9 @@ def test_the_encoders_folder_has_a_card(begin: Begin) -> None:
     ):
         assert fact in text
     assert str(Path(work.encoder.model).parent) not in text, "no path of a machine"
+    assert "Trained without a labelled pair" not in text, "no language model is known to have made these labels"
+    tiny.change_manifest(work.layout.round(0).labelled, lm="some/lm")
+    train(work, TRAIN, force=True)
+    text = (work.layout.round(0).encoder / "README.md").read_text(encoding="utf-8")
+    assert "Trained without a labelled pair" in text
+    assert "some/lm" in text
