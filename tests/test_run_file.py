@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tomli_w
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import FormatError, InputError, UsageError
+from umr.presets import Preset, preset
 from umr.run_file import TABLES, RunConfig, default_file, read_config, read_tables
 
 GOOD = """
@@ -170,6 +171,23 @@ def test_the_default_file_is_a_run_with_the_defaults(tmp_path: Path) -> None:
         tmp_path / "work", (str(tmp_path / "passages.tsv"),), (str(tmp_path / "queries.jsonl"),),
         EncoderConfig(examples["model"]), MineConfig(), LabelConfig(examples["lm"]), TrainConfig(),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", get_args(Preset))
+def test_a_preset_is_the_papers_run(tmp_path: Path, name: str) -> None:
+    """Every value stands in the file with its source, and all else at its default."""
+    said, text = preset(name), default_file(preset(name))
+    found = read_config(config_file(tmp_path, text))
+    for table, settings in said.items():
+        for field, (value, source) in settings.items():
+            made = getattr(getattr(found, table) if table else found, field)
+            assert made == (tuple(str(tmp_path / path) for path in value) if isinstance(value, list) else value)
+            assert f"the paper's: {source}" in text
+    assert found.train == TrainConfig(**{field: value for field, (value, _) in said["train"].items()})
+    assert found.rounds == 1
+    assert found.encoder.similarity == "dot"
+    with pytest.raises(UsageError, match="no preset 'mrtydi'"):
+        preset("mrtydi")
 
 
 def test_the_default_file_can_be_read_with_every_line_in_force(tmp_path: Path) -> None:

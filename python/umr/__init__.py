@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from umr.run_file import read_config as read_config
     from umr.train import forecast_training as forecast_training
     from umr.train import train as train
+    from umr.train.averages import average_encoders as average_encoders
 
 try:
     __version__ = version("umr")
@@ -55,7 +56,7 @@ _HOMES = {
     "forecast_labels": "label", "forecast_mining": "mine", "forecast_training": "train",
     "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
     "DualEncoder": "encoder.encoder", "load_encoder": "encoder.load", "UmrError": "errors",
-    "Console": "progress.console",
+    "Console": "progress.console", "average_encoders": "train.averages",
 }  # fmt: skip
 
 __all__ = sorted(_HOMES)

@@ -5,13 +5,12 @@ The help of the command line and the file that `umr init` writes are made from t
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any, Literal
 
 from umr.errors import UsageError
-from umr.settings import REQUIRED, Settings, setting
+from umr.settings import DEVICE, REQUIRED, Settings, require_device, setting
 from umr.sizes import working_memory
 
 Pooling = Literal["mean", "cls", "last"]
@@ -34,18 +33,6 @@ Centre = Literal["off", "global", "language"]
 Index = Literal["exact", "hnsw"]
 Collapse = Literal["off", "exact", "near"]
 
-DEVICE = "Where it runs: auto (a GPU where there is one), cpu, cuda or cuda:N."
-
-
-def require_device(value: str, name: str) -> None:
-    """Refuse the name of a device that umr does not run on.
-
-    Raises:
-        UsageError: it is none of auto, cpu, cuda and cuda:N.
-    """
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
-        raise UsageError(f"{name} is {value!r}, expected auto, cpu, cuda or cuda:N")
-
 
 def _device() -> Any:
     return setting("auto", DEVICE, unit="device", panel="Resources", check=require_device)
@@ -62,6 +49,10 @@ class EncoderConfig(Settings):
     passage_model: str | None = setting(
         None, "A second encoder, for the passages alone.", found="one encoder for both", unit="model", example="owner/name", path="model"
     )
+    checkpoint: str | None = setting(
+        None, "A file of both encoders that the paper's code or DPR wrote, trained from the model.", found="the model's own weights",
+        unit="file", example="dpr_biencoder.9.100", path="file",
+    )  # fmt: skip
     pooling: Pooling | None = setting(
         None, "How the vectors of the tokens become one.", found="what the model was trained with", panel="Encoder", example="mean"
     )
@@ -89,8 +80,8 @@ class EncoderConfig(Settings):
     )  # fmt: skip
 
     def record(self) -> dict[str, Any]:
-        """As manifests name it: every field, but for `layers` where all are kept, which older work folders do not name."""
-        return {name: value for name, value in asdict(self).items() if name != "layers" or value is not None}
+        """As manifests name it: every field, but for those that older work folders do not name where they are not set."""
+        return {name: value for name, value in asdict(self).items() if name not in ("layers", "checkpoint") or value is not None}
 
 
 def encoder_config(encoder: EncoderConfig | str | PathLike[str]) -> EncoderConfig:
@@ -234,6 +225,17 @@ class TrainConfig(Settings):
         None, "Leave the embeddings and so many of the lowest layers as they are; 0: the embeddings alone.", found="all is trained",
         unit="layers", example=0, least=0,
     )  # fmt: skip
+    lora_rank: int | None = setting(
+        None, "Train adapters of this rank beside every linear layer (LoRA), and put them into the weights at the end.",
+        found="the weights themselves are trained", unit="dimensions", example=16,
+    )  # fmt: skip
+    layer_decay: float = setting(
+        1.0, "The learning rate of each layer is that of the one above it times this.", unit="rate", above=0, most=1
+    )
+    ema: float = setting(
+        0.0, "Decay of a moving average of the weights, which is validated and saved in their place; 0: none.",
+        unit="decay", least=0, below=1,
+    )  # fmt: skip
     untie: bool = setting(False, "Train two encoders that begin with the same weights, as the paper does.", panel="Training")
     held_out: float = setting(
         0.05, "Share of the queries kept for the validation loss, which needs labels and no judgments.",
@@ -270,6 +272,9 @@ class TrainConfig(Settings):
     track: Track = setting("none", "Tracker that is told the course of the training; its package has to be installed.")
     precision: Precision = setting("fp32", "Arithmetic; bf16 is autocast; auto: the faster one here, measured.", panel="Resources")
     device: str = _device()
+    gradient_checkpointing: bool = setting(
+        False, "Keep only what enters each layer, and compute the rest again for the gradient: less memory, a third more time."
+    )
     chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")
 
     def __post_init__(self) -> None:

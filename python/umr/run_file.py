@@ -9,10 +9,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
 from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import FormatError, UsageError
+from umr.presets import Said
 from umr.settings import REQUIRED, Settings, checked, choices_of, setting
 from umr.storage import storage_error
 
@@ -146,16 +148,21 @@ def _placed(value: str | Path, path: str, folder: Path) -> str | Path:
     return placed if path == "file" or (value and placed.exists()) else value
 
 
-def default_file() -> str:
-    """A run file with every setting and what it means. What has no default is an example: filled in, or commented out."""
-    parts = [HEAD, *_settings(RunConfig)]
+def default_file(preset: Mapping[str, Said] = MappingProxyType({})) -> str:
+    """A run file with every setting and what it means. What has no default is an example: filled in, or commented out.
+
+    Arguments:
+        preset: for the run ("") and each table, values to write and where they come from.
+    """
+    parts = [HEAD, *_settings(RunConfig, preset.get("", {}))]
     for field in dataclasses.fields(RunConfig):
         if field.name in TABLES:
-            parts += [f"[{field.name}]\n# {field.metadata['help']}\n", *_settings(TABLES[field.name])]
+            said = preset.get(field.name, {})
+            parts += [f"[{field.name}]\n# {field.metadata['help']}\n", *_settings(TABLES[field.name], said)]
     return "\n".join(parts)
 
 
-def _settings(config: type) -> Iterator[str]:
+def _settings(config: type, preset: Said) -> Iterator[str]:
     hints = get_type_hints(config)
     for field in dataclasses.fields(config):
         if field.name in TABLES:
@@ -163,7 +170,9 @@ def _settings(config: type) -> Iterator[str]:
         meta, named = field.metadata, field.default not in (REQUIRED, None)
         said = f"{meta['help']} (default: {meta['found']})" if meta["found"] else meta["help"]
         comment = textwrap.fill(said, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-        value = json.dumps(field.default if named else meta["example"], ensure_ascii=False)
-        notes = [*choices_of(hints[field.name]), meta["unit"], "to be filled in" if field.default is REQUIRED else ""]
+        given, source = preset.get(field.name, (field.default if named else meta["example"], ""))
+        value = json.dumps(given, ensure_ascii=False)
+        empty = field.default is REQUIRED and not source
+        notes = [*choices_of(hints[field.name]), meta["unit"], "to be filled in" if empty else "", source and f"the paper's: {source}"]
         note = ", ".join(filter(None, notes))
-        yield f"{comment}\n{'# ' if field.default is None else ''}{field.name} = {value}{note and f'  # {note}'}\n"
+        yield f"{comment}\n{'# ' if field.default is None and not source else ''}{field.name} = {value}{note and f'  # {note}'}\n"

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import operator
 import os
+import re
 from collections.abc import Callable
 from dataclasses import field
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from umr.errors import UsageError
 
+DEVICE = "Where it runs: auto (a GPU where there is one), cpu, cuda or cuda:N."
 REQUIRED = dataclasses.MISSING
 MOST = 2**31 - 1
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a string", tuple: "a list of strings"}
@@ -132,3 +134,13 @@ def _require_range(value: float, kind: type, name: str, limits: dict[str, float]
     for bound, words, holds in BOUNDS:
         if bound in bounds and not holds(value, bounds[bound]):
             raise UsageError(f"{name} is {value!r:.80}, expected {words} {bounds[bound]:,}")
+
+
+def require_device(value: str, name: str) -> None:
+    """Refuse the name of a device that umr does not run on.
+
+    Raises:
+        UsageError: it is none of auto, cpu, cuda and cuda:N.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
+        raise UsageError(f"{name} is {value!r}, expected auto, cpu, cuda or cuda:N")

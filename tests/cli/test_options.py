@@ -188,6 +188,10 @@ def test_init_writes_a_run_file_once(shell: Shell, tmp_path: Path, monkeypatch: 
     assert (tmp_path / "run.toml").read_bytes() == written
     assert shell("init", "other.toml", "--json").json == {"file": "other.toml"}
     assert shell("init", tmp_path / "none" / "run.toml").code == 1
+    assert "see that its files are there" in shell("init", "paper.toml", "--preset", "xor-full").out
+    assert "data/all_w100.tsv" in (tmp_path / "paper.toml").read_text()
+    assert shell("init", "more.toml", "--preset", "xor").code == 2
+    assert not (tmp_path / "more.toml").exists()
 
 
 @pytest.mark.parametrize(

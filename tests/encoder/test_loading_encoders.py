@@ -96,6 +96,69 @@ def test_a_dpr_checkpoint_is_its_bert_inside_and_survives_saving(tmp_path: Path)
     assert again.query.fingerprint == encoder.query.fingerprint
 
 
+def reference_checkpoint(folder: Path, bert: Path, **extra: Any) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A file as the paper's code writes it (`model_utils.py` `CheckpointState`), two encoders that differ from their start."""
+    start = load_encoder(encoder_config(bert)).query.model
+    weights, drawn = {}, torch.Generator().manual_seed(5)
+    for prefix in ("question_model.", "ctx_model."):
+        for name, value in start.state_dict().items():
+            weights[prefix + name] = value + 0.05 * torch.randn(value.shape, generator=drawn)
+        weights[f"{prefix}embeddings.position_ids"] = torch.arange(64).expand(1, -1)
+    state = {"optimizer_dict": {"state": {0: {"step": 3}}}, "scheduler_dict": {}, "offset": 0, "epoch": 9, "encoder_params": {"cfg": "x"}}
+    folder.mkdir(exist_ok=True)
+    torch.save({"model_dict": weights | extra, **state}, folder / "dpr_biencoder.9.100")
+    return folder / "dpr_biencoder.9.100", weights
+
+
+def test_a_checkpoint_of_the_papers_code_is_both_encoders(bert: Path, tmp_path: Path) -> None:
+    path, weights = reference_checkpoint(tmp_path / "reference", bert)
+    encoder = load_encoder(encoder_config(bert, checkpoint=str(path)))
+    assert not encoder.tied
+    ids, mask = torch.tensor([[2, 9, 12, 3, 0]]), torch.tensor([[1, 1, 1, 1, 0]])
+    for side, prefix in (("query", "question_model."), ("passage", "ctx_model.")):
+        plain = load_encoder(encoder_config(bert)).query
+        plain.model.load_state_dict({name.removeprefix(prefix): v for name, v in weights.items() if name.startswith(prefix)}, strict=False)
+        with torch.inference_mode():
+            torch.testing.assert_close(encoder.side(side)(ids, mask), plain(ids, mask), rtol=0, atol=0)  # type: ignore[arg-type]
+    assert encoder.query.fingerprint != encoder.passage.fingerprint
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(bert: Path, tmp_path: Path) -> None:
+    path, _ = reference_checkpoint(tmp_path / "projected", bert, **{"ctx_model.encode_proj.weight": torch.zeros(4, 32)})
+    with pytest.raises(ModelError, match="encode_proj"):
+        load_encoder(encoder_config(bert, checkpoint=str(path)))
+    path, _ = reference_checkpoint(tmp_path / "more", bert, **{"question_model.encoder.layer.2.output.dense.bias": torch.zeros(32)})
+    with pytest.raises(ModelError, match=r"differ in 1 weights \(the first is encoder.layer.2"):
+        load_encoder(encoder_config(bert, checkpoint=str(path)))
+    path, _ = reference_checkpoint(tmp_path / "sound", bert)
+    wide = tiny.encoder(tmp_path / "wide", dimensions=64)
+    with pytest.raises(ModelError, match="of other sizes than the model"):
+        load_encoder(encoder_config(wide, checkpoint=str(path)))
+    with pytest.raises(UsageError, match="a second encoder is given"):
+        load_encoder(encoder_config(bert, checkpoint=str(path), passage_model=str(bert)))
+    (tmp_path / "other").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+        load_encoder(encoder_config(bert, checkpoint=str(tmp_path / "other")))
+    torch.save([1, 2], tmp_path / "list")
+    with pytest.raises(ModelError, match="has no model_dict"):
+        load_encoder(encoder_config(bert, checkpoint=str(tmp_path / "list")))
+
+
+class Harmful:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("touched"),))
+
+
+def test_a_checkpoint_runs_no_code(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model_dict": {}, "encoder_params": Harmful()}, tmp_path / "harmful")
+    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+        load_encoder(encoder_config(bert, checkpoint=str(tmp_path / "harmful")))
+    assert not (tmp_path / "touched").exists()
+
+
 def test_a_checkpoint_without_a_pooler_is_the_same_encoder_at_every_load(bert: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

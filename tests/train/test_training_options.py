@@ -17,14 +17,18 @@ import yaml
 from safetensors.torch import load_file
 
 import tiny
+import umr
 from train.rig import TRAIN, Notes, encoder_config
 from umr.config import TrainConfig
 from umr.data.workspace import Workspace
 from umr.encoder.load import load_encoder
-from umr.errors import MissingExtraError, UsageError
+from umr.errors import InputError, MismatchError, MissingExtraError, UsageError
 from umr.manifest import read_manifest
-from umr.train import checkpoint, loop, train
+from umr.train import averages, checkpoint, train
+from umr.train.averages import MovingAverage
 from umr.train.curve import Curve
+from umr.train.grad_cache import graph_bytes
+from umr.train.weights import optimiser_of, set_up
 
 Begin = Callable[..., Workspace]
 
@@ -70,7 +74,7 @@ def test_weights_are_mixed_in_the_share_of_the_best_validation(begin: Begin) -> 
     train(mixed, replace(config, merge=True), reporter=notes)
     merged = read_manifest(mixed.layout.round(0).trained, "train")["merged"]
     share = merged["share"]
-    assert share in loop.MERGED
+    assert share in averages.MERGED
     assert f"{merged['loss']:.4f} with {share:g}" in notes.text
     assert merged["loss"] < read_manifest(mixed.layout.round(0).trained, "train")["validation"][-1][1]
     assert share < 1, "the test needs a training that goes too far"
@@ -204,3 +208,131 @@ def test_the_encoders_folder_has_a_card(begin: Begin) -> None:
     text = (work.layout.round(0).encoder / "README.md").read_text(encoding="utf-8")
     assert "Trained without a labelled pair" in text
     assert "some/lm" in text
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}, {"freeze_layers": 1}], ids=["all", "recomputed", "upper"])
+def test_adapters_are_trained_and_end_in_the_weights(begin: Begin, options: dict[str, Any]) -> None:
+    pytest.importorskip("peft", reason="LoRA needs peft: pip install 'umr[lora]'")
+    work = begin()
+    train(work, replace(TRAIN, lora_rank=2, learning_rate=0.01, **options))
+    before, after = weights(work)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.endswith("weight") and before[name].dim() == 2 and "embeddings" not in name for name in changed)
+    for name in changed:
+        assert torch.linalg.matrix_rank((after[name] - before[name]).double(), rtol=1e-4) <= 2
+    assert set(after) == set(before), "what is saved is a model without adapters"
+    assert any("layer.0." in name for name in changed) == ("freeze_layers" not in options)
+
+
+def test_adapters_need_their_package(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match="lora_rank is 4") as caught:
+        train(begin(), replace(TRAIN, lora_rank=4))
+    assert "umr[lora]" in caught.value.hint
+
+
+def test_mixed_adapters_are_a_share_of_what_they_learned(begin: Begin) -> None:
+    pytest.importorskip("peft", reason="LoRA needs peft: pip install 'umr[lora]'")
+    config = replace(TRAIN, lora_rank=2, learning_rate=0.05, keep="last", epochs=8, dropout=False)
+    plain, mixed = begin("plain"), begin("mixed")
+    train(plain, config)
+    train(mixed, replace(config, merge=True))
+    share = read_manifest(mixed.layout.round(0).trained, "train")["merged"]["share"]
+    assert share < 1, "the test needs a training that goes too far"
+    before, after = weights(plain)
+    for name, value in weights(mixed)[1].items():
+        torch.testing.assert_close(value, torch.lerp(before[name], after[name], share), rtol=1e-4, atol=1e-5)
+
+
+def test_recomputed_layers_give_the_same_training(begin: Begin) -> None:
+    plain, recomputed = begin("plain"), begin("recomputed")
+    train(plain, TRAIN)
+    train(recomputed, replace(TRAIN, gradient_checkpointing=True))
+    kept = weights(plain)[1]
+    for name, value in weights(recomputed)[1].items():
+        torch.testing.assert_close(value, kept[name], rtol=1e-5, atol=1e-6)
+
+
+def test_recomputed_layers_keep_less(bert: Path) -> None:
+    encoder = load_encoder(encoder_config(bert)).query
+    before = graph_bytes(encoder, 64, "fp32")
+    set_up(encoder, TrainConfig(gradient_checkpointing=True))
+    assert graph_bytes(encoder, 64, "fp32") < before / 2
+
+
+def test_lower_layers_learn_more_slowly(bert: Path) -> None:
+    encoder = load_encoder(encoder_config(bert)).query
+    optimiser = optimiser_of([encoder], TrainConfig(layer_decay=0.5, weight_decay=0.1))
+    scales = {id(p): (group["scale"], group["weight_decay"]) for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in encoder.model.named_parameters():
+        scale = 0.25 if name.startswith("embeddings.") else 0.5 if name.startswith("encoder.layer.0.") else 1.0
+        assert scales[id(parameter)] == (scale, 0.1 if parameter.dim() > 1 else 0.0)
+    assert len(scales) == len(list(encoder.parameters()))
+
+
+def test_the_rate_of_a_layer_counts(begin: Begin) -> None:
+    """With next to no rate below the last layer, only that one moves."""
+    work = begin()
+    train(work, replace(TRAIN, layer_decay=1e-6))
+    before, after = weights(work)
+    for name in after:
+        moved = float((after[name] - before[name]).abs().max())
+        if name.startswith(("embeddings.", "encoder.layer.0.")):
+            assert moved < 1e-6
+    assert any(float((after[name] - before[name]).abs().max()) > 1e-4 for name in after if name.startswith("encoder.layer.1."))
+
+
+def test_a_moving_average_is_the_slow_sum() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(3, 2, generator=generator))
+    average, slow = MovingAverage({"w": weight}, 0.5), weight.detach().clone()
+    for step in range(12):
+        with torch.no_grad():
+            weight.copy_(torch.randn(3, 2, generator=generator))
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        slow = decay * slow + (1 - decay) * weight.detach()
+    torch.testing.assert_close(average.values["w"], slow)
+    held = weight.detach().clone()
+    with average.in_place():
+        assert torch.equal(weight, average.values["w"])
+    assert torch.equal(weight, held)
+    assert MovingAverage({"w": weight}, 0.0).values == {}
+
+
+def test_the_average_is_what_is_saved(begin: Begin) -> None:
+    plain, averaged = begin("plain"), begin("averaged")
+    config = replace(TRAIN, keep="last", dropout=False)
+    train(plain, config)
+    train(averaged, replace(config, ema=0.9))
+    before, after = weights(plain)
+    for name, value in weights(averaged)[1].items():
+        low, high = torch.minimum(before[name], after[name]), torch.maximum(before[name], after[name])
+        if name == "encoder.layer.1.output.dense.weight":
+            assert not torch.equal(value, after[name])
+            assert float(((value - after[name]).abs() <= (high - low) + 1e-3).double().mean()) == 1
+
+
+def test_trainings_are_averaged(begin: Begin, tmp_path: Path) -> None:
+    folders = []
+    for seed in (0, 1, 2):
+        work = begin(f"seed-{seed}")
+        folders.append(train(work, replace(TRAIN, seed=seed)))
+    made = umr.average_encoders(folders, tmp_path / "average")
+    held = [load_file(folder / "model.safetensors") for folder in folders]
+    for name, value in load_file(made / "model.safetensors").items():
+        torch.testing.assert_close(value, sum(weights[name] for weights in held) / 3, rtol=1e-6, atol=1e-7)
+    assert load_encoder(str(made)).query.settings == load_encoder(str(folders[0])).query.settings
+    with pytest.raises(InputError, match="is there already"):
+        umr.average_encoders(folders, made)
+    untied = train(begin("untied"), replace(TRAIN, untie=True))
+    with pytest.raises(MismatchError, match="differ in their tied sides"):
+        umr.average_encoders([folders[0], untied], tmp_path / "other")
+
+
+def test_a_sharp_temperature_is_said(begin: Begin) -> None:
+    for name, temperature, said in (("sharp", 1e-5, True), ("usual", 1.0, False)):
+        notes = Notes()
+        train(begin(name), replace(TRAIN, student_temperature=temperature, learning_rate=1e-6), reporter=notes)
+        assert ("leave little to learn from" in "".join(notes.warned)) is said

@@ -15,12 +15,12 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from umr.cli.output import Result, finish
-from umr.config import DEVICE, EncoderConfig
+from umr.config import EncoderConfig
 from umr.data.corpus import is_utf8
 from umr.errors import UsageError
 from umr.progress import Reporter
 from umr.run_file import TABLES, RunConfig, read_tables
-from umr.settings import REQUIRED, choices_of
+from umr.settings import DEVICE, REQUIRED, choices_of
 
 FLAGS: dict[tuple[type, str], str] = {(EncoderConfig, "model"): "--encoder"}
 

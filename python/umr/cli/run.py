@@ -10,6 +10,8 @@ import typer
 from umr.cli.options import option
 from umr.cli.output import Result
 from umr.errors import InputError
+from umr.presets import Preset
+from umr.presets import preset as settings_of
 from umr.progress import Reporter
 from umr.rounds import run as loop
 from umr.run_file import default_file, read_config
@@ -25,16 +27,30 @@ ForceFrom = Annotated[
 ]  # fmt: skip
 
 
-def init(reporter: Reporter, file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("run.toml")) -> Result:
+Named = Annotated[
+    Preset | None,
+    option(
+        "--preset", help="Settings of the paper's run on a data set, each with its source (xor-retrieve, xor-full).",
+        unit="choice", panel="Input",
+    ),
+]  # fmt: skip
+
+
+def init(
+    reporter: Reporter,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("run.toml"),
+    preset: Named = None,
+) -> Result:
     """Write a TOML file with every setting of every stage: its default, its unit and what it does."""
     try:
         with file.open("x", encoding="utf-8") as handle:
-            handle.write(default_file())
+            handle.write(default_file(settings_of(preset) if preset else {}))
     except FileExistsError as error:
         raise InputError(f"{file} is there already, and is not written over", "give another name: umr init OTHER.toml") from error
     except OSError as error:
         raise storage_error(error, file, "write") from error
-    lines = [f"{file} is written: fill in passages, queries, the encoder's model and the language model", f"next: umr run {file}"]
+    what = "see that its files are there" if preset else "fill in passages, queries, the encoder's model and the language model"
+    lines = [f"{file} is written: {what}", f"next: umr run {file}"]
     return Result({"file": str(file)}, [*lines])
 
 

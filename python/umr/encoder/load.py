@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from umr.config import EncoderConfig, encoder_config
+from umr.encoder.dpr import load_dpr, put_weights, read_checkpoint
 from umr.encoder.encoder import MEANS, TIED, DualEncoder, Encoder
 from umr.encoder.means import Means, read_means
 from umr.encoder.sentence_folder import lower_cases
@@ -37,13 +40,18 @@ def load_encoder(config: EncoderConfig | str, device: torch.device | str = "cpu"
         ModelError: a model cannot be loaded.
         MismatchError: the two sides have different dimensions, similarities or means.
         InputError: the settings are not known.
-        UsageError: more `layers` than the model has.
+        UsageError: more `layers` than the model has; a second encoder beside a checkpoint of both.
     """
     reporter, config = reporter_of(reporter), encoder_config(config)
     name, other = config.model, config.passage_model
     if other is None and (Path(name) / "query").is_dir() and (Path(name) / "passage").is_dir():
         name, other = str(Path(name) / "query"), str(Path(name) / "passage")
-    query, source, means = _load_side(config, name, device, reporter)
+    if config.checkpoint and other is not None:
+        raise UsageError("checkpoint is set, and a second encoder is given", "a checkpoint has both encoders: leave passage_model out")
+    trained = read_checkpoint(Path(config.checkpoint)) if config.checkpoint else {}
+    query, source, means = _load_side(config, name, device, reporter, trained.get("query"))
+    if config.checkpoint:
+        return DualEncoder(query, _load_side(config, name, device, reporter, trained["passage"])[0], source, means)
     if other is None or (config.passage_model is None and _says_tied(Path(name))):
         return DualEncoder(query, query, source, means)
     passage, _, others = _load_side(config, other, device, reporter)
@@ -64,7 +72,9 @@ def _says_tied(folder: Path) -> bool:
     return (folder / FILE).is_file() and read_json(folder / FILE).get(TIED) is True
 
 
-def _load_side(config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter) -> tuple[Encoder, str, Means | None]:
+def _load_side(
+    config: EncoderConfig, name: str, device: torch.device | str, reporter: Reporter, trained: Mapping[str, Tensor] | None = None
+) -> tuple[Encoder, str, Means | None]:
     folder = local_folder(resolve(name, reporter))
     settings, source = resolve_settings(config, name, folder)
     tokenizer = load_tokenizer(name, folder)
@@ -77,6 +87,8 @@ def _load_side(config: EncoderConfig, name: str, device: torch.device | str, rep
     if says_modules(folder) and lower_cases(folder):
         lower_case(tokenizer)
     model = _load_model(folder, config.layers).eval()
+    if trained is not None:
+        put_weights(Path(str(config.checkpoint)), model, trained)
     require_embeddings(name, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
     fingerprint = weights_fingerprint(model)
     return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
@@ -119,7 +131,7 @@ def _load_model(folder: Path, layers: int | None) -> Any:
     if layers is not None:
         _keep_layers(folder, config, layers)
     if config.model_type == "dpr":
-        return _load_dpr(folder, config, architecture)
+        return load_dpr(folder, config, architecture)
     if architecture not in ("", "Contriever") and not hasattr(transformers, architecture):
         raise ModelError(
             f"{folder / 'config.json'}: transformers has no {architecture}, and what it does behind its {config.model_type} is not known",
@@ -156,31 +168,3 @@ def _keep_layers(folder: Path, config: Any, layers: int) -> None:
         if "layer" in name and isinstance(value, list) and len(value) == held:
             setattr(config, name, value[:layers])
     config.num_hidden_layers = layers
-
-
-def _load_dpr(folder: Path, config: Any, architecture: str) -> Any:
-    import transformers
-
-    if architecture not in ("DPRQuestionEncoder", "DPRContextEncoder"):
-        raise ModelError(
-            f"{folder} is a {architecture or 'DPR model of no named kind'}, not an encoder", "give a DPR question or context encoder"
-        )
-    if config.projection_dim:
-        raise ModelError(
-            f"{folder / 'config.json'}: projection_dim is {config.projection_dim}: a projection of its vectors, which umr does not compute",
-            "choose an encoder whose projection_dim is 0",
-        )
-    return _bert_of_dpr(pretrained(folder, getattr(transformers, architecture), dtype=torch.float32))
-
-
-def _bert_of_dpr(whole: Any) -> Any:
-    """The BERT inside a DPR encoder, as a model of its own that can be saved and loaded without DPR."""
-    from transformers import BertConfig, BertModel
-
-    inside = (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
-    config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: Any = BertModel(BertConfig(**config))
-    model.float().load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
-    return model

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from umr.config import Precision, require_device
+from umr.config import Precision
 from umr.errors import UsageError
 from umr.manifest import read_manifest, write_manifest
 from umr.progress import Reporter
+from umr.settings import require_device
 
 SIZE = 1024  # rows and columns of the matrices that are timed
 ROUNDS = 5

@@ -21,6 +21,8 @@ from umr.run_file import from_record
 from umr.storage import beside
 from umr.work.aside import make_room, move_aside
 
+UNRELATED = ("device", "chunk_tokens", "track", "gradient_checkpointing")  # settings that do not decide what is trained
+
 if TYPE_CHECKING:
     from umr.train.curve import Tracker
     from umr.train.encoders import TrainingEncoders
@@ -76,7 +78,7 @@ def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) ->
     require_mined_with(workspace, place)
     require_labels_of(workspace, place)
     means = read_manifest(place.mined, "mine").get("means")
-    options = {key: value for key, value in asdict(config).items() if key not in ("device", "chunk_tokens", "track")}
+    options = {key: value for key, value in asdict(config).items() if key not in UNRELATED}
     return {**options, "labels": checksums(place.labels)[place.labels.name], **({"means": means} if means else {})}
 
 

@@ -48,43 +48,44 @@ def weights_of(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     return {name: value for name, value in named if value.requires_grad}
 
 
-def _weights(encoders: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu() for name, value in weights_of(encoders).items()}
+def _on_processor(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu() for name, value in tensors.items()}
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def save_best(folder: Path, encoders: Mapping[str, nn.Module], history: History) -> None:
+def save_best(folder: Path, trained: Mapping[str, Tensor], history: History) -> None:
     """Write the weights of the best step so far; the older ones stay until a state names these."""
-    path, weights = folder / f"best-{history.best_step}.safetensors", _weights(encoders)
+    path, weights = folder / f"best-{history.best_step}.safetensors", _on_processor(trained)
     with beside(path, _size(weights)) as temporary:
         save_file(weights, temporary)
     history.best = checksums(path)
 
 
-def load_best(folder: Path, encoders: Mapping[str, nn.Module], history: History) -> None:
-    """Put the weights of the best step into the encoders.
+def load_best(folder: Path, trained: Mapping[str, Tensor], history: History) -> None:
+    """Put the weights of the best step in place.
 
     Raises:
         MismatchError: they are not those that were written.
     """
     require_whole(folder / STATE, {"files": history.best}, BEGIN)
-    _load_weights(encoders, folder / next(iter(history.best)))
+    _load(trained, folder / next(iter(history.best)))
 
 
 @torch.no_grad()
-def _load_weights(encoders: Mapping[str, nn.Module], path: Path) -> None:
+def _load(tensors: Mapping[str, Tensor], path: Path) -> None:
     saved = load_file(path)
-    for name, parameter in weights_of(encoders).items():
-        parameter.copy_(saved[name])
+    for name, value in tensors.items():
+        value.copy_(saved[name])
 
 
 def save_state(
     folder: Path,
-    encoders: Mapping[str, nn.Module],
+    trained: Mapping[str, Tensor],
     optimiser: torch.optim.AdamW,
+    averages: Mapping[str, Tensor],
     history: History,
     made_from: Mapping[str, Any],
 ) -> None:
@@ -92,17 +93,21 @@ def save_state(
 
     Arguments:
         folder: of the unfinished training.
-        encoders: the trained encoders by name.
-        optimiser: AdamW over their weights, in order.
+        trained: the weights that are trained, by name.
+        optimiser: AdamW over them.
+        averages: of them over the steps; empty where none are kept.
         history: the position.
         made_from: the configuration, compared when it is read.
     """
-    state, weights, moments = folder / f"state-{history.steps}", _weights(encoders), optimiser.state_dict()["state"]
+    state, weights, moments = folder / f"state-{history.steps}", _on_processor(trained), optimiser.state_dict()["state"]
+    means = _on_processor(averages)
     tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
-    with beside(state, _size(weights) + _size(tensors)) as temporary:
+    with beside(state, _size(weights) + _size(tensors) + _size(means)) as temporary:
         temporary.mkdir()
         save_file(weights, temporary / "weights.safetensors")
         save_file(tensors, temporary / "optimiser.safetensors")
+        if means:
+            save_file(means, temporary / "averages.safetensors")
     position = {
         "steps": history.steps,
         "best_step": history.best_step if history.best_step >= 0 else None,
@@ -117,7 +122,13 @@ def save_state(
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
-def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch.optim.AdamW, made_from: Mapping[str, Any]) -> History:
+def load_state(
+    folder: Path,
+    trained: Mapping[str, Tensor],
+    optimiser: torch.optim.AdamW,
+    averages: Mapping[str, Tensor],
+    made_from: Mapping[str, Any],
+) -> History:
     """Go on where an unfinished training stopped; a fresh history where there is none.
 
     Raises:
@@ -136,7 +147,9 @@ def load_state(folder: Path, encoders: Mapping[str, nn.Module], optimiser: torch
     )
     require_whole(manifest, value, BEGIN)
     state = folder / f"state-{value['steps']}"
-    _load_weights(encoders, state / "weights.safetensors")
+    _load(trained, state / "weights.safetensors")
+    if averages:
+        _load(averages, state / "averages.safetensors")
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))
     best = {name: written for name, written in value["files"].items() if name.startswith("best-")}
     validation = [(int(step), float(loss), float(first)) for step, loss, first in value["validation"]]

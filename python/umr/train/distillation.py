@@ -21,6 +21,7 @@ from umr.train.losses import agreement, false_negatives, training_loss
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
 WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
+SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
 
 
@@ -42,11 +43,13 @@ class Validation(NamedTuple):
         loss: nats a query.
         first: share of them whose first passage is that of the labels.
         near: unlabelled passages of the batch that are as near as the best-labelled one: likely false negatives.
+        sharp: share of them to which the encoder gives one passage of the batch more than `SHARP`.
     """
 
     loss: float
     first: float
     near: float
+    sharp: float
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ class Objective:
         config = replace(self.config, false_negatives="keep")
         loss = training_loss(similarities, inputs.labels, self.temperature, config) * inputs.query.size
         alike, near = agreement(similarities, inputs.labels), false_negatives(similarities, inputs.labels).sum()
-        return torch.stack([value.double() for value in (loss, alike, near)])
+        sharp = ((similarities / self.temperature).softmax(dim=1).amax(dim=1) > SHARP).sum()
+        return torch.stack([value.double() for value in (loss, alike, near, sharp)])
 
     def _loss(self, inputs: BatchInputs, vectors: list[Tensor]) -> Tensor:
         return training_loss(self._similarities(inputs, vectors), inputs.labels, self.temperature, self.config)

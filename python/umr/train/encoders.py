@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +19,11 @@ from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, Encoder
 from umr.encoder.means import Means
 from umr.encoder.rows import Side, token_batches, token_store
-from umr.errors import UsageError
 from umr.models.feeding import send
 from umr.progress import Reporter
 from umr.train.batches import Rows
 from umr.train.grad_cache import Chunk
+from umr.train.weights import set_up
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,6 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     frozen_side = {"none": None, "passages": "passage", "queries": "query"}[config.freeze]
     if encoder.tied and (config.untie or frozen_side):
         encoder = replace(encoder, query=copy.deepcopy(encoder.query))
-    if config.freeze_layers is not None:
-        for own in (encoder.query, encoder.passage):
-            freeze_layers(own, config.freeze_layers)
     means = means_for(workspace.passages, workspace.queries, encoder, layout, mined, reporter)
 
     def side(name: Side) -> TrainingSide:
@@ -154,27 +150,12 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
         frozen = encode(records[name], encoder, name, layout, mined, reporter) if name == frozen_side else None
         return TrainingSide(own, tokens, frozen, _fixed(workspace, name, means, own.device, reporter) if means else None)
 
+    made = TrainingEncoders(replace(encoder, means=means), side("query"), side("passage"))
+    for own in made.trained().values():
+        set_up(own, config)
     what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
     reporter.say(f"training {what}" + (f", centred ({means.centre})" if means else ""))
-    return TrainingEncoders(replace(encoder, means=means), side("query"), side("passage"))
-
-
-def freeze_layers(encoder: Encoder, count: int) -> None:
-    """Leave the embeddings and the lowest layers of an encoder untrained: every weight before the first layer that is trained.
-
-    Raises:
-        UsageError: it has no more layers than that.
-    """
-    held: Any = getattr(encoder.model.config, "num_hidden_layers", 0)
-    layers = next((m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == held > 0), None)
-    if layers is None or len(layers) <= count:
-        has = f"has {len(layers)} layers" if layers else "has no list of layers"
-        raise UsageError(f"freeze_layers is {count}, but the encoder {has}", "leave at least one layer to be trained")
-    first = next(layers[count].parameters())
-    for parameter in encoder.parameters():
-        if parameter is first:
-            break
-        parameter.requires_grad_(False)
+    return made
 
 
 def _fixed(workspace: Workspace, name: Side, means: Means, device: torch.device, reporter: Reporter) -> FixedMeans:

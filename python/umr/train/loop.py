@@ -21,16 +21,17 @@ from umr.models.device import keep_precision
 from umr.models.feeding import prefetch
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
+from umr.train.averages import MovingAverage, merge_with_start, put
 from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_best, load_state, save_best, save_state, weights_of
 from umr.train.curve import Curve, Tracker
-from umr.train.distillation import BatchInputs, Objective, Validation
+from umr.train.distillation import SHARP, BatchInputs, Objective, Validation
 from umr.train.encoders import TrainingEncoders
 from umr.train.interrupt import Stop, deferred_interrupt
+from umr.train.weights import merge_adapters, optimiser_of
 
 CHECKPOINT_SECONDS = 300.0
 CURVE = "curve.jsonl"
-MERGED = (0.25, 0.5, 0.75, 1.0)  # shares of the trained weights that are tried
 CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
 
@@ -82,9 +83,10 @@ class Training:
         self.trained = objective.encoders.trained()
         self.steps = steps_an_epoch(len(split.training), self.config.batch_size)
         self.total = self.config.epochs * self.steps
-        self.optimiser = _optimiser([p for encoder in self.trained.values() for p in encoder.parameters() if p.requires_grad], self.config)
-        self.start = {name: value.detach().clone() for name, value in weights_of(self.trained).items()} if self.config.merge else {}
-        self.history = load_state(folder, self.trained, self.optimiser, made_from)
+        self.optimiser, self.weights = optimiser_of(self.trained.values(), self.config), weights_of(self.trained)
+        self.start = {name: value.detach().clone() for name, value in self.weights.items()} if self.config.merge else {}
+        self.average = MovingAverage(self.weights, self.config.ema)
+        self.history = load_state(folder, self.weights, self.optimiser, self.average.values, made_from)
         self.history.total = self.total
         self.trackers: list[Tracker] = [Curve(folder / CURVE, self.history.steps)]
         self.saved, self.device = time.monotonic(), objective.encoders.query.encoder.device
@@ -102,17 +104,20 @@ class Training:
         with self.reporter.bar("training", self.total, "steps") as bar:
             bar.skip(before)
             if len(self.split.held_out) and not self.history.validation:
-                self._note_validation(self.objective.validation(self.labels, self.split.held_out))
+                self._begin_validation()
             with deferred_interrupt(self.reporter) as stop:
                 self._steps(bar, stop)
         clock.advance(self.history.steps - before)
         self.reporter.say(f"trained {clock.summary('steps')}")
+        put(self.weights, self.average.values)
         if self.config.keep == "best" and self.history.best_step >= 0:
-            load_best(self.folder, self.trained, self.history)
+            load_best(self.folder, self.weights, self.history)
         for encoder in self.trained.values():
             encoder.eval()
         if self.start and len(self.split.held_out):
             self._merge()
+        for encoder in self.trained.values():
+            merge_adapters(encoder)
         reached = self.history.merged["loss"] if self.history.merged else self.history.best_loss
         if self.history.best_step >= 0 and reached >= self.history.validation[0][1]:
             self.reporter.warn(
@@ -146,7 +151,7 @@ class Training:
                 self._validate()
             if stop.signal or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
                 self._check()
-                save_state(self.folder, self.trained, self.optimiser, self.history, self.made_from)
+                save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from)
                 self.saved = time.monotonic()
             stop.obey()
 
@@ -154,22 +159,9 @@ class Training:
         history, patience = self.history, self.config.patience
         return patience > 0 and sum(step > max(0, history.best_step) for step, *_ in history.validation) >= patience
 
-    @torch.no_grad()
     def _merge(self) -> None:
-        """Put the mix of the weights before and after the training in place whose validation loss is the best."""
-        weights = weights_of(self.trained)
-        after = {name: value.detach().clone() for name, value in weights.items()}
-        losses: dict[float, float] = {}
-
-        def mix(share: float) -> None:
-            for name, value in weights.items():
-                value.copy_(torch.lerp(self.start[name], after[name], share))
-
-        for share in MERGED:
-            mix(share)
-            losses[share] = self.objective.validation(self.labels, self.split.held_out).loss
+        losses = merge_with_start(self.weights, self.start, lambda: self.objective.validation(self.labels, self.split.held_out).loss)
         best = min(losses, key=lambda share: (losses[share], -share))
-        mix(best)
         self.history.merged = {"share": best, "loss": losses[best]}
         told = ", ".join(f"{loss:.4f} with {share:g}" for share, loss in losses.items())
         self.reporter.say(f"{best:g} of the trained weights, the rest as before (validation loss {told})")
@@ -181,7 +173,7 @@ class Training:
     def step(self, inputs: BatchInputs) -> None:
         """Add the gradients of a batch, and move the weights."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(inputs.step, self.total, self.config)
+            group["lr"] = learning_rate(inputs.step, self.total, self.config) * group["scale"]
         loss = self.objective.backward(inputs)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
@@ -190,6 +182,7 @@ class Training:
             self._check()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(inputs.step)
 
     def _check(self) -> None:
         """Wait for the steps that were not looked at yet; their losses and gradients have to be finite."""
@@ -208,16 +201,26 @@ class Training:
     def _validate(self) -> None:
         self._check()
         history = self.history
-        loss, first, near = found = self.objective.validation(self.labels, self.split.held_out)
-        self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
-        self._note_validation(found)
-        if loss < history.best_loss:
-            history.best_step, history.best_loss = history.steps, loss
-            if self.config.keep == "best":
-                save_best(self.folder, self.trained, history)
+        with self.average.in_place():
+            loss, first, near, _ = found = self.objective.validation(self.labels, self.split.held_out)
+            self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
+            self._note_validation(found)
+            if loss < history.best_loss:
+                history.best_step, history.best_loss = history.steps, loss
+                if self.config.keep == "best":
+                    save_best(self.folder, self.weights, history)
         best = " (best)" if history.best_step == history.steps else ""
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
+
+    def _begin_validation(self) -> None:
+        found = self.objective.validation(self.labels, self.split.held_out)
+        self._note_validation(found)
+        if found.sharp > 0.5:
+            self.reporter.warn(
+                f"before it is trained, the encoder gives one passage more than {SHARP:.0%} for {found.sharp:.0%} of the held-out queries: "
+                f"similarities divided by {self.objective.temperature:g} leave little to learn from; try a larger --student-temperature"
+            )
 
     def _note_validation(self, found: Validation) -> None:
         self.history.validation.append((self.history.steps, found.loss, found.first))
@@ -241,11 +244,3 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     return config.learning_rate * (total - step) / max(1, total - warmup)
-
-
-def _optimiser(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
