@@ -93,10 +93,10 @@ def commands(block: Block) -> list[list[str]]:
 
 
 def runs_here(block: Block) -> bool:
-    """Whether all of its models are ones that a tiny model can stand for."""
+    """Whether all of its models are ones that a tiny model can stand for, and its files are not those of a preset."""
     calls = commands(block)
     named = [call[i + 1] for call in calls for i, word in enumerate(call[:-1]) if word in ("--encoder", "--passage-encoder", "--lm")]
-    return all(name in (ENCODER, LM) for name in named) and not any(call[:1] == ["demo"] for call in calls)
+    return all(name in (ENCODER, LM) for name in named) and not any(call[:1] == ["demo"] or "--preset" in call for call in calls)
 
 
 def file_name(block: Block) -> str:

@@ -88,6 +88,22 @@ def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(
     assert not work.layout.round(0).training.exists()
 
 
+@pytest.mark.parametrize("options", [{"ema": 0.9, "layer_decay": 0.9}, {"lora_rank": 2}], ids=["average", "adapters"])
+def test_a_killed_training_of_other_weights_ends_with_the_same_bytes(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    if "lora_rank" in options:
+        pytest.importorskip("peft", reason="LoRA needs peft: pip install 'umr[lora]'")
+    whole, work = begin("whole"), begin("killed")
+    train(whole, replace(TRAIN, **options))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    stop_before(monkeypatch, 3, die)
+    with pytest.raises(Killed):
+        train(work, replace(TRAIN, **options))
+    train(work, replace(TRAIN, **options))
+    assert outcome(work) == outcome(whole)
+
+
 def test_killed_while_the_state_is_written_goes_on_from_the_state_before(
     begin: Begin, unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,10 +22,11 @@ from train.rig import TRAIN, Notes, encoder_config
 from umr.config import TrainConfig
 from umr.data.workspace import Workspace
 from umr.encoder.load import load_encoder
-from umr.errors import InputError, MismatchError, MissingExtraError, UsageError
+from umr.errors import InputError, MismatchError, MissingExtraError, ModelError, UsageError
 from umr.manifest import read_manifest
 from umr.train import averages, checkpoint, train
 from umr.train.averages import MovingAverage
+from umr.train.card import push_to_hub
 from umr.train.curve import Curve
 from umr.train.grad_cache import graph_bytes
 from umr.train.weights import optimiser_of, set_up
@@ -329,6 +330,26 @@ def test_trainings_are_averaged(begin: Begin, tmp_path: Path) -> None:
     untied = train(begin("untied"), replace(TRAIN, untie=True))
     with pytest.raises(MismatchError, match="differ in their tied sides"):
         umr.average_encoders([folders[0], untied], tmp_path / "other")
+
+
+def test_an_encoder_is_put_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    hub = SimpleNamespace(
+        create_repo=lambda name, **options: asked.append((name, options)),
+        upload_folder=lambda **options: (asked.append(("", options)), "https://hub/me/mine")[1],
+    )
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    assert push_to_hub(tmp_path, "me/mine") == "https://hub/me/mine"
+    assert asked[0] == ("me/mine", {"private": True, "exist_ok": True})
+    assert (asked[1][1]["repo_id"], asked[1][1]["folder_path"]) == ("me/mine", tmp_path)
+
+    def refuse(**_: Any) -> None:
+        raise OSError("no way\nto the hub")
+
+    hub.upload_folder = refuse
+    with pytest.raises(ModelError, match="is trained, but could not be put on the hub as me/mine: no way") as caught:
+        push_to_hub(tmp_path, "me/mine")
+    assert "hf upload me/mine" in caught.value.hint
 
 
 def test_a_sharp_temperature_is_said(begin: Begin) -> None:

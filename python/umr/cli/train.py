@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 from umr.cli.forecast import DryRun, training
-from umr.cli.options import Force, Round, Work
+from umr.cli.options import Force, Round, Work, option
 from umr.cli.output import Result
 from umr.config import TrainConfig
 from umr.data.workspace import open_workspace, round_for
@@ -14,9 +15,20 @@ from umr.progress import Reporter
 from umr.train import forecast_training
 from umr.train import train as stage
 
+Hub = Annotated[
+    str | None,
+    option("--push-to-hub", help="Put the encoder on the model hub; a new repository is private.", unit="owner/name", panel="Input"),
+]
+
 
 def train(
-    work: Work, config: TrainConfig, reporter: Reporter, round: Round = None, force: Force = False, dry_run: DryRun = False
+    work: Work,
+    config: TrainConfig,
+    reporter: Reporter,
+    round: Round = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    push_to_hub: Hub = None,
 ) -> Result:
     """Distil the labels into the encoder. sentence-transformers and transformers load the result as it is."""
     workspace = open_workspace(work, reporter)
@@ -29,5 +41,9 @@ def train(
     losses = {step: loss for step, loss, *_ in made["validation"]}
     reached = made["merged"]["loss"] if made.get("merged") else losses.get(made["kept_step"])
     change = f", validation loss {losses[0]:.4f} -> {reached:.4f}" if losses else ""
+    if push_to_hub:
+        from umr.train.card import push_to_hub as push
+
+        reporter.say(f"on the hub: {push(folder, push_to_hub)}")
     data = {"round": place.number, "encoder": str(folder), "steps": made["steps"], "validation": made["validation"]}
     return Result(data, [f"round {place.number}: trained encoder in {folder} ({made['steps']:,} steps{change})"])

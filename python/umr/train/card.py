@@ -1,4 +1,4 @@
-"""The card of a trained encoder: README.md in its folder, as model hubs show it."""
+"""The card of a trained encoder, README.md in its folder as model hubs show it, and its way to a hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from umr.config import TrainConfig
 from umr.data.workspace import Workspace
+from umr.errors import ModelError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
 from umr.train.checkpoint import History
@@ -61,3 +62,27 @@ def _page(facts: dict[str, Any], langs: list[str], base: str, claim: str) -> str
         f"{'language:' if named else ''}\n{named}---\n\n# A dense retriever, trained by umr\n\n"
         f"{claim}| | |\n|---|---|\n{rows}"
     )
+
+
+def push_to_hub(folder: Path, name: str) -> str:
+    """Put an encoder on the hub that huggingface_hub is set up for; a new repository is private.
+
+    Arguments:
+        folder: of the encoder.
+        name: owner/name.
+
+    Returns:
+        the address of what was put there.
+
+    Raises:
+        ModelError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    try:
+        hub.create_repo(name, private=True, exist_ok=True)
+        return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message="An encoder trained by umr"))
+    except Exception as error:  # the library of the hub raises errors of its own and of its connection
+        what = f"{folder} is trained, but could not be put on the hub as {name}: {str(error).splitlines()[0]}"
+        raise ModelError(what, f"see `hf auth whoami`, then train again with the same options, or: hf upload {name} {folder}") from error
