@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help demo test lint bench sanitize constraints clean distclean
+.PHONY: help demo test lint bench headline sanitize constraints clean distclean
 .NOTPARALLEL:
 
 help: ## Print the targets
@@ -36,6 +36,10 @@ bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes;
 	@for bench in benches/search.py benches/tokens.py benches/label.py benches/merge.py; do \
 	  echo "==> $$bench" >&2; $(PYTHON_BIN) "$$bench" || exit 1; \
 	done
+
+headline: ## Set up, then train on pseudo labels and on gold from one start (some hours on 2 cores; a killed run goes on)
+	@sh scripts/setup.sh dev
+	$(PYTHON_BIN) benches/headline.py
 
 sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the nightly toolchain)
 	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize cargo +nightly test --locked --lib \

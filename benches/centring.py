@@ -113,7 +113,14 @@ def sample(args: argparse.Namespace, encoder: DualEncoder, report: Report) -> No
 
 
 def measure(
-    task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool = False, precision: Precision = "fp32"
+    task: Task,
+    encoder: DualEncoder,
+    centre: Any,
+    work: Path,
+    report: Report,
+    few: bool = False,
+    precision: Precision = "fp32",
+    whiten: float = 0.0,
 ) -> dict[str, dict[str, Any]]:
     """Language, R@1 and average precision of every query that has gold, in points.
 
@@ -121,6 +128,7 @@ def measure(
         centre: off, global, language, or `queries`: by language, the passages left as they are.
         few: measure means of few queries too.
         precision: of the encoder.
+        whiten: strength of the whitening.
     """
     import numpy as np
 
@@ -136,7 +144,7 @@ def measure(
     talk, layout = Console(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
     queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
-    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD, precision=precision)
+    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD, precision=precision, whiten=whiten)
     means = means_for(passages, queries, encoder, layout, config, talk)
     stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "queries" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)

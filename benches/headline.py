@@ -8,9 +8,9 @@ trained against frozen passages. Rows:
     umr        rounds of mine, label, train; a row for each round
     gold       the supervised twin: the same queries, candidates and training, with gold passages for labels (InfoNCE with mined negatives)
 
-Every encoder is measured without centring, with one mean a side, and with one a language (estimated on the texts searched, without
-gold): `apart`, queries of train-mix that are not trained on, R@1; XQuAD-R A, 12 languages against the 240 English passages, R@1;
-XQuAD-R B, all 2,880 passages, mAP. What is chosen is chosen on `apart`. A killed run continues.
+Every encoder is measured without centring, with one mean a side, and with one a language, the last two also whitened (all estimated
+on the texts searched, without gold): `apart`, queries of train-mix that are not trained on, R@1; XQuAD-R A, 12 languages against the
+240 English passages, R@1; XQuAD-R B, all 2,880 passages, mAP. What is chosen is chosen on `apart`. A killed run continues.
 
     .venv/bin/python benches/headline.py [--start gemma] [--rows start umr gold]    some hours on 2 cores, most of them labelling
 """
@@ -65,6 +65,7 @@ def options() -> argparse.ArgumentParser:
     )
     made.add_argument("--layers", type=positive, default=13, help="of Gemma that are kept [default: 13]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
+    made.add_argument("--whiten", type=float, default=0.5, help="strength of the whitening beside centring, 0 to 1 [default: 0.5]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
     return made
@@ -76,7 +77,7 @@ class Run:
     def __init__(self, args: argparse.Namespace, report: Report) -> None:
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
         self.args, self.report = args, report
-        self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}"  # of what this cell makes, and no other
+        self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
 
     @property
@@ -95,7 +96,9 @@ class Run:
         """How candidates are found."""
         import umr
 
-        return umr.MineConfig(top_k=self.args.k, centre="language", precision="bf16", shard_rows=SHARD, device=self.args.device)
+        return umr.MineConfig(
+            top_k=self.args.k, centre="language", whiten=self.args.whiten, precision="bf16", shard_rows=SHARD, device=self.args.device
+        )
 
     @property
     def labelling(self) -> LabelConfig:
@@ -147,16 +150,17 @@ class Run:
         from umr.encoder.load import load_encoder
 
         encoder: DualEncoder | None = None
-        for centre in CENTRES:
+        whitened = [(centre, self.args.whiten) for centre in ("global", "language") if self.args.whiten]
+        for centre, whiten in [*((centre, 0.0) for centre in CENTRES), *whitened]:
             cells = {}
             for task in self.tasks:
-                path = self.folder / "measured" / f"{name}.{centre}.{task.name}-{self.args.a_language}.json"
+                path = self.folder / "measured" / f"{name}.{centre}.{whiten:g}.{task.name}-{self.args.a_language}.json"
                 if not path.exists():
                     encoder = encoder or replace(load_encoder(config), means=None)
-                    _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16"))
+                    _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16", whiten=whiten))
                 found = macro(json.loads(path.read_text(encoding="utf-8")))
                 cells[f"{task.name} {METRIC[task.name]}"] = f"{found[METRIC[task.name]]:.1f}"
-            self.report.row(row=name, centre=centre, **cells)
+            self.report.row(row=name, centre=centre, whiten=f"{whiten:g}", **cells)
 
 
 def write_sample(folder: Path, a_language: int) -> Path:

@@ -98,6 +98,10 @@ class MineConfig(Settings):
         "off", "Subtract the mean vector of the passages and of the queries (global), or of each language (language): "
         "the strongest step without training, for search across languages.", panel="Candidates",
     )  # fmt: skip
+    whiten: float = setting(
+        0.0, "Make the variances of centred vectors more alike in all directions: 0 not at all, 1 wholly. Most for models that "
+        "were never trained to retrieve.", unit="strength", least=0, most=1,
+    )  # fmt: skip
     per_language: int = setting(
         0, "At least so many candidates from every language of the passages; 0: no rule.", unit="passages", panel="Candidates", least=0
     )
@@ -133,6 +137,11 @@ class MineConfig(Settings):
         None, "Memory of the exact search with its queries and results; on a GPU, the GPU's.", found="1 GiB beside them",
         unit="size", example="8GB", check=working_memory,
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.whiten and self.centre == "off":
+            raise UsageError(f"whiten is {self.whiten:g}, but centre is off", "set centre to global or language, or leave whiten out")
 
 
 @dataclass(frozen=True)

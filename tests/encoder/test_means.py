@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -23,8 +23,8 @@ from umr.encoder.centre import means_for, passage_vectors, query_vectors
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.export import save_encoder
 from umr.encoder.load import load_encoder
-from umr.encoder.means import FEWEST, Means, SideMeans, centred, estimate, filled, read_means, write_means
-from umr.errors import FormatError, MismatchError
+from umr.encoder.means import FEWEST, SHRINK, Means, SideMeans, centred, estimate, filled, read_means, whitening_of, write_means
+from umr.errors import FormatError, MismatchError, UsageError
 from umr.progress import Silent
 
 Vectors = NDArray[np.float32]
@@ -86,22 +86,57 @@ def test_a_language_of_the_other_side_alone_gets_its_mean_moved(own: set[str], o
         assert (found.table[found.groups([lang])] == sides[0].table[sides[0].groups([lang])]).all(), "what a side has it keeps"
 
 
+@given(st.integers(2, 60), st.sampled_from([1.0, 0.5]), st.integers(0, 99))
+@settings(deadline=None)
+def test_whitening_is_that_of_the_definition(rows: int, strength: float, seed: int) -> None:
+    vectors = drawn(seed, rows) * np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
+    found = whitening_of([vectors[: rows // 2], vectors[rows // 2 :]], 5, strength)
+    np.testing.assert_allclose(found, slow.whiten(vectors.tolist(), SHRINK, strength), rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(found, found.T)
+    before, after = (float((v.astype(np.float64) ** 2).sum()) for v in (vectors, vectors @ found))
+    assert after == pytest.approx(before, rel=1e-3), "the sum of the variances stays"
+
+
+def test_whole_whitening_makes_variances_alike_and_none_of_zeros_is_not_a_number() -> None:
+    vectors = drawn(1, 4000) * np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
+    spread = (vectors @ whitening_of([vectors], 5, 1.0)).var(axis=0)
+    assert spread.max() / spread.min() < vectors.var(axis=0).max() / vectors.var(axis=0).min() / 3
+    assert np.isfinite(whitening_of([np.zeros((20, 5), dtype=np.float32)], 5, 1.0)).all()
+
+
+def test_centred_vectors_are_whitened_before_their_length_is_made_1() -> None:
+    vectors, table, matrix = drawn(0, 7), drawn(1, 1), whitening_of([drawn(2, 30)], 5, 1.0)
+    moved = (vectors - table) @ matrix
+    places = np.zeros(7, dtype=np.int64)
+    np.testing.assert_allclose(centred(vectors, table, places, False, matrix), moved, rtol=1e-4, atol=1e-6)
+    wanted = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    np.testing.assert_allclose(centred(vectors, table, places, True, matrix), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_whitening_needs_centring() -> None:
+    with pytest.raises(UsageError, match=r"whiten is 0\.5, but centre is off"):
+        MineConfig(whiten=0.5)
+
+
 def test_a_vector_that_is_its_mean_becomes_zero_not_nan() -> None:
     same = np.full((20, 4), 0.5, dtype=np.float32)
     found = centred(same, estimate([(same, None)], 4).table, np.zeros(20, dtype=np.int64), True)
     np.testing.assert_array_equal(found, 0)
 
 
-def made(centre: Any = "language", normalise: bool = True) -> Means:
+def made(centre: Any = "language", normalise: bool = True, whitening: Vectors | None = None) -> Means:
     table = drawn(3, 3)
+    if whitening is not None:
+        return replace(made(centre, normalise), whitening=whitening)
     if centre == "global":
         return Means(centre, normalise, SideMeans(table[:1]), SideMeans(table[1:2]), {"centre": centre})
     return Means(centre, normalise, SideMeans(table, ("de", "en")), SideMeans(table[:2], ("zh",)), {"centre": centre, "passages": "x"})
 
 
+@pytest.mark.parametrize("whitening", [None, np.eye(5, dtype=np.float32)], ids=["plain", "whitened"])
 @pytest.mark.parametrize("centre", ["global", "language"])
-def test_means_come_back_as_they_were_written(tmp_path: Path, centre: str) -> None:
-    means = made(centre)
+def test_means_come_back_as_they_were_written(tmp_path: Path, centre: str, whitening: Vectors | None) -> None:
+    means = made(centre, whitening=whitening)
     write_means(tmp_path / "means.safetensors", means)
     again = read_means(tmp_path / "means.safetensors")
     assert again.fingerprint == means.fingerprint
@@ -110,6 +145,7 @@ def test_means_come_back_as_they_were_written(tmp_path: Path, centre: str) -> No
         assert [s.langs for s in side] == [means.passages.langs, means.queries.langs]
     np.testing.assert_array_equal(again.passages.table, means.passages.table)
     np.testing.assert_array_equal(again.queries.table, means.queries.table)
+    np.testing.assert_array_equal(again.whitening, whitening)
 
 
 @pytest.mark.parametrize("spoil", ["torn", "other", "empty", "languages"])
@@ -163,30 +199,35 @@ def theirs(folder: Path, prompt: str, texts: Sequence[str]) -> Vectors:
     return np.asarray(model.encode(list(texts), prompt_name=prompt, batch_size=7, show_progress_bar=False))
 
 
+@pytest.mark.parametrize("whiten", [0.0, 0.5])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("two", [False, True], ids=["tied", "untied"])
 def test_sentence_transformers_gives_the_globally_centred_vectors(
-    models: tuple[Path, Path], tmp_path: Path, two: bool, similarity: Any
+    models: tuple[Path, Path], tmp_path: Path, two: bool, similarity: Any, whiten: float
 ) -> None:
+    asked = replace(CENTRED, whiten=whiten)
     other = str(models[1]) if two else None
     config = encoder_config(models[0], passage_model=other, similarity=similarity, query_prefix="query: ", passage_prefix="passage: ")
     work, encoder = work_of(tmp_path, config), load_encoder(config)
-    means = means_for(work.passages, work.queries, encoder, work.layout, CENTRED, Silent())
+    means = means_for(work.passages, work.queries, encoder, work.layout, asked, Silent())
     save_encoder(replace(encoder, means=means), tmp_path / "saved")
     assert sorted(p.name for p in (tmp_path / "saved").iterdir()) == ["passage", "query"]
-    found = dict(zip(("query", "passage"), vectors_of(work, encoder, CENTRED), strict=True))
+    found = dict(zip(("query", "passage"), vectors_of(work, encoder, asked), strict=True))
     for side, texts in texts_of(work).items():
-        np.testing.assert_allclose(theirs(tmp_path / "saved" / side, side, texts), found[side], rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(
+            theirs(tmp_path / "saved" / side, side, texts), found[side], rtol=1e-4 if whiten else 1e-5, atol=2e-5 if whiten else 2e-6
+        )
     raw = vectors_of(work, encoder, replace(CENTRED, centre="off"))
     assert np.abs(raw[1] - found["passage"]).max() > 0.05
-    if similarity == "dot":
+    if similarity == "dot" and not whiten:
         np.testing.assert_allclose(found["passage"], raw[1] - raw[1].mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("whiten", [0.0, 0.5])
 @pytest.mark.parametrize("centre", ["global", "language"])
-def test_an_encoder_brings_its_means_along(models: tuple[Path, Path], tmp_path: Path, centre: Any) -> None:
+def test_an_encoder_brings_its_means_along(models: tuple[Path, Path], tmp_path: Path, centre: Any, whiten: float) -> None:
     """Loaded again it is tied as before and centred with the same means, whether or not centring is asked for."""
-    config, asked = encoder_config(models[0]), replace(CENTRED, centre=centre)
+    config, asked = encoder_config(models[0]), replace(CENTRED, centre=centre, whiten=whiten)
     work, encoder = work_of(tmp_path, config), load_encoder(config)
     means = means_for(work.passages, work.queries, encoder, work.layout, asked, Silent())
     assert means is not None
@@ -196,7 +237,11 @@ def test_an_encoder_brings_its_means_along(models: tuple[Path, Path], tmp_path: 
     assert again.query.fingerprint == encoder.query.fingerprint
     assert again.query.settings == encoder.query.settings
     wanted = vectors_of(work, encoder, asked)
-    for again_asked in (asked, replace(asked, centre="off")):
+    other = replace(asked, whiten=0.25)
+    changed = means_for(work.passages, work.queries, again, work.layout, other, Silent())
+    assert changed is not None
+    assert changed.fingerprint != means.fingerprint, "another strength is estimated anew"
+    for again_asked in (asked, replace(asked, centre="off", whiten=0.0)):
         for found, side in zip(vectors_of(work, again, again_asked), wanted, strict=True):
             np.testing.assert_array_equal(found, side)
 

@@ -20,6 +20,46 @@ def centre(vector: Vector, middle: Vector, normalise: bool) -> list[float]:
     return [a / max(length, 1e-12) for a in moved]
 
 
+def whiten(vectors: Sequence[Vector], shrink: float, strength: float) -> list[list[float]]:
+    """S^(-strength / 2) by its series of products: S is halved in exponent by Newton's iteration, no eigenvalues are computed.
+
+    Only strengths 1 and 0.5 are needed: the inverse square root, and the inverse of the square root's square root.
+    """
+    d, n = len(vectors[0]), len(vectors)
+    moment = [[math.fsum(v[i] * v[j] for v in vectors) / n for j in range(d)] for i in range(d)]
+    variance = math.fsum(moment[i][i] for i in range(d)) / d
+    shrunk = [[(1 - shrink) * moment[i][j] + (shrink * variance if i == j else 0.0) for j in range(d)] for i in range(d)]
+    inverse = _inverse_root(shrunk) if strength == 1 else _root(_inverse_root(shrunk))
+    kept = math.fsum(_product(_product(inverse, moment), inverse)[i][i] for i in range(d))
+    scale = math.sqrt(d * variance / kept)
+    return [[scale * value for value in row] for row in inverse]
+
+
+def _product(a: Sequence[Vector], b: Sequence[Vector]) -> list[list[float]]:
+    return [[math.fsum(x * y for x, y in zip(row, column, strict=True)) for column in zip(*b, strict=True)] for row in a]
+
+
+def _roots(matrix: Sequence[Vector]) -> tuple[list[list[float]], list[list[float]]]:
+    """Square root and inverse square root of a positive matrix, by Newton and Schulz: Y -> Y (3 - Z Y) / 2, Z -> (3 - Z Y) Z / 2."""
+    d = len(matrix)
+    size = math.sqrt(math.fsum(value * value for row in matrix for value in row))
+    y = [[value / size for value in row] for row in matrix]
+    z = [[float(i == j) for j in range(d)] for i in range(d)]
+    for _ in range(60):
+        zy = _product(z, y)
+        half = [[((3.0 if i == j else 0.0) - zy[i][j]) / 2 for j in range(d)] for i in range(d)]
+        y, z = _product(y, half), _product(half, z)
+    return [[value * math.sqrt(size) for value in row] for row in y], [[value / math.sqrt(size) for value in row] for row in z]
+
+
+def _root(matrix: Sequence[Vector]) -> list[list[float]]:
+    return _roots(matrix)[0]
+
+
+def _inverse_root(matrix: Sequence[Vector]) -> list[list[float]]:
+    return _roots(matrix)[1]
+
+
 def means_by_language(vectors: Sequence[Vector], langs: Sequence[str], fewest: int) -> dict[str, list[float]]:
     """The mean of every language of at least `fewest` vectors."""
     by_lang = {lang: [v for v, of in zip(vectors, langs, strict=True) if of == lang] for lang in set(langs)}

@@ -48,9 +48,9 @@ def vectors_of(work: Workspace, encoder: DualEncoder, mined: MineConfig) -> tupl
 
 
 @pytest.mark.parametrize("freeze", ["none", "passages", "queries"])
-@pytest.mark.parametrize("centre", ["off", "global", "language"])
-def test_the_loss_is_that_of_the_mined_vectors(work: Workspace, centre: Any, freeze: Any) -> None:
-    mined = replace(MINE, centre=centre)
+@pytest.mark.parametrize(("centre", "whiten"), [("off", 0.0), ("global", 0.0), ("language", 0.0), ("global", 0.5), ("language", 1.0)])
+def test_the_loss_is_that_of_the_mined_vectors(work: Workspace, centre: Any, whiten: float, freeze: Any) -> None:
+    mined = replace(MINE, centre=centre, whiten=whiten)
     labelled(work, mining=mined)
     place, config = work.layout.round(0), TrainConfig(batch_size=54, passages_per_query=6, freeze=freeze, student_temperature=0.1)
     encoder, labels = load_encoder(work.encoder_of(0)), labels_of(place)
@@ -70,9 +70,9 @@ def theirs(folder: Path, side: str, texts: Sequence[str]) -> Vectors:
     return np.asarray(model.encode(list(texts), prompt_name=side, batch_size=7, show_progress_bar=False))
 
 
-@pytest.mark.parametrize("freeze", ["none", "passages"])
-def test_the_trained_folder_gives_what_the_next_round_mines_with(work: Workspace, freeze: Any) -> None:
-    mined = replace(MINE, centre="global")
+@pytest.mark.parametrize(("freeze", "whiten"), [("none", 0.0), ("passages", 0.0), ("none", 0.5)])
+def test_the_trained_folder_gives_what_the_next_round_mines_with(work: Workspace, freeze: Any, whiten: float) -> None:
+    mined = replace(MINE, centre="global", whiten=whiten)
     labelled(work, mining=mined)
     train(work, replace(ONE, freeze=freeze))
     mine(work, mined)

@@ -327,6 +327,8 @@ def test_trainings_are_averaged(begin: Begin, tmp_path: Path) -> None:
     assert load_encoder(str(made)).query.settings == load_encoder(str(folders[0])).query.settings
     with pytest.raises(InputError, match="is there already"):
         umr.average_encoders(folders, made)
+    with pytest.raises(UsageError, match="1 encoders are given"):
+        umr.average_encoders(folders[:1], tmp_path / "one")
     untied = train(begin("untied"), replace(TRAIN, untie=True))
     with pytest.raises(MismatchError, match="differ in their tied sides"):
         umr.average_encoders([folders[0], untied], tmp_path / "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from umr.data.embeddings import Embeddings
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
-from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, centred, estimate, filled, read_means, write_means
+from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, estimate, filled, read_means, whitening_of, write_means
+from umr.encoder.rows import Side
 from umr.layout import WorkLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
 from umr.progress import Bar, Reporter
 
 BLOCK = 65536  # vectors that are read at once
+SIDES: tuple[Side, ...] = ("passage", "query")
 SHOWN = 12  # languages that a message names
 
 Rows = NDArray[np.uint32]
@@ -49,7 +52,9 @@ def means_for(
     """
     texts = {"passages": passages.fingerprint, "queries": queries.records.fingerprint}
     own = encoder.means
-    if own is not None and (config.centre == "off" or (own.centre == config.centre and texts.items() <= own.made_from.items())):
+    asked = {**texts, **({"whiten": config.whiten} if config.whiten else {})}
+    alike = own is not None and own.centre == config.centre and asked.items() <= own.made_from.items()
+    if own is not None and (config.centre == "off" or (alike and own.made_from.get("whiten", 0.0) == config.whiten)):
         reporter.say(f"centring with the means that the encoder was trained with ({own.centre})")
         return own
     if config.centre == "off":
@@ -58,7 +63,7 @@ def means_for(
         "passage": encode(passages, encoder, "passage", layout, config, reporter),
         "query": encode(queries.records, encoder, "query", layout, config, reporter),
     }
-    made_from: dict[str, Any] = {"centre": config.centre, **texts} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
+    made_from: dict[str, Any] = {"centre": config.centre, **asked} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
     coded: dict[str, Coded] = {}
     if config.centre == "language":
         languages = corpus_languages(passages, layout, reporter)
@@ -90,21 +95,33 @@ def _kept(
         sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
     passages, queries = filled(sides["passage"], sides["query"]), filled(sides["query"], sides["passage"])
     means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", passages, queries, made_from)
+    if "whiten" in made_from:
+        with reporter.bar("estimating the whitening", sum(store.rows for store in stores.values()), "vectors") as bar:
+            whitening = whitening_of(_centred(stores, coded, means, bar), encoder.query.dimensions, made_from["whiten"])
+        means = replace(means, whitening=whitening)
     write_means(path, means)
     write_manifest(manifest, "means", made_from, {"files": checksums(path)})
     return means
 
 
+def _centred(stores: Mapping[str, Embeddings], coded: Mapping[str, Coded], means: Means, bar: Bar) -> Iterator[Vectors]:
+    for side in SIDES:
+        codes, numbers = coded.get(side) or ((), None)
+        places = means.side(side).groups(codes)
+        for vectors, here in _blocks(stores[side], numbers, bar):
+            yield means.apply(vectors, side, np.zeros(len(vectors), dtype=np.int64) if here is None else places[here])
+
+
 def _side(store: Embeddings, coded: Coded | None, bar: Bar) -> SideMeans:
     codes, numbers = coded or ((), None)
+    return estimate(_blocks(store, numbers, bar), store.dimensions, codes)
 
-    def blocks() -> Iterator[tuple[Vectors, Numbers | None]]:
-        for start in range(0, store.rows, BLOCK):
-            rows = np.arange(start, min(store.rows, start + BLOCK), dtype=np.uint32)
-            yield store.read(rows), None if numbers is None else numbers[rows]
-            bar.advance(len(rows))
 
-    return estimate(blocks(), store.dimensions, codes)
+def _blocks(store: Embeddings, numbers: Numbers | None, bar: Bar) -> Iterator[tuple[Vectors, Numbers | None]]:
+    for start in range(0, store.rows, BLOCK):
+        rows = np.arange(start, min(store.rows, start + BLOCK), dtype=np.uint32)
+        yield store.read(rows), None if numbers is None else numbers[rows]
+        bar.advance(len(rows))
 
 
 def means_record(means: Means | None) -> dict[str, str]:
@@ -149,7 +166,7 @@ def passage_vectors(
             vectors = np.empty((len(rows), raw.dimensions), dtype=np.float32)
             for start in range(0, len(rows), BLOCK):
                 some = rows[start : start + BLOCK]
-                vectors[start : start + BLOCK] = centred(raw.read(some), means.passages.table, groups[some], means.normalise)
+                vectors[start : start + BLOCK] = means.apply(raw.read(some), "passage", groups[some])
                 bar.advance(len(some))
             return vectors
 
@@ -201,7 +218,7 @@ def centred_queries(vectors: Vectors, langs: Sequence[str], means: Means | None,
         return vectors
     if means.centre == "language" and reporter:
         _say_unseen(means.queries, Counter(langs), "queries", reporter)
-    return centred(vectors, means.queries.table, means.queries.groups(langs), means.normalise)
+    return means.apply(vectors, "query", means.queries.groups(langs))
 
 
 def _say_unseen(means: SideMeans, counts: Mapping[str, int], what: str, reporter: Reporter) -> None:

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umr.encoder.encoder import MEANS, TIED, DualEncoder, Encoder
-from umr.encoder.means import write_means
+from umr.encoder.means import Means, write_means
+from umr.encoder.rows import Side
 from umr.encoder.settings import FILE
 from umr.models.loading import quietly
 from umr.storage import beside
 
 FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 
-Mean = NDArray[np.float32]
+Dense = dict[str, NDArray[np.float32]]
 
 
 def save_encoder(encoder: DualEncoder, folder: Path) -> None:
@@ -44,31 +45,33 @@ def save_encoder(encoder: DualEncoder, folder: Path) -> None:
             _save_side(encoder, encoder.query, temporary, lengths["query"])
             return
         for side in ("query", "passage"):
-            mean = encoder.means.side(side).table[0] if encoder.means and one_mean else None
-            _save_side(encoder, encoder.side(side), temporary / side, lengths[side], mean, encoder.tied)
+            dense = _dense(encoder.means, side) if encoder.means and one_mean else None
+            _save_side(encoder, encoder.side(side), temporary / side, lengths[side], dense, encoder.tied)
 
 
-def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, mean: Mean | None = None, halved: bool = False) -> None:
+def _dense(means: Means, side: Side) -> Dense:
+    """The layer that centres: W (x - m) = W x - W m, W the whitening or the identity."""
+    mean = means.side(side).table[0]
+    weight = np.eye(len(mean), dtype=np.float32) if means.whitening is None else means.whitening
+    return {"linear.weight": weight, "linear.bias": -(weight @ mean)}
+
+
+def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, dense: Dense | None = None, halved: bool = False) -> None:
+    from safetensors.numpy import save_file
+
     folder.mkdir(parents=True)
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(folder)
-    for name, value in _sentence_transformers_files(encoder, length, mean is not None).items():
+    for name, value in _sentence_transformers_files(encoder, length, dense is not None).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     record = asdict(encoder.settings) | ({TIED: True} if halved else {})
     (folder / FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if mean is not None:
-        _save_dense(next(folder.glob("*_Dense")), mean)
+    if dense is not None:
+        save_file(dense, next(folder.glob("*_Dense")) / "model.safetensors", {"format": "pt"})
     if whole.means is not None:
         write_means(folder / MEANS, whole.means)
-
-
-def _save_dense(folder: Path, mean: Mean) -> None:
-    from safetensors.numpy import save_file
-
-    eye = np.eye(len(mean), dtype=np.float32)
-    save_file({"linear.weight": eye, "linear.bias": -mean}, folder / "model.safetensors", {"format": "pt"})
 
 
 def _modules(encoder: Encoder, centred: bool) -> list[dict[str, Any]]:

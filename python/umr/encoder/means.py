@@ -17,6 +17,7 @@ from umr.manifest import digest
 from umr.storage import beside
 
 FEWEST = 16  # texts of a language that have a mean of their own: the mean of fewer is more chance than language
+SHRINK = 0.05  # share of a second moment that is taken to be the same in every direction
 BLOCK = 8192  # vectors that are computed at once in float64
 TINY = 1e-12  # a shorter vector has no direction and stays as it is, near zero
 
@@ -55,6 +56,7 @@ class Means:
         normalise: whether centred vectors are made of length 1 again (cosine).
         passages, queries: the means of the two sides.
         made_from: what decides them, fingerprints of the texts and of their vectors included.
+        whitening: [d, d] symmetric, what centred vectors are multiplied by; None leaves them as they are.
     """
 
     centre: Centre
@@ -62,6 +64,7 @@ class Means:
     passages: SideMeans
     queries: SideMeans
     made_from: Mapping[str, Any]
+    whitening: Vectors | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -72,20 +75,28 @@ class Means:
         """The means of the queries or of the passages."""
         return self.queries if side == "query" else self.passages
 
+    def apply(self, vectors: Vectors, side: Literal["query", "passage"], groups: NDArray[np.int64]) -> Vectors:
+        """The vectors [m, d] of one side, centred; `groups` [m] are the rows of their means."""
+        return centred(vectors, self.side(side).table, groups, self.normalise, self.whitening)
 
-def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool) -> Vectors:
-    """Vectors less their mean, of length 1 again where asked; in float64, rounded once. A zero vector, of an empty text, stays.
+
+def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normalise: bool, whitening: Vectors | None = None) -> Vectors:
+    """Vectors less their mean, whitened and of length 1 again where asked; in float64, rounded once. A zero vector, of an empty
+    text, stays.
 
     Arguments:
         vectors: [m, d] float32.
         table: [G, d] float32 means.
         groups: [m] rows of the table.
         normalise: whether lengths are made 1.
+        whitening: [d, d] float32, or None.
     """
     found = np.empty_like(vectors)
     for first in range(0, len(vectors), BLOCK):
         part = slice(first, first + BLOCK)
         moved = vectors[part].astype(np.float64) - table[groups[part]]
+        if whitening is not None:
+            moved = moved @ whitening.astype(np.float64)
         if normalise:
             moved /= np.maximum(np.sqrt((moved**2).sum(axis=1, keepdims=True)), TINY)
         moved[~vectors[part].any(axis=1)] = 0
@@ -119,6 +130,34 @@ def estimate(blocks: Iterable[tuple[Vectors, Numbers | None]], dimensions: int, 
     return SideMeans(np.stack(table).astype(np.float32), tuple(code for code, _ in langs))
 
 
+def whitening_of(blocks: Iterable[Vectors], dimensions: int, strength: float) -> Vectors:
+    """What makes the variances of centred vectors more alike (ZCA whitening; Kessy et al. 2018, arXiv 1512.00809).
+
+    W = S^(-strength / 2), with S the second moment of the vectors, shrunk by SHRINK towards as much variance in every direction
+    (Ledoit and Wolf 2004): few texts say little of the directions in which they vary least. W leaves the sum of the variances as it is.
+
+    Arguments:
+        blocks: centred vectors [m, d].
+        dimensions: d.
+        strength: above 0; 1 makes all variances alike.
+
+    Returns:
+        [d, d] float32, symmetric.
+    """
+    moment, number = np.zeros((dimensions, dimensions)), 0
+    for vectors in blocks:
+        wide = vectors.astype(np.float64)
+        moment += wide.T @ wide
+        number += len(vectors)
+    moment /= max(1, number)
+    variance = max(np.trace(moment) / dimensions, TINY)
+    values, directions = np.linalg.eigh((1 - SHRINK) * moment + SHRINK * variance * np.eye(dimensions))
+    found = (directions * values ** (-strength / 2)) @ directions.T
+    found *= np.sqrt(dimensions * variance / max(np.trace(found @ moment @ found), TINY))
+    symmetric: Vectors = ((found + found.T) / 2).astype(np.float32)
+    return symmetric
+
+
 def filled(own: SideMeans, other: SideMeans) -> SideMeans:
     """The means of a side, with one for each language that the other side alone has enough texts of.
 
@@ -148,6 +187,7 @@ def write_means(path: Path, means: Means) -> None:
     }  # fmt: skip
     with beside(path) as temporary:
         tensors = {"passage": means.passages.table, "query": means.queries.table}
+        tensors |= {} if means.whitening is None else {"whitening": means.whitening}
         save_file(tensors, temporary, {"umr_means": json.dumps(record, ensure_ascii=False)})
 
 
@@ -163,10 +203,13 @@ def read_means(path: Path) -> Means:
         with safe_open(path, "np") as file:
             record = json.loads((file.metadata() or {})["umr_means"])
             passages, queries = (file.get_tensor(side).astype(np.float32) for side in ("passage", "query"))
+            whitening = file.get_tensor("whitening").astype(np.float32) if "whitening" in file.keys() else None  # noqa: SIM118
         sides = (SideMeans(passages, tuple(record["passage_langs"])), SideMeans(queries, tuple(record["query_langs"])))
         agree = all(side.table.ndim == 2 and len(side.table) == 1 + len(side.langs) for side in sides)
         if not agree or record["centre"] not in ("global", "language"):
             raise ValueError("tables and languages do not agree")
-        return Means(record["centre"], bool(record["normalise"]), *sides, record["made_from"])
+        if whitening is not None and whitening.shape != (passages.shape[1],) * 2:
+            raise ValueError("the whitening is of another size")
+        return Means(record["centre"], bool(record["normalise"]), *sides, record["made_from"], whitening)
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise FormatError(f"{path}: not a file of means ({error})", "remove it and run the stage again") from error

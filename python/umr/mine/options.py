@@ -18,7 +18,7 @@ def options(config: MineConfig) -> dict[str, Any]:
     Raises:
         InputError: a run is missing.
     """
-    names = ("index", "centre", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
+    names = ("index", "centre", "whiten", "bm25", "per_language", "min_score", "margin", "first_rank", "collapse", "exclude_source")
     found = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(MineConfig, name)}
     if config.also_encoder:
         found["also_encoder"] = [_identity(absolute(name)) for name in config.also_encoder]

@@ -89,14 +89,17 @@ def average_encoders(folders: Sequence[Path | str], out: Path | str) -> Path:
         that folder.
 
     Raises:
+        UsageError: fewer than two encoders.
         InputError: `out` is there already.
         MismatchError: they are not of one form: settings, names or shapes of weights, or means that they are centred with.
     """
     from umr.encoder.export import save_encoder
     from umr.encoder.load import load_encoder
-    from umr.errors import InputError, MismatchError
+    from umr.errors import InputError, MismatchError, UsageError
 
     out, names = Path(out), [str(folder) for folder in folders]
+    if len(names) < 2:
+        raise UsageError(f"{len(names)} encoders are given, and an average is of two at least", "name the folder of each training")
     if out.exists():
         raise InputError(f"{out} is there already, and is not written over", "give another folder")
     first, *others = (load_encoder(name) for name in names)

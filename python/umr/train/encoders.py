@@ -34,15 +34,18 @@ class FixedMeans:
         table: [G, d] means.
         groups: [n] for each text the row of its mean.
         normalise: whether centred vectors are made of length 1 again.
+        whitening: [d, d] what they are multiplied by before, or None.
     """
 
     table: Tensor
     groups: NDArray[np.int64]
     normalise: bool
+    whitening: Tensor | None
 
     def apply(self, vectors: Tensor, groups: Tensor) -> Tensor:
         """The vectors [m, d] of some texts, centred; `groups` [m] are the rows of their means."""
         moved = vectors - self.table[groups]
+        moved = moved if self.whitening is None else moved @ self.whitening
         return torch.nn.functional.normalize(moved, dim=-1) if self.normalise else moved
 
 
@@ -164,4 +167,5 @@ def _fixed(workspace: Workspace, name: Side, means: Means, device: torch.device,
     else:
         languages = languages_for(means, workspace.passages, workspace.layout, reporter)
         groups = passage_groups(means, workspace.passages, languages)
-    return FixedMeans(torch.from_numpy(means.side(name).table).to(device), groups, means.normalise)
+    whitening = None if means.whitening is None else torch.from_numpy(means.whitening).to(device)
+    return FixedMeans(torch.from_numpy(means.side(name).table).to(device), groups, means.normalise, whitening)
