@@ -65,7 +65,7 @@ def options() -> argparse.ArgumentParser:
     )
     made.add_argument("--layers", type=positive, default=13, help="of Gemma that are kept [default: 13]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
-    made.add_argument("--whiten", type=float, default=0.5, help="strength of the whitening beside centring, 0 to 1 [default: 0.5]")
+    made.add_argument("--whiten", type=float, default=None, help="strength of the whitening, 0 to 1 [default: gemma 0.5, e5 0]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
     return made
@@ -75,6 +75,8 @@ class Run:
     """One start with its data, settings and work folders."""
 
     def __init__(self, args: argparse.Namespace, report: Report) -> None:
+        if args.whiten is None:
+            args.whiten = 0.5 if args.start == "gemma" else 0.0
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
         self.args, self.report = args, report
         self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,6 +167,34 @@ def test_training_says_the_loss_of_the_weights_that_it_kept(shell: Shell, kit: A
     assert made["kept_step"] > 0
     shown = shell("train", work, "--epochs", 2, "--batch-size", 4, "--held-out", 0.2, "--learning-rate", 0.05)
     assert f"validation loss {losses[0]:.4f} -> {losses[made['kept_step']]:.4f}" in shown.out
+
+
+def test_a_hub_is_asked_before_the_training_and_told_after_it(shell: Shell, kit: Any, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def create(name: str, *, private: bool, exist_ok: bool) -> None:
+        assert private
+        assert exist_ok
+        asked.append(name)
+        if name == "not/mine":
+            raise OSError("403 Forbidden")
+
+    def upload(*, folder_path: Path, **_: Any) -> str:
+        assert (folder_path / "README.md").exists()
+        return "https://hub/me/mine"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace(create_repo=create, upload_folder=upload))
+    shutil.rmtree(work / "round-0" / "encoder", ignore_errors=True)
+    (work / "round-0" / "train.json").unlink(missing_ok=True)
+    options = ("--epochs", 1, "--batch-size", 4, "--held-out", 0.2, "--push-to-hub")
+    refused = shell("train", work, *options, "not/mine")
+    assert refused.code == 1
+    assert "no repository not/mine on the hub: 403 Forbidden" in refused.talk
+    assert not (work / "round-0" / "train.json").exists(), "nothing was trained in vain"
+    done = shell("train", work, *options, "me/mine")
+    assert done.code == 0, done.err
+    assert "on the hub: https://hub/me/mine" in done.talk
+    assert asked == ["not/mine", "me/mine"]
 
 
 def test_run_says_how_to_do_a_stage_again_and_does_it(shell: Shell, kit: Any, work: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import tiny
-from train.rig import encoder_config
+from train.rig import encoder_config, opened
 from umr.config import EncoderConfig
+from umr.data.workspace import open_workspace
 from umr.encoder.encoder import pool
 from umr.encoder.export import save_encoder
 from umr.encoder.load import load_encoder
@@ -121,6 +122,17 @@ def test_a_checkpoint_of_the_papers_code_is_both_encoders(bert: Path, tmp_path: 
         with torch.inference_mode():
             torch.testing.assert_close(encoder.side(side)(ids, mask), plain(ids, mask), rtol=0, atol=0)  # type: ignore[arg-type]
     assert encoder.query.fingerprint != encoder.passage.fingerprint
+
+
+def test_a_work_folder_finds_its_checkpoint_from_anywhere(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = reference_checkpoint(tmp_path / "reference", bert)
+    monkeypatch.chdir(path.parent)
+    work = opened(tmp_path / "work", tiny.tiny_corpus(tmp_path / "data", 3, 3), encoder_config(bert, checkpoint=path.name))
+    monkeypatch.chdir(tmp_path)
+    assert open_workspace(work.layout.folder).encoder.checkpoint == str(path)
+    assert (
+        load_encoder(open_workspace(work.layout.folder).encoder).query.fingerprint != load_encoder(encoder_config(bert)).query.fingerprint
+    )
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(bert: Path, tmp_path: Path) -> None:

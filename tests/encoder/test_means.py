@@ -90,22 +90,25 @@ def test_a_language_of_the_other_side_alone_gets_its_mean_moved(own: set[str], o
 @settings(deadline=None)
 def test_whitening_is_that_of_the_definition(rows: int, strength: float, seed: int) -> None:
     vectors = drawn(seed, rows) * np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
-    found = whitening_of([vectors[: rows // 2], vectors[rows // 2 :]], 5, strength)
-    np.testing.assert_allclose(found, slow.whiten(vectors.tolist(), SHRINK, strength), rtol=2e-3, atol=2e-3)
+    few, many = vectors[:1], vectors[1:]
+    found = whitening_of([[few], [many[: rows // 2], many[rows // 2 :]]], 5, strength)
+    np.testing.assert_allclose(found, slow.whiten([few.tolist(), many.tolist()], SHRINK, strength), rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(found, found.T)
-    before, after = (float((v.astype(np.float64) ** 2).sum()) for v in (vectors, vectors @ found))
+    before, after = (
+        sum(float((v.astype(np.float64) ** 2).sum(1).mean()) for v in pair) for pair in ((few, many), (few @ found, many @ found))
+    )
     assert after == pytest.approx(before, rel=1e-3), "the sum of the variances stays"
 
 
 def test_whole_whitening_makes_variances_alike_and_none_of_zeros_is_not_a_number() -> None:
     vectors = drawn(1, 4000) * np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
-    spread = (vectors @ whitening_of([vectors], 5, 1.0)).var(axis=0)
+    spread = (vectors @ whitening_of([[vectors]], 5, 1.0)).var(axis=0)
     assert spread.max() / spread.min() < vectors.var(axis=0).max() / vectors.var(axis=0).min() / 3
-    assert np.isfinite(whitening_of([np.zeros((20, 5), dtype=np.float32)], 5, 1.0)).all()
+    assert np.isfinite(whitening_of([[np.zeros((20, 5), dtype=np.float32)]], 5, 1.0)).all()
 
 
 def test_centred_vectors_are_whitened_before_their_length_is_made_1() -> None:
-    vectors, table, matrix = drawn(0, 7), drawn(1, 1), whitening_of([drawn(2, 30)], 5, 1.0)
+    vectors, table, matrix = drawn(0, 7), drawn(1, 1), whitening_of([[drawn(2, 30)]], 5, 1.0)
     moved = (vectors - table) @ matrix
     places = np.zeros(7, dtype=np.int64)
     np.testing.assert_allclose(centred(vectors, table, places, False, matrix), moved, rtol=1e-4, atol=1e-6)

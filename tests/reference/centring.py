@@ -20,13 +20,10 @@ def centre(vector: Vector, middle: Vector, normalise: bool) -> list[float]:
     return [a / max(length, 1e-12) for a in moved]
 
 
-def whiten(vectors: Sequence[Vector], shrink: float, strength: float) -> list[list[float]]:
-    """S^(-strength / 2) by its series of products: S is halved in exponent by Newton's iteration, no eigenvalues are computed.
-
-    Only strengths 1 and 0.5 are needed: the inverse square root, and the inverse of the square root's square root.
-    """
-    d, n = len(vectors[0]), len(vectors)
-    moment = [[math.fsum(v[i] * v[j] for v in vectors) / n for j in range(d)] for i in range(d)]
+def whiten(sides: Sequence[Sequence[Vector]], shrink: float, strength: float) -> list[list[float]]:
+    """S^(-strength / 2) for the strengths 1 and 0.5, the inverse square root of S and the root of that, without eigenvalues."""
+    d = len(sides[0][0])
+    moment = [[mean([[math.fsum(v[i] * v[j] for v in side) / len(side)] for side in sides])[0] for j in range(d)] for i in range(d)]
     variance = math.fsum(moment[i][i] for i in range(d)) / d
     shrunk = [[(1 - shrink) * moment[i][j] + (shrink * variance if i == j else 0.0) for j in range(d)] for i in range(d)]
     inverse = _inverse_root(shrunk) if strength == 1 else _root(_inverse_root(shrunk))

@@ -27,7 +27,7 @@ ForceFrom = Annotated[
 ]  # fmt: skip
 
 
-Named = Annotated[
+PresetOption = Annotated[
     Preset | None,
     option(
         "--preset", help="Settings of the paper's run on a data set, each with its source (xor-retrieve, xor-full).",
@@ -39,7 +39,7 @@ Named = Annotated[
 def init(
     reporter: Reporter,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("run.toml"),
-    preset: Named = None,
+    preset: PresetOption = None,
 ) -> Result:
     """Write a TOML file with every setting of every stage: its default, its unit and what it does."""
     try:

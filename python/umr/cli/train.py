@@ -17,7 +17,7 @@ from umr.train import train as stage
 
 Hub = Annotated[
     str | None,
-    option("--push-to-hub", help="Put the encoder on the model hub; a new repository is private.", unit="owner/name", panel="Input"),
+    option("--push-to-hub", help="Put the encoder on the model hub; a new repository is private.", unit="owner/name", panel="Output"),
 ]
 
 
@@ -36,6 +36,10 @@ def train(
     if dry_run:
         forecast = forecast_training(workspace, config, place.number, reporter)
         return Result({"round": place.number, "forecast": asdict(forecast)}, training(place.number, forecast))
+    if push_to_hub:
+        from umr.train.card import open_on_hub
+
+        open_on_hub(push_to_hub)
     folder = stage(workspace, config, place.number, reporter, force)
     made = read_manifest(place.trained, "train")
     losses = {step: loss for step, loss, *_ in made["validation"]}

@@ -138,7 +138,12 @@ def create_workspace(
         MismatchError: the folder works on other passages, queries, language or encoder.
     """
     reporter, layout, named = reporter_of(reporter), WorkLayout(Path(folder)), encoder_config(encoder)
-    encoder = replace(named, model=absolute(named.model), passage_model=named.passage_model and absolute(named.passage_model))
+    encoder = replace(
+        named,
+        model=absolute(named.model),
+        passage_model=named.passage_model and absolute(named.passage_model),
+        checkpoint=named.checkpoint and absolute(named.checkpoint),
+    )
     new = not layout.manifest.exists()
     chosen_languages(lang)  # refused before a folder is made
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from umr.manifest import checksums, digest, read_manifest, require_whole, write_
 from umr.progress import Bar, Reporter
 
 BLOCK = 65536  # vectors that are read at once
-SIDES: tuple[Side, ...] = ("passage", "query")
 SHOWN = 12  # languages that a message names
 
 Rows = NDArray[np.uint32]
@@ -97,19 +96,19 @@ def _kept(
     means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", passages, queries, made_from)
     if "whiten" in made_from:
         with reporter.bar("estimating the whitening", sum(store.rows for store in stores.values()), "vectors") as bar:
-            whitening = whitening_of(_centred(stores, coded, means, bar), encoder.query.dimensions, made_from["whiten"])
+            both = (_centred(stores[side], side, coded.get(side), means, bar) for side in get_args(Side))
+            whitening = whitening_of(both, encoder.query.dimensions, made_from["whiten"])
         means = replace(means, whitening=whitening)
     write_means(path, means)
     write_manifest(manifest, "means", made_from, {"files": checksums(path)})
     return means
 
 
-def _centred(stores: Mapping[str, Embeddings], coded: Mapping[str, Coded], means: Means, bar: Bar) -> Iterator[Vectors]:
-    for side in SIDES:
-        codes, numbers = coded.get(side) or ((), None)
-        places = means.side(side).groups(codes)
-        for vectors, here in _blocks(stores[side], numbers, bar):
-            yield means.apply(vectors, side, np.zeros(len(vectors), dtype=np.int64) if here is None else places[here])
+def _centred(store: Embeddings, side: Side, coded: Coded | None, means: Means, bar: Bar) -> Iterator[Vectors]:
+    codes, numbers = coded or ((), None)
+    places = means.side(side).groups(codes)
+    for vectors, here in _blocks(store, numbers, bar):
+        yield means.apply(vectors, side, np.zeros(len(vectors), dtype=np.int64) if here is None else places[here])
 
 
 def _side(store: Embeddings, coded: Coded | None, bar: Bar) -> SideMeans:

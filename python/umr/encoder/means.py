@@ -91,12 +91,12 @@ def centred(vectors: Vectors, table: Vectors, groups: NDArray[np.int64], normali
         normalise: whether lengths are made 1.
         whitening: [d, d] float32, or None.
     """
-    found = np.empty_like(vectors)
+    found, wide = np.empty_like(vectors), None if whitening is None else whitening.astype(np.float64)
     for first in range(0, len(vectors), BLOCK):
         part = slice(first, first + BLOCK)
         moved = vectors[part].astype(np.float64) - table[groups[part]]
-        if whitening is not None:
-            moved = moved @ whitening.astype(np.float64)
+        if wide is not None:
+            moved = moved @ wide
         if normalise:
             moved /= np.maximum(np.sqrt((moved**2).sum(axis=1, keepdims=True)), TINY)
         moved[~vectors[part].any(axis=1)] = 0
@@ -130,32 +130,36 @@ def estimate(blocks: Iterable[tuple[Vectors, Numbers | None]], dimensions: int, 
     return SideMeans(np.stack(table).astype(np.float32), tuple(code for code, _ in langs))
 
 
-def whitening_of(blocks: Iterable[Vectors], dimensions: int, strength: float) -> Vectors:
+def whitening_of(sides: Iterable[Iterable[Vectors]], dimensions: int, strength: float) -> Vectors:
     """What makes the variances of centred vectors more alike (ZCA whitening; Kessy et al. 2018, arXiv 1512.00809).
 
-    W = S^(-strength / 2), with S the second moment of the vectors, shrunk by SHRINK towards as much variance in every direction
-    (Ledoit and Wolf 2004): few texts say little of the directions in which they vary least. W leaves the sum of the variances as it is.
+    W = S^(-strength / 2), with S the mean of the sides' second moments, shrunk by SHRINK towards as much variance in every direction:
+    few texts say little of the directions in which they vary least. W leaves the sum of the variances as it is.
 
     Arguments:
-        blocks: centred vectors [m, d].
+        sides: of each side its centred vectors, in blocks [m, d].
         dimensions: d.
         strength: above 0; 1 makes all variances alike.
 
     Returns:
         [d, d] float32, symmetric.
     """
-    moment, number = np.zeros((dimensions, dimensions)), 0
-    for vectors in blocks:
-        wide = vectors.astype(np.float64)
-        moment += wide.T @ wide
-        number += len(vectors)
-    moment /= max(1, number)
+    moment = np.mean([_second_moment(blocks, dimensions) for blocks in sides], axis=0)
     variance = max(np.trace(moment) / dimensions, TINY)
     values, directions = np.linalg.eigh((1 - SHRINK) * moment + SHRINK * variance * np.eye(dimensions))
     found = (directions * values ** (-strength / 2)) @ directions.T
     found *= np.sqrt(dimensions * variance / max(np.trace(found @ moment @ found), TINY))
     symmetric: Vectors = ((found + found.T) / 2).astype(np.float32)
     return symmetric
+
+
+def _second_moment(blocks: Iterable[Vectors], dimensions: int) -> NDArray[np.float64]:
+    total, number = np.zeros((dimensions, dimensions)), 0
+    for vectors in blocks:
+        wide = vectors.astype(np.float64)
+        total += wide.T @ wide
+        number += len(vectors)
+    return total / max(1, number)
 
 
 def filled(own: SideMeans, other: SideMeans) -> SideMeans:

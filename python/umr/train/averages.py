@@ -52,7 +52,7 @@ def put(weights: Weights, values: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def merge_with_start(weights: Weights, start: Mapping[str, Tensor], loss: Callable[[], float]) -> dict[float, float]:
+def merge_with_start(weights: Weights, start: Mapping[str, Tensor], loss: Callable[[], float]) -> tuple[float, dict[float, float]]:
     """Put the mix of the weights before and after a training in place whose loss is the least; a tie: more of the trained ones.
 
     Arguments:
@@ -61,7 +61,7 @@ def merge_with_start(weights: Weights, start: Mapping[str, Tensor], loss: Callab
         loss: of the encoders with the weights that are in place.
 
     Returns:
-        share of the trained weights -> loss.
+        the share of the trained weights, and the loss of every share that was tried.
     """
     after = {name: value.detach().clone() for name, value in weights.items()}
 
@@ -73,8 +73,9 @@ def merge_with_start(weights: Weights, start: Mapping[str, Tensor], loss: Callab
     for share in MERGED:
         mix(share)
         losses[share] = loss()
-    mix(min(losses, key=lambda share: (losses[share], -share)))
-    return losses
+    best = min(losses, key=lambda share: (losses[share], -share))
+    mix(best)
+    return best, losses
 
 
 def average_encoders(folders: Sequence[Path | str], out: Path | str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,12 +66,27 @@ def _page(facts: dict[str, Any], langs: list[str], base: str, claim: str) -> str
     )
 
 
+def open_on_hub(name: str) -> None:
+    """Make a private repository on the model hub unless there is one: what fails here fails before the training, not after it.
+
+    Arguments:
+        name: owner/name.
+
+    Raises:
+        ModelError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    with _hub_errors(f"no repository {name} on the hub", "see `hf auth whoami`, or leave --push-to-hub out"):
+        HfApi().create_repo(name, private=True, exist_ok=True)
+
+
 def push_to_hub(folder: Path, name: str) -> str:
-    """Put an encoder on the hub that huggingface_hub is set up for; a new repository is private.
+    """Put an encoder on the model hub.
 
     Arguments:
         folder: of the encoder.
-        name: owner/name.
+        name: owner/name of a repository that is there.
 
     Returns:
         the address of what was put there.
@@ -79,10 +96,13 @@ def push_to_hub(folder: Path, name: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    hub = HfApi()
+    with _hub_errors(f"{folder} is trained, but is not on the hub as {name}", f"hf upload {name} {folder}"):
+        return str(HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="An encoder trained by umr"))
+
+
+@contextmanager
+def _hub_errors(what: str, hint: str) -> Iterator[None]:
     try:
-        hub.create_repo(name, private=True, exist_ok=True)
-        return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message="An encoder trained by umr"))
-    except Exception as error:  # the library of the hub raises errors of its own and of its connection
-        what = f"{folder} is trained, but could not be put on the hub as {name}: {str(error).splitlines()[0]}"
-        raise ModelError(what, f"see `hf auth whoami`, then train again with the same options, or: hf upload {name} {folder}") from error
+        yield
+    except Exception as error:  # the hub's library raises errors of its own and of its connection
+        raise ModelError(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}", hint) from error

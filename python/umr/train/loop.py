@@ -160,8 +160,7 @@ class Training:
         return patience > 0 and sum(step > max(0, history.best_step) for step, *_ in history.validation) >= patience
 
     def _merge(self) -> None:
-        losses = merge_with_start(self.weights, self.start, lambda: self.objective.validation(self.labels, self.split.held_out).loss)
-        best = min(losses, key=lambda share: (losses[share], -share))
+        best, losses = merge_with_start(self.weights, self.start, lambda: self.objective.validation(self.labels, self.split.held_out).loss)
         self.history.merged = {"share": best, "loss": losses[best]}
         told = ", ".join(f"{loss:.4f} with {share:g}" for share, loss in losses.items())
         self.reporter.say(f"{best:g} of the trained weights, the rest as before (validation loss {told})")
@@ -182,7 +181,7 @@ class Training:
             self._check()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.average.update(inputs.step)
+        self.average.update(inputs.step + 1)
 
     def _check(self) -> None:
         """Wait for the steps that were not looked at yet; their losses and gradients have to be finite."""

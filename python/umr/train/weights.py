@@ -67,7 +67,7 @@ def _add_adapters(encoder: Encoder, rank: int, seed: int) -> None:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise MissingExtraError(f"lora_rank is {rank}, but peft is not installed", "pip install 'umr[lora]'") from error
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that are going away
         torch.manual_seed(seed)
         model: Any = encoder.model
