@@ -17,7 +17,7 @@ from umr.data.embeddings import Embeddings
 from umr.data.queries import Queries
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder
-from umr.encoder.means import FEWEST, Means, Numbers, SideMeans, Vectors, estimate, filled, read_means, whitening_of, write_means
+from umr.encoder.means import FEWEST, SHRINK, Means, Numbers, SideMeans, Vectors, estimate, filled, read_means, whitening_of, write_means
 from umr.encoder.rows import Side
 from umr.layout import WorkLayout
 from umr.manifest import checksums, digest, read_manifest, require_whole, write_manifest
@@ -63,6 +63,8 @@ def means_for(
         "query": encode(queries.records, encoder, "query", layout, config, reporter),
     }
     made_from: dict[str, Any] = {"centre": config.centre, **asked} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
+    if config.whiten:
+        made_from |= {"shrink": SHRINK, "moments": "of each side"}
     coded: dict[str, Coded] = {}
     if config.centre == "language":
         languages = corpus_languages(passages, layout, reporter)
