@@ -8,6 +8,8 @@ trained against frozen passages. Rows:
     umr        rounds of mine, label, train; a row for each round
     gold       the supervised twin: the same queries, candidates and training, with gold passages for labels (InfoNCE with mined negatives)
 
+Both are trained in round 0 with each learning rate of --learning-rates, and the one that is best on `apart` goes on.
+
 Every encoder is measured without centring, with one mean a side, and with one a language, the last two also whitened (all estimated
 on the texts searched, without gold): `apart`, queries of train-mix that are not trained on, R@1; XQuAD-R A, 12 languages against the
 240 English passages, R@1; XQuAD-R B, all 2,880 passages, mAP. What is chosen is chosen on `apart`. A killed run continues.
@@ -25,7 +27,7 @@ import random
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +45,6 @@ from benches.quality import english_passages
 
 if TYPE_CHECKING:
     from umr import EncoderConfig, LabelConfig, MineConfig, TrainConfig, Workspace
-    from umr.encoder.encoder import DualEncoder
 
 METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
 Values = dict[str, dict[str, Any]]
@@ -65,6 +66,9 @@ def options() -> argparse.ArgumentParser:
     )
     made.add_argument("--layers", type=positive, default=13, help="of Gemma that are kept [default: 13]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
+    made.add_argument(
+        "--learning-rates", nargs="+", type=float, default=[2e-5, 5e-5, 1e-4], help="tried on both sides [default: 2e-5 5e-5 1e-4]"
+    )
     made.add_argument("--whiten", type=float, default=None, help="strength of the whitening, 0 to 1 [default: gemma 0.5, e5 0]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
@@ -78,7 +82,7 @@ class Run:
         if args.whiten is None:
             args.whiten = 0.5 if args.start == "gemma" else 0.0
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
-        self.args, self.report = args, report
+        self.args, self.report, self.rate = args, report, args.learning_rates[0]
         self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
 
@@ -109,22 +113,26 @@ class Run:
 
         return umr.LabelConfig(lm=GEMMA, fuse=1.0, source_length=256, device=self.args.device)
 
-    @property
-    def training(self) -> TrainConfig:
+    def training(self, learning_rate: float) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""
         import umr
 
         return umr.TrainConfig(
-            epochs=4, batch_size=32, passages_per_query=self.args.k, learning_rate=2e-5, student_temperature=0.05, freeze="passages",
-            freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
+            epochs=4, batch_size=32, passages_per_query=self.args.k, learning_rate=learning_rate, student_temperature=0.05,
+            freeze="passages", freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
         )  # fmt: skip
+
+    @property
+    def apart(self) -> Task:
+        """What is chosen by: queries of train-mix that are not trained on."""
+        return Task("apart", self.mix.apart, self.mix.passages, self.mix.gold)
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """What every encoder is measured on."""
         queries = write_sample(self.args.work, self.args.a_language)
         every = (
-            Task("apart", self.mix.apart, self.mix.passages, self.mix.gold),
+            self.apart,
             Task("A", queries, english_passages(self.args.work), read_gold("xquad-r", "qrels.en.txt.gz")),
             Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_gold("xquad-r", "qrels.any.txt.gz")),
         )
@@ -140,6 +148,13 @@ class Run:
             shutil.copytree(made, own, copy_function=os.link)
         return umr.create_workspace(self.folder / name, self.mix.passages, self.mix.queries, self.encoder, reporter=Console())
 
+    def copy(self, name: str) -> Workspace:
+        """A work folder that begins with the candidates and labels of round 0 that all share."""
+        source, place = self.folder / "labelled", self.folder / name
+        if not place.exists():
+            shutil.copytree(source, place, copy_function=os.link, ignore=shutil.ignore_patterns("lock"))
+        return self.work(name)
+
     def stage(self, name: str, do: Callable[[], object]) -> None:
         """Run a stage; its seconds are a fact."""
         seconds: list[float] = []
@@ -149,20 +164,37 @@ class Run:
 
     def measured(self, name: str, config: EncoderConfig) -> None:
         """A row for each centring; what was measured before is read."""
-        from umr.encoder.load import load_encoder
-
-        encoder: DualEncoder | None = None
         whitened = [(centre, self.args.whiten) for centre in ("global", "language") if self.args.whiten]
         for centre, whiten in [*((centre, 0.0) for centre in CENTRES), *whitened]:
-            cells = {}
-            for task in self.tasks:
-                path = self.folder / "measured" / f"{name}.{centre}.{whiten:g}.{task.name}-{self.args.a_language}.json"
-                if not path.exists():
-                    encoder = encoder or replace(load_encoder(config), means=None)
-                    _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16", whiten=whiten))
-                found = macro(json.loads(path.read_text(encoding="utf-8")))
-                cells[f"{task.name} {METRIC[task.name]}"] = f"{found[METRIC[task.name]]:.1f}"
+            cells = {f"{task.name} {METRIC[task.name]}": f"{self.value(name, config, task, centre, whiten):.1f}" for task in self.tasks}
             self.report.row(row=name, centre=centre, whiten=f"{whiten:g}", **cells)
+
+    def value(self, name: str, config: EncoderConfig, task: Task, centre: str, whiten: float) -> float:
+        """The macro mean of an encoder on a task."""
+        from umr.encoder.load import load_encoder
+
+        path = self.folder / "measured" / f"{name}.{centre}.{whiten:g}.{task.name}-{self.args.a_language}.json"
+        if not path.exists():
+            encoder = replace(load_encoder(config), means=None)
+            _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16", whiten=whiten))
+        return macro(json.loads(path.read_text(encoding="utf-8")))[METRIC[task.name]]
+
+    def best(self, side: str, begin: Callable[[Workspace], None]) -> Workspace:
+        """The work folder of a side whose learning rate is the best on `apart`, trained in round 0."""
+        import umr
+        from umr.progress.console import Console
+
+        found = {}
+        for rate in self.args.learning_rates:
+            name = f"{side} {rate:g}"
+            work = self.copy(name)
+            begin(work)
+            self.stage(f"{name}: train", lambda w=work, r=rate: umr.train(w, self.training(r), 0, Console()))  # type: ignore[misc]
+            found[rate] = self.value(name, work.encoder_of(1), self.apart, "language", self.args.whiten)
+            self.report.row(row=name, centre="language", whiten=f"{self.args.whiten:g}", **{"apart R@1": f"{found[rate]:.1f}"})
+        self.rate = max(found, key=found.__getitem__)
+        self.report.fact(f"{side}: learning rate", self.rate)
+        return self.work(f"{side} {self.rate:g}")
 
 
 def write_sample(folder: Path, a_language: int) -> Path:
@@ -189,38 +221,36 @@ def start(run: Run) -> None:
     run.measured("start", run.encoder)
 
 
+def labelled(run: Run) -> None:
+    """Round 0 up to its labels, which both sides begin with."""
+    import umr
+    from umr.progress.console import Console
+
+    work, talk = run.work("labelled"), Console()
+    run.stage("mine", lambda: umr.mine(work, run.mining, 0, talk))
+    run.stage("label", lambda: umr.label(work, run.labelling, 0, talk))
+
+
 def umr_rounds(run: Run) -> None:
     """Rounds on pseudo labels."""
     import umr
     from umr.progress.console import Console
 
-    work, talk = run.work("umr"), Console()
+    labelled(run)
+    work, talk = run.best("umr", lambda work: None), Console()
+    training = run.training(run.rate)
     for number in range(run.args.rounds):
         run.stage(f"umr {number}: mine", lambda n=number: umr.mine(work, run.mining, n, talk))  # type: ignore[misc]
         run.stage(f"umr {number}: label", lambda n=number: umr.label(work, run.labelling, n, talk))  # type: ignore[misc]
-        run.stage(f"umr {number}: train", lambda n=number: umr.train(work, run.training, n, talk))  # type: ignore[misc]
-        run.measured(f"umr round {number}", work.encoder_of(number + 1))
+        run.stage(f"umr {number}: train", lambda n=number: umr.train(work, training, n, talk))  # type: ignore[misc]
+        run.measured(f"umr {run.rate:g} round {number}" if number else f"umr {run.rate:g}", work.encoder_of(number + 1))
 
 
 def gold(run: Run) -> None:
     """The supervised twin on the candidates of round 0."""
-    import umr
-    from umr.progress.console import Console
-
-    talk, work = Console(), run.work("umr")
-    umr.mine(work, run.mining, 0, talk)
-    if not (run.folder / "gold").exists():
-        shutil.copytree(work.layout.folder, run.folder / "gold", copy_function=os.link, ignore=_beyond_mining)
-    twin = run.work("gold")
-    umr.mine(twin, run.mining, 0, talk)
-    write_gold_labels(twin, run.mix)
-    run.stage("gold: train", lambda: umr.train(twin, run.training, 0, talk))
-    run.measured("gold", twin.encoder_of(1))
-
-
-def _beyond_mining(folder: str, names: Iterable[str]) -> list[str]:
-    later = {"lock", "scores", "encoder", "training", "labels.parquet", "label.json", "train.json"}
-    return [name for name in names if name in later or (name.startswith("round-") and name != "round-0") or name.startswith("plan-")]
+    labelled(run)
+    twin = run.best("gold", lambda work: write_gold_labels(work, run.mix))
+    run.measured(f"gold {run.rate:g}", twin.encoder_of(1))
 
 
 def write_gold_labels(work: Workspace, mix: Mix) -> None:

@@ -231,7 +231,8 @@ FOREIGN = {
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
 def test_an_option_that_the_text_names_is_one(file: Path) -> None:
     group: Any = typer.main.get_command(app)
-    known = {name for command in group.commands.values() for p in command.params for name in p.opts} | {"--help", "--version"}
+    every = [one for command in group.commands.values() for one in (command, *getattr(command, "commands", {}).values())]
+    known = {name for command in every for p in command.params for name in p.opts} | {"--help", "--version"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", file.read_text(encoding="utf-8")))
     assert named - known - FOREIGN == set()
 

@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
     {"errors", "config", "settings", "progress", "storage", "layout", "manifest", "languages", "sizes", "run_file", "presets"},
     {"models"},
     {"data", "work"},
-    {"encoder"},
+    {"encoder", "exchange"},
     {"search"},
     {"mine", "label", "train", "evaluate"},
     {"rounds", "retrieve", "judge"},

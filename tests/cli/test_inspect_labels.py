@@ -15,7 +15,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import tiny
-from umr.cli.foreign_text import FIRST_STRONG_ISOLATE, POP_ISOLATE, Foreign
 from umr.cli.inspect_labels import shown, side_by_side
 from umr.data.labels import Labels
 from umr.label.combine import normalise
@@ -23,6 +22,7 @@ from umr.label.inspect import Inspection
 from umr.label.inspect.examples import Example, Place
 from umr.label.inspect.statistics import Statistics
 from umr.manifest import checksums, write_manifest
+from umr.progress.foreign_text import FIRST_STRONG_ISOLATE, POP_ISOLATE, Foreign
 from umr.progress.terminal import clean
 
 Shell = Callable[..., Any]

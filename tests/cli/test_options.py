@@ -18,7 +18,12 @@ Shell = Callable[..., Any]
 CONFIGS: dict[str, tuple[type, ...]] = {"mine": (EncoderConfig, MineConfig), "label": (LabelConfig,), "train": (TrainConfig,)}
 FIELDS = [(verb, config, field) for verb, configs in CONFIGS.items() for config in configs for field in dataclasses.fields(config)]
 SHOWN = [(verb, config, field) for verb, config, field in FIELDS if field.metadata["panel"]]
-COMMANDS: Any = typer.main.get_command(app)
+WHOLE: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = {
+    " ".join([name, *more]): one
+    for name, command in WHOLE.commands.items()
+    for more, one in ([([part], sub) for part, sub in command.commands.items()] if hasattr(command, "commands") else [([], command)])
+}
 MOST = 20
 """Options of a command, without --help."""
 
@@ -28,10 +33,10 @@ def flag(config: type, name: str) -> str:
 
 
 def options(verb: str) -> dict[str, Any]:
-    return {name: p for p in COMMANDS.commands[verb].params if p.param_type_name == "option" for name in (*p.opts, *p.secondary_opts)}
+    return {name: p for p in COMMANDS[verb].params if p.param_type_name == "option" for name in (*p.opts, *p.secondary_opts)}
 
 
-@pytest.mark.parametrize("verb", sorted(COMMANDS.commands))
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
 def test_a_command_has_no_more_options_than_a_person_reads(verb: str) -> None:
     found = options(verb)
     assert len(set(found.values())) <= MOST
@@ -70,9 +75,9 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
-@pytest.mark.parametrize("verb", ["", *sorted(COMMANDS.commands)])
+@pytest.mark.parametrize("verb", ["", *sorted(COMMANDS)])
 def test_help_shows_every_option_in_its_panel(shell: Shell, monkeypatch: pytest.MonkeyPatch, verb: str, width: int) -> None:
-    done = shell(*([verb] if verb else []), "--help", columns=width)
+    done = shell(*verb.split(), "--help", columns=width)
     assert done.code == 0
     words = done.out.split()
     lines = done.out.splitlines()
@@ -87,7 +92,7 @@ def test_help_shows_every_option_in_its_panel(shell: Shell, monkeypatch: pytest.
 def test_the_front_page_names_every_command_in_its_group(shell: Shell) -> None:
     done = shell("--help")
     assert done.code == 0
-    assert all(verb in done.out for verb in ("mine", "label", "train", "init", "run", "eval", "search", "status", "models", "demo"))
+    assert all(verb in done.out for verb in ("mine", "label", "train", "init", "run", "eval", "search", "status", "data", "models", "demo"))
     assert "The loop" in done.out
 
 

@@ -88,15 +88,16 @@ def qrels(tmp_path: Path) -> Path:
 def test_eval_compares_the_first_and_the_newest_encoder(shell: Shell, work: Path, qrels: Path) -> None:
     found = shell("eval", work, "--qrels", qrels, "--metrics", "R@1,MRR", "--json")
     assert found.code == 0, found.err
-    assert found.json["rounds"] == ["first", 0]
-    assert [c["metric"] for c in found.json["comparisons"]] == ["R@1", "MRR"]
-    assert set(found.json["before"]["per_language"]) == {"en", "de", "ru", "ar", "zh"}
+    names = ["the first encoder", "the encoder trained in round 0"]
+    assert list(found.json["systems"]) == names
+    assert [[c["before"], c["after"], c["metric"]] for c in found.json["comparisons"]] == [[*names, "R@1"], [*names, "MRR"]]
+    assert set(found.json["systems"][names[0]]["per_language"]) == {"en", "de", "ru", "ar", "zh"}
     shown = shell("eval", work, "--qrels", qrels)
     assert "the first encoder -> the encoder trained in round 0" in " ".join(shown.out.split())
     one = shell("eval", work, "--qrels", qrels, "--round", "first", "--json")
-    assert one.json["round"] == "first"
+    assert one.json["name"] == names[0]
     assert "expected a number" in shell("eval", work, "--qrels", qrels, "--round", "last").talk
-    assert one.json["macro"]["MRR"] == found.json["before"]["macro"]["MRR"]
+    assert one.json["macro"]["MRR"] == found.json["systems"][names[0]]["macro"]["MRR"]
 
 
 def test_run_takes_a_toml_file(shell: Shell, kit: Any, tmp_path: Path) -> None:

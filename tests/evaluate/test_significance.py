@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap, norm, permutation_test
 
 from umr.errors import MismatchError, UsageError
 from umr.evaluate import Evaluation, compare
@@ -30,9 +31,9 @@ def test_rows_hold_the_plain_means_and_sizes(pair: Pair) -> None:
 
 
 def test_a_real_gain_is_significant_and_none_is_not(pair: Pair) -> None:
-    rows = compare(*pair, metric="R@1").per_language
-    assert rows["de"].significant
-    assert not rows["th"].significant
+    found = compare(*pair, metric="R@1")
+    assert found.significant(found.per_language["de"])
+    assert not found.significant(found.per_language["th"])
 
 
 def test_same_seed_same_interval_and_another_seed_another(pair: Pair) -> None:
@@ -49,8 +50,8 @@ def test_the_order_of_questions_moves_nothing(pair: Pair) -> None:
 def test_a_language_draws_from_its_own_stream(pair: Pair, made_up: MakeUp) -> None:
     together = compare(*pair, metric="R@1").per_language["de"]
     alone = compare(*(made_up({"de": list(e.of("R@1", "de").values())}) for e in pair), metric="R@1")
-    assert alone.per_language["de"] == together
-    assert alone.macro == together
+    assert alone.per_language["de"] == alone.macro
+    assert together == replace(alone.macro, p=2 * alone.macro.p)  # corrected for two languages, and the smaller of two
 
 
 def test_interval_is_the_normal_one_on_many_questions(made_up: MakeUp) -> None:
@@ -89,7 +90,36 @@ def test_one_language_agrees_with_scipys_paired_bootstrap(pair: Pair) -> None:
 def test_equal_differences_give_a_point_without_warnings(made_up: MakeUp, count: int, change: float) -> None:
     row = compare(made_up({"en": [0.0] * count}), made_up({"en": [change] * count}), metric="R@1").macro
     assert (row.low, row.high) == (change, change)
-    assert row.significant is bool(change)
+    exact = 2 / 2**count if change else 1.0  # all signs alike, either way
+    assert row.p == pytest.approx(exact, abs=0.01)
+
+
+def test_p_of_one_language_is_that_of_scipys_permutation_test(pair: Pair) -> None:
+    d = np.array([pair[1].per_query["R@1"][f"de{n}"] - pair[0].per_query["R@1"][f"de{n}"] for n in range(60)])
+    noise = np.random.default_rng(5).normal(0, 0.1, 60)
+    theirs = permutation_test((d + noise,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(0))
+    values = {f"de{n}": float(v) for n, v in enumerate(d + noise)}
+    ours = compare(*(Evaluation({"R@1": row}, dict.fromkeys(row, "de")) for row in (dict.fromkeys(values, 0.0), values)), metric="R@1")
+    assert ours.macro.p == pytest.approx(theirs.pvalue, abs=0.01)
+    assert ours.per_language["de"].p == ours.macro.p
+
+
+def test_a_language_pays_for_the_number_of_languages(made_up: MakeUp) -> None:
+    """Holm: the smallest p times three, the next times two, and none below the one before."""
+    before = {"en": [0.0] * 6, "fi": [0.0] * 5, "th": [0.0, 1.0]}
+    after = {"en": [1.0] * 6, "fi": [1.0] * 5, "th": [1.0, 0.0]}
+    rows = compare(made_up(before), made_up(after), metric="R@1").per_language
+    assert rows["en"].p == pytest.approx(3 * 2 / 2**6, abs=0.015)
+    assert rows["fi"].p == pytest.approx(max(2 * 2 / 2**5, rows["en"].p), abs=0.015)
+    assert rows["th"].p == 1.0
+
+
+def test_without_a_difference_p_is_as_often_small_as_it_says(made_up: MakeUp) -> None:
+    rng, small = np.random.default_rng(3), 0
+    for seed in range(200):
+        rows = [(rng.random(40) < 0.5).astype(float).tolist() for _ in range(2)]
+        small += compare(*(made_up({"en": row}) for row in rows), metric="R@1", resamples=300, seed=seed).macro.p < 0.1
+    assert 8 <= small <= 33  # 20 expected, fewer since the differences are discrete; three standard errors are 13
 
 
 def test_a_higher_confidence_is_wider(pair: Pair) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
+
+
+def order(ranking: Sequence[tuple[str, float]]) -> list[str]:
+    """Passage ids as trec_eval orders them: by score as float32, down; equal ones by id, down."""
+    return [passage for _, passage in sorted(((struct.unpack("f", struct.pack("f", s))[0], p) for p, s in ranking), reverse=True)]
 
 
 def metric(name: str, ranking: Sequence[str], grades: Mapping[str, int]) -> float:

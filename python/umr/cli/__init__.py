@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umr.cli import demo, label, mine, models, retrieval, run, status, train
+from umr.cli import data, evaluate, included, label, mine, run, search, status, train
 from umr.cli.options import Command, Group, command, option
 from umr.cli.output import obey_signals
 
@@ -16,8 +16,8 @@ MORE = "There are more settings: `umr init` writes a file with all of them, and 
 PANELS: dict[str, dict[str, Callable[..., Any]]] = {
     "The loop": {"mine": mine.mine, "label": label.label, "train": train.train},
     "The loop in one file": {"init": run.init, "run": run.run},
-    "Results": {"eval": retrieval.evaluate, "search": retrieval.search, "status": status.status},
-    "Models and data that come with umr": {"models": models.models, "demo": demo.demo},
+    "Results": {"eval": evaluate.evaluate, "search": search.search, "status": status.status},
+    "Models and data that come with umr": {"models": included.models, "demo": included.demo},
 }
 
 app = typer.Typer(
@@ -27,9 +27,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+about_data = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Check files before hours are spent on them; write labels for other toolkits."
+)
+DATA: dict[str, Callable[..., Any]] = {"check": data.check, "export": data.export}
+for name, function in DATA.items():
+    about_data.command(name, cls=Command)(command(function))
 for panel, functions in PANELS.items():
     for name, function in functions.items():
         app.command(name, cls=Command, rich_help_panel=panel, epilog=MORE if panel == "The loop" else None)(command(function))
+
+
+app.add_typer(about_data, name="data", rich_help_panel="Results")
 
 
 def _version(value: bool) -> None:

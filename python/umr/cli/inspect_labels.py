@@ -7,13 +7,13 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
-from umr.cli.foreign_text import Foreign
 from umr.cli.output import Result
 from umr.data.workspace import Workspace
 from umr.label.inspect import Inspection, inspect_labels
 from umr.label.inspect.examples import Example, Place
 from umr.label.inspect.statistics import Statistics
 from umr.progress import Reporter
+from umr.progress.foreign_text import Foreign
 from umr.progress.terminal import clean, table_of_numbers
 
 WIDTH = 100

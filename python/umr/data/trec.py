@@ -71,6 +71,27 @@ def read_run(
     return rows, scores, counts
 
 
+def read_rankings(path: Path | str) -> dict[str, list[tuple[str, float]]]:
+    """Read a run of any collection, plain or gzip-compressed, by its own ids.
+
+    Returns:
+        query id -> passages with their scores, in the order of the lines; ranks are not read, as trec_eval does not.
+
+    Raises:
+        InputError, FormatError: as `read_run`.
+    """
+    path, found, seen = Path(path), dict[str, list[tuple[str, float]]](), dict[tuple[str, str], int]()
+    for line, query, passage, _, score in (_line(path, line, text) for line, text in read_lines(path)):
+        before = seen.setdefault((query, passage), line)
+        if before != line:
+            what = f"{path}:{line}: query {query!r} has passage {passage!r} a second time, first on line {before}"
+            raise FormatError(what, "keep one line a pair")
+        found.setdefault(query, []).append((passage, score))
+    if not found:
+        raise InputError(f"{path}: no line in the run", FORM)
+    return found
+
+
 def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: str = "umr") -> None:
     """Write candidates as a run, whole or not at all; ranks count from 1, scores are written so that they are read back the same.
 

@@ -8,8 +8,7 @@ Names, after Voorhees & Harman's TREC and `ir_measures`; a passage of grade 1 an
 - `nDCG@k`: sum of grade / log2(rank + 1) over the first k / that of the best order (Järvelin & Kekäläinen 2002);
 - `mAP`, `mAP@k`: mean over the relevant passages of the precision at their ranks.
 
-Order: what is measured is the order of the run as given (score down, then corpus row up). trec_eval alone would sort
-again by float32 score and break ties by passage id downwards, so it is handed strictly falling scores: -1, -2, -3, ...
+Order: trec_eval's own, so that its figures come out: by score as float32, down; equal scores by passage id, down.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import ir_measures
 
@@ -26,7 +24,7 @@ from umr.errors import InputError, UsageError
 from umr.evaluate.evaluation import Evaluation
 
 Ranking = Sequence[tuple[str, float]]
-"""(passage id, score) from the best down."""
+"""(passage id, score), in any order."""
 
 DEFAULT_METRICS = ("R@1", "R@5", "MRR", "nDCG@10")
 
@@ -40,7 +38,7 @@ def evaluate_run(
     """Measures a run.
 
     Arguments:
-        run: query id -> ranking, best first; scores may tie but never rise.
+        run: query id -> passages with their scores.
         qrels: judgments; a judged query that the run lacks counts as 0, one without judgments is left out.
         languages: query id -> language code, for every judged query.
         metrics: names as in the head of this file.
@@ -50,14 +48,14 @@ def evaluate_run(
 
     Raises:
         UsageError: a metric is unknown, or none was asked for.
-        InputError: a judged query has no language; a ranking names a passage twice, rises, or has a score that is
-            not a number; no judgment.
+        InputError: a judged query has no language; a ranking names a passage twice or has a score that is not a
+            number; no judgment.
     """
     measures = {name: _parse(name) for name in metrics}
     _check(qrels, languages, measures)
-    ranks = {query: _ranks(query, run[query]) for query in qrels.grades if run.get(query)}
+    scores = {query: _scores(query, run[query]) for query in qrels.grades if run.get(query)}
     return Evaluation(
-        per_query=_values(measures, ranks, qrels),
+        per_query=_values(measures, scores, qrels),
         languages={query: languages[query] for query in qrels.grades},
         missing=sum(query not in run for query in qrels.grades),
         unjudged=sum(query not in qrels.grades for query in run),
@@ -89,26 +87,23 @@ def _check(qrels: Qrels, languages: Mapping[str, str], measures: Mapping[str, ob
         raise InputError(what, "give the judgments that belong to these queries; leaving some out would hide them")
 
 
-def _ranks(query: str, ranking: Ranking) -> dict[str, float]:
-    """A ranking as strictly falling scores -1, -2, ... for trec_eval, after checking that it is one."""
-    ranks = {passage: -float(rank) for rank, (passage, _) in enumerate(ranking, start=1)}
-    scores = [score for _, score in ranking]
-    if len(ranks) != len(ranking):
-        raise InputError(f"query {query!r}: the run names a passage twice", "keep the first row of each pair")
-    if any(math.isnan(score) for score in scores):
+def _scores(query: str, ranking: Ranking) -> dict[str, float]:
+    """A ranking as trec_eval takes it, after checking that it is one."""
+    scores = dict(ranking)
+    if len(scores) != len(ranking):
+        raise InputError(f"query {query!r}: the run names a passage twice", "keep one row of each pair")
+    if any(map(math.isnan, scores.values())):
         raise InputError(f"query {query!r}: a score is not a number", "mine again: the encoder gave NaN")
-    if any(later > earlier for earlier, later in pairwise(scores)):
-        raise InputError(f"query {query!r}: a score rises down the ranking", "sort by score down, corpus row up")
-    return ranks
+    return scores
 
 
 def _values(
-    measures: Mapping[str, tuple[ir_measures.Measure, int]], ranks: Mapping[str, Mapping[str, float]], qrels: Qrels
+    measures: Mapping[str, tuple[ir_measures.Measure, int]], scores: Mapping[str, Mapping[str, float]], qrels: Qrels
 ) -> dict[str, dict[str, float]]:
     """Metric -> {query -> value}; queries that trec_eval does not see (missing, empty) keep 0."""
     grades = {query: {passage: max(0, grade) for passage, grade in row.items()} for query, row in qrels.grades.items()}
     found = {measure: dict.fromkeys(grades, 0.0) for measure, _ in measures.values()}
-    for metric in ir_measures.pytrec_eval.evaluator(list(found), grades).iter_calc(ranks):
+    for metric in ir_measures.pytrec_eval.evaluator(list(found), grades).iter_calc(scores):
         found[metric.measure][metric.query_id] = metric.value
     return {name: {q: _cut(v, k) for q, v in found[measure].items()} for name, (measure, k) in measures.items()}
 

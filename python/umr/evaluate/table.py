@@ -1,51 +1,107 @@
-"""Tables for people: one evaluation, or a before and after with intervals. All numbers are percent with one decimal.
+"""Tables of evaluations: for a terminal, and as Markdown, LaTeX and CSV. All numbers but p are percent with one decimal.
 
-Both fit a terminal of 80 columns: metrics stand side by side for one evaluation and below each other for a comparison.
+On a terminal both fit 80 columns: metrics stand side by side for one evaluation and below each other for a comparison.
 Printing them is the command line's.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from umr.errors import UsageError
 from umr.evaluate.evaluation import Evaluation
 from umr.evaluate.significance import Comparison, Difference
-from umr.progress.terminal import table_of_numbers
+from umr.progress.terminal import Form, table_of_numbers
 
 MACRO = "macro"
 """Name of the row that averages the languages, each weighing the same."""
+MICRO = "micro"
+"""Name of the row that averages the queries."""
 
 
-def evaluation_table(evaluation: Evaluation, title: str | None = None) -> Table:
-    """One row a language and the macro row; one column a metric.
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts.
+
+    Arguments:
+        columns: their names; the first is to the left, the others are numbers.
+        rows: [rows][columns].
+        title, note: above and below; may be empty.
+        means: names in the first column of rows that average others.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    title: str = ""
+    note: str = ""
+    means: tuple[str, ...] = (MACRO, MICRO)
+
+    def shown(self, form: Form = "table") -> RenderableType:
+        """The table in one of its forms: rich's own, or lines of text.
+
+        Raises:
+            UsageError: there is no such form.
+        """
+        if form not in get_args(Form):
+            raise UsageError(f"the form of a table is {form!r}", f"one of {', '.join(get_args(Form))}")
+        forms = {"table": self._rich, "markdown": self._markdown, "latex": self._latex, "csv": self._csv}
+        return forms[form]()
+
+    def _rich(self) -> RenderableType:
+        table = table_of_numbers(self.title or None, self.note or None, *self.columns)
+        for at, row in enumerate(self.rows):
+            mean, after = (one[0] in self.means for one in (row, self.rows[min(at + 1, len(self.rows) - 1)]))
+            table.add_row(*row, style="bold" if mean else None, end_section=mean != after)
+        return table
+
+    def _markdown(self) -> str:
+        lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
+        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return "\n\n".join(filter(None, (self.title and f"**{self.title}**", table, self.note)))
+
+    def _latex(self) -> str:
+        lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (self.columns, *self.rows)]
+        body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+        said = "".join(f"% {line}\n" for line in (self.title + "\n" + self.note).split("\n") if line)
+        return f"{said}\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}\n{body}\n\\end{{tabular}}"
+
+    def _csv(self) -> str:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.columns, *self.rows])
+        return out.getvalue().rstrip("\n")
+
+
+def evaluation_table(evaluation: Evaluation, title: str = "") -> Grid:
+    """One row a language, the macro and the micro row; one column a metric.
 
     Arguments:
         evaluation: what to show.
-        title: printed above; none when absent.
+        title: stands above.
 
     Returns:
-        A table; its caption counts the queries that are missing from the run, unjudged, or without a relevant passage.
+        A table; its note counts the queries that are missing from the run, unjudged, or without a relevant passage.
     """
-    table = table_of_numbers(title, _notes(evaluation) or None, "language", "queries", *evaluation.metrics)
-    for language, values in evaluation.per_language.items():
-        table.add_row(language, f"{evaluation.counts[language]:,}", *map(_percent, values.values()))
-    table.add_section()
-    table.add_row(MACRO, f"{len(evaluation.languages):,}", *map(_percent, evaluation.macro.values()), style="bold")
-    return table
+    means = ((name, sum(evaluation.counts.values()), row) for name, row in ((MACRO, evaluation.macro), (MICRO, evaluation.micro)))
+    languages = ((lang, evaluation.counts[lang], values) for lang, values in evaluation.per_language.items())
+    rows = [(name, f"{count:,}", *map(_percent, values.values())) for name, count, values in (*languages, *means)]
+    return Grid(("language", "queries", *evaluation.metrics), rows, title, _notes(evaluation))
 
 
-def comparison_table(comparisons: Sequence[Comparison], title: str | None = None) -> Table:
-    """Before, after, change and interval: a section for each metric, in it a row a language and the macro row.
+def comparison_table(comparisons: Sequence[Comparison], title: str = "") -> Grid:
+    """Before, after, change, interval and p: a section for each metric, in it a row a language and the macro row.
 
     Arguments:
         comparisons: one a metric, of the same pair of evaluations.
-        title: printed above; none when absent.
+        title: stands above.
 
     Returns:
-        A table; a change whose interval leaves out 0 is marked with a star.
+        A table; a change that is more than chance is marked with a star.
 
     Raises:
         UsageError: nothing to show, or intervals of different confidence.
@@ -53,14 +109,18 @@ def comparison_table(comparisons: Sequence[Comparison], title: str | None = None
     confidences = {comparison.confidence for comparison in comparisons}
     if len(confidences) != 1:
         raise UsageError(f"{len(comparisons)} comparisons of {len(confidences)} confidences in one table", "give them one")
-    interval = f"{100 * confidences.pop():.10g} % interval"
-    note = "* the interval leaves out 0 (paired bootstrap over queries, within each language)"
-    table = table_of_numbers(title, note, "language", "queries", "metric", "before", "after", "change", interval)
-    for comparison in comparisons:
-        for language, row in comparison.per_language.items():
-            table.add_row(language, *_cells(comparison.metric, row))
-        table.add_row(MACRO, *_cells(comparison.metric, comparison.macro), style="bold", end_section=True)
-    return table
+    confidence = confidences.pop()
+    note = (
+        f"* p below {1 - confidence:.10g}: paired randomisation, corrected for the number of languages (Holm); "
+        "interval: paired bootstrap over queries, within each language"
+    )
+    columns = ("lang", "queries", "metric", "before", "after", "change", f"{100 * confidence:.10g} % interval", "p")
+    rows = [
+        (name, *_cells(comparison, row))
+        for comparison in comparisons
+        for name, row in (*comparison.per_language.items(), (MACRO, comparison.macro))
+    ]
+    return Grid(columns, rows, title, note)
 
 
 def _notes(evaluation: Evaluation) -> str:
@@ -73,12 +133,17 @@ def _notes(evaluation: Evaluation) -> str:
     return "\n".join(f"{what}: {count:,}" for count, what in notes if count)
 
 
-def _cells(metric: str, row: Difference) -> tuple[str, ...]:
-    """Queries, metric, before, after, change, interval."""
-    star = "*" if row.significant else " "
-    interval = f"{_signed(row.low)} to {_signed(row.high)}"
+def _cells(comparison: Comparison, row: Difference) -> tuple[str, ...]:
+    """Queries, metric, before, after, change, interval, p."""
+    star = "*" if comparison.significant(row) else " "
+    interval = f"{_signed(row.low)}, {_signed(row.high)}"
     means = (_percent(row.before), _percent(row.after))
-    return (f"{row.queries:,}", metric, *means, f"{_signed(row.difference)}{star}", interval)
+    return (f"{row.queries:,}", comparison.metric, *means, f"{_signed(row.difference)}{star}", interval, f"{row.p:.3f}")
+
+
+def _escaped(cell: str) -> str:
+    """A cell as LaTeX prints it."""
+    return "".join("\\" + letter if letter in "%&_#$" else letter for letter in cell)
 
 
 def _percent(value: float) -> str:

@@ -6,12 +6,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO
+from typing import IO, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import TextType
+
+Form = Literal["table", "markdown", "latex", "csv"]
+"""Forms of a table of results."""
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and characters that change the direction of what follows (Unicode Annex 9)."""

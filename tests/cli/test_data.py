@@ -1,0 +1,60 @@
+"""`umr data check` and `umr data export` from the shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umr.cli.data import kind_of
+
+Shell = Callable[..., Any]
+
+
+def test_files_are_checked_without_a_work_folder(shell: Shell, kit: Any) -> None:
+    done = shell("data", "check", kit.passages, kit.queries, "--json")
+    assert done.code == 0, done.err
+    assert sum(one["records"] for one in done.json["passages"]["languages"].values()) == 9
+    assert sum(one["records"] for one in done.json["queries"]["languages"].values()) == 8
+    shown = shell("data", "check", kit.passages, "--as", "passages")
+    assert "passages" in shown.out
+    assert "queries" not in shown.out
+
+
+def test_what_is_wrong_stands_with_file_and_line(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"id": "a", "text": "One sentence of a passage.", "lang": "ru"}\n', encoding="utf-8")
+    shown = shell("data", "check", path)
+    assert "other script: own.jsonl:1 (a)" in shown.out
+    path.write_text('{"id": "a", "text": 3', encoding="utf-8")
+    broken = shell("data", "check", path)
+    assert broken.code == 1
+    assert "own.jsonl:1" in broken.talk
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "kind"),
+    [
+        ("a.jsonl", '{"id": 1, "text": "x"}', "passages"), ("a.jsonl", '{"id": 1, "question": "x"}', "queries"),
+        ("a.tsv", "id\ttext\ttitle", "passages"), ("a.tsv", "id\tquery\tlang", "queries"), ("topics.tsv", "1\twho", "queries"),
+        ("nq.qa.csv", "who\t['x']", "queries"), ("collection.tsv", "1\tthe question of", "passages"),
+    ],
+)  # fmt: skip
+def test_kinds_are_told_by_names_and_fields(tmp_path: Path, name: str, first: str, kind: str) -> None:
+    path = tmp_path / name
+    path.write_text(first + "\n", encoding="utf-8")
+    assert kind_of(path) == kind
+
+
+def test_labels_are_exported(shell: Shell, work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = shell("data", "export", work, "--out", out, "--form", "tevatron", "--keep", 3, "--json")
+    assert done.code == 0, done.err
+    assert done.json == {"round": 0, "queries": 8, "file": str(out)}
+    assert [len(json.loads(line)["negative_passages"]) for line in out.read_text().splitlines()] == [2] * 8
+    none = shell("data", "export", work, "--out", out, "--round", 3)
+    assert none.code == 1
+    assert "no labelled round 3" in none.talk
