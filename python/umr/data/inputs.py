@@ -1,4 +1,4 @@
-"""Passages and queries as Python has them: paths, lists, frames, data sets. What is no file becomes one in the work folder."""
+"""Passages and queries as users have them: files, tables, data sets, lists. What is no text file becomes one in the work folder."""
 
 from __future__ import annotations
 
@@ -6,55 +6,149 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from umr._rust import fingerprint_files
+from umr._rust import fingerprint, fingerprint_files
 from umr.data.corpus import expand
-from umr.errors import InputError
+from umr.errors import FormatError, InputError, MissingExtraError
 from umr.layout import WorkLayout
-from umr.storage import beside
+from umr.storage import beside, read_json
 
 Inputs: TypeAlias = str | os.PathLike[str] | Iterable[Any]
 """A path or glob, or several; or records: texts, tuples, dicts, a pandas or polars frame, an Arrow table, a `datasets.Dataset`."""
 
 COLUMNS = {"passages": ("id", "text", "title"), "queries": ("id", "query", "lang")}
-ENDING = re.compile(r"\.(tsv|txt|csv|jsonl|json|ndjson|gz)$", re.IGNORECASE)
+ENDING = re.compile(r"\.(tsv|txt|csv|jsonl|json|ndjson|gz|parquet)$", re.IGNORECASE)
+IR_DATASETS = "irds:"
+"""What begins the name of a data set of ir_datasets."""
+ROWS = 4096  # of a table that are read at once
 
 
 def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
-    """The files of a collection; records in memory are written as JSONL below the work folder, under the digest of their content.
+    """The files of a collection; what is no text file is written as JSONL below the work folder, under the digest of its content or, of
+    files, of their names, sizes and times.
 
     A `str` or path alone is a path. A list of strings is one of paths where its first is a file, a glob with a match or looks like
     a path; else they are texts, whose ids are their numbers from 0.
 
     Arguments:
-        inputs: see `Inputs`. Tuples are (id, text, title) or (id, query, lang), the last of them optional; dicts and columns have the names
-            that JSONL files have (docs/inputs.md). A dict of ids is taken as BEIR has it.
+        inputs: see `Inputs`. A path may be that of a Parquet file, of a folder that `datasets` saved, or `irds:` and the id of a data
+            set of ir_datasets. Tuples are (id, text, title) or (id, query, lang), the last of them optional; dicts and columns have the
+            names that JSONL files have (docs/inputs.md). A dict of ids is taken as BEIR has it.
         what: `passages` or `queries`.
         layout: the work folder.
 
     Raises:
         InputError: a path that does not exist, or a record of another kind.
+        FormatError: a damaged table, or a data set of several splits.
+        MissingExtraError: ir_datasets is not installed.
     """
-    if isinstance(inputs, str | os.PathLike):
-        return expand([inputs], what)
-    if isinstance(inputs, list | tuple) and (not inputs or _is_path(inputs[0])):
-        return expand(inputs, what)
+    names = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    if names is not inputs or (isinstance(names, list | tuple) and (not names or _is_path(names[0]))):
+        return list(dict.fromkeys(file for name in names for file in _text_files(name, what, layout)))
     written = layout.inputs / f"{what}.jsonl"
-    with beside(written) as temporary, temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as handle:
-        for number, item in enumerate(_rows(inputs)):
-            handle.write(json.dumps(_record(item, number, what), ensure_ascii=False) + "\n")
+    _write(written, _rows(inputs), what)
     place = layout.inputs / f"{what}-{fingerprint_files([str(written)])[:16]}.jsonl"
     written.replace(place)
     return expand([place], what)
 
 
+def _text_files(name: str | os.PathLike[str], what: str, layout: WorkLayout) -> list[str]:
+    """The text files that a path or glob stands for, those of tables and data sets written first where they are not there."""
+    if isinstance(name, str) and name.startswith(IR_DATASETS):
+        place = layout.inputs / f"{what}-{fingerprint(name)[:16]}.jsonl"
+        if not place.exists():
+            _write(place, ir_datasets_rows(name, what), what)
+        return [str(place.absolute())]
+    files = []
+    for path in map(Path, expand([name], what)):
+        if not path.is_dir() and path.suffix != ".parquet":
+            files.append(str(path))
+            continue
+        parts = _arrow_files(path) if path.is_dir() else [path]
+        known = [(str(part), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+        place = layout.inputs / f"{what}-{fingerprint(json.dumps(known))[:16]}.jsonl"
+        if not place.exists():
+            _write(place, (row for part in parts for row in _table_rows(part)), what)
+        files.append(str(place.absolute()))
+    return files
+
+
+def _write(place: Path, rows: Iterable[Any], what: str) -> None:
+    with beside(place) as temporary, temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as handle:
+        for number, item in enumerate(rows):
+            handle.write(json.dumps(_record(item, number, what), ensure_ascii=False) + "\n")
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    """The files of a data set that `datasets` saved, in order."""
+    if (folder / "dataset_dict.json").exists():
+        splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        raise FormatError(f"{folder}: a data set of several splits", f"name one of them: {splits}")
+    if not (folder / "state.json").exists():
+        raise FormatError(
+            f"{folder}: a folder, but none that `datasets` saved (it has no state.json)", "name the files in it, or a quoted glob"
+        )
+    state = read_json(folder / "state.json")
+    if state.get("_indices_data_files"):
+        raise FormatError(f"{folder}: a selection of another data set's rows", "save it after flatten_indices()")
+    return [folder / part["filename"] for part in state["_data_files"]]
+
+
+def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        if path.suffix == ".parquet":
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(ROWS):
+                    yield from batch.to_pylist()
+        else:
+            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
+                for batch in batches:
+                    yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FormatError(f"{path}: not a whole table ({error})", "fetch or write the file again") from error
+
+
+def ir_datasets_of(name: str) -> Any:
+    """A data set of ir_datasets, which fetches what it does not have from where its publisher keeps it.
+
+    Raises:
+        MissingExtraError: ir_datasets is not installed.
+        InputError: it knows no such data set.
+    """
+    try:
+        import ir_datasets
+    except ImportError as error:
+        raise MissingExtraError(f"{name} needs ir_datasets, which is not installed", "pip install 'umr[ir-datasets]'") from error
+    try:
+        return ir_datasets.load(name.removeprefix(IR_DATASETS))
+    except KeyError:
+        raise InputError(f"ir_datasets knows no data set {name.removeprefix(IR_DATASETS)!r}", "its ids are on its web site") from None
+
+
+def ir_datasets_rows(name: str, what: str) -> Iterator[dict[str, Any]]:
+    """The passages or queries of a data set of ir_datasets."""
+    data, lang = ir_datasets_of(name), None
+    side = {"passages": "docs", "queries": "queries"}[what]
+    if not getattr(data, f"has_{side}")():
+        raise InputError(f"{name} has no {what}", f"name one that has {side}")
+    lang = getattr(data, f"{side}_lang")()
+    for item in getattr(data, f"{side}_iter")():
+        title = getattr(item, "title", "")
+        text = getattr(item, "text", None) or item.default_text()
+        yield {"id": item[0], "text": text, "title": title} if what == "passages" else {"id": item[0], "query": text, "lang": lang or ""}
+
+
 def _is_path(item: Any) -> bool:
     if not isinstance(item, str):
         return isinstance(item, os.PathLike)
-    if len(item.split()) < 2 and (ENDING.search(item) or os.sep in item):
+    if len(item.split()) < 2 and (item.startswith(IR_DATASETS) or ENDING.search(item) or os.sep in item):
         return True
     try:
         return bool(expand(item, ""))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from umr.data.inputs import IR_DATASETS, ir_datasets_of
 from umr.errors import FormatError, InputError
 from umr.storage import read_lines
 
@@ -49,7 +50,7 @@ def read_qrels(path: str | Path) -> Qrels:
     """Reads judgments in TREC, BEIR or three-column form, plain or gzip-compressed (by content, not by name).
 
     Arguments:
-        path: the file, UTF-8.
+        path: the file, UTF-8; or `irds:` and the id of a data set of ir_datasets.
 
     Returns:
         The judgments, queries and passages in file order. A pair repeated with the same grade counts once.
@@ -59,9 +60,9 @@ def read_qrels(path: str | Path) -> Qrels:
         FormatError: a row has another number of columns than the first or an empty id, a grade is no integer or beyond
             1,000 either way, a pair has two grades, the bytes are not UTF-8, or the gzip stream is torn.
     """
-    path = Path(path)
     grades: dict[str, dict[str, int]] = {}
-    for line, query, passage, grade in _rows(path):
+    rows = _ir_datasets_rows(str(path)) if str(path).startswith(IR_DATASETS) else _rows(Path(path))
+    for line, query, passage, grade in rows:
         known = grades.setdefault(query, {}).setdefault(passage, grade)
         if known != grade:
             pair = f"query {query!r} and passage {passage!r} have grade {known} and then {grade}"
@@ -69,6 +70,14 @@ def read_qrels(path: str | Path) -> Qrels:
     if not grades:
         raise InputError(f"{path}: no judgment in the file", FORMS)
     return Qrels(grades)
+
+
+def _ir_datasets_rows(name: str) -> Iterator[tuple[int, str, str, int]]:
+    """The same of a data set of ir_datasets."""
+    data = ir_datasets_of(name)
+    if not data.has_qrels():
+        raise InputError(f"{name} has no judgments", "name one that has qrels")
+    yield from ((number, row.query_id, row.doc_id, row.relevance) for number, row in enumerate(data.qrels_iter(), start=1))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str, int]]:
