@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from umr.data.qrels import read_qrels
 from umr.data.trec import read_rankings
 from umr.data.workspace import open_workspace
 from umr.errors import FormatError
 from umr.evaluate import token_limit, xor_retrieve
+from umr.exchange import benchmarks
 
 Shell = Callable[..., Any]
 
@@ -106,5 +108,76 @@ def test_xor_retrieve_from_a_work_folder_writes_its_predictions(shell: Shell, wo
 
 
 def test_a_benchmark_without_its_files_is_a_usage_error(shell: Shell, work: Path) -> None:
-    assert "known: xor-retrieve" in shell("eval", work, "--benchmark", "beir").talk
+    unknown = shell("eval", work, "--benchmark", "trec-covid")
+    assert unknown.code == 2
+    assert "miracl/{ar,bn," in unknown.talk
+    assert "umr eval --benchmark xor-retrieve" in shell("eval", "--benchmark", "miracl/sw").talk
     assert "needs --gold" in shell("eval", work, "--benchmark", "xor-retrieve").talk
+
+
+def test_xor_full_writes_what_readers_take(shell: Shell, work: Path, tmp_path: Path) -> None:
+    passages = open_workspace(work).passages
+    ((_, text),) = passages.texts(np.array([3], dtype=np.uint32))
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(
+        json.dumps({"id": "x1", "question": text, "lang": "fi", "answers": [text.split()[0].upper(), "yes"]}) + "\n", encoding="utf-8"
+    )
+    done = shell("eval", work, "--benchmark", "xor-full", "--gold", gold, "--top-k", 4, "--json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(Path(done.json["predictions"]).read_text())
+    assert (row["q_id"], row["lang"], row["question"]) == ("x1", "fi", text)
+    assert row["answers"] == [text.split()[0].upper(), "yes"]
+    assert [set(passage) for passage in row["ctxs"]] == [{"id", "title", "text", "score", "has_answer"}] * 4
+    scores = [float(passage["score"]) for passage in row["ctxs"]]
+    assert scores == sorted(scores, reverse=True)
+    held = {passage["id"]: passage["has_answer"] for passage in row["ctxs"]}
+    assert {passage["id"]: text.split()[0].casefold() in passage["text"].casefold() for passage in row["ctxs"]} == held
+
+
+def test_a_benchmark_is_measured_from_its_published_files(
+    shell: Shell, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMR_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "benchmarks" / "miracl" / "anywhere"
+    missing = shell("eval", work, "--benchmark", "miracl/sw")
+    assert missing.code == 1
+    assert "no passages (miracl-corpus-v1.0-sw/docs-*.jsonl.gz), no queries (topics.miracl-v1.0-sw-dev.tsv)" in missing.talk
+    assert str(folder.parent) in missing.talk
+    assert "miracl/miracl-corpus" in missing.talk
+    corpus = folder / "miracl-corpus-v1.0-sw"
+    corpus.mkdir(parents=True)
+    (corpus / "docs-0.jsonl").write_text("".join(json.dumps({"docid": f"d{n}", "title": "", "text": f"maji {n}"}) + "\n" for n in range(4)))
+    (folder / "topics.miracl-v1.0-sw-dev.tsv").write_text("1\tmaji 2\n")
+    (folder / "qrels.miracl-v1.0-sw-dev.tsv").write_text("1\tQ0\td2\t1\n")
+    other = shell("eval", work, "--benchmark", "miracl/sw")
+    assert other.code == 1
+    assert "1 queries, 1 judgments, checksum" in other.talk
+    assert "published: 482 queries, 5,092 judgments, checksum 7188c6b7a220" in other.talk
+    monkeypatch.setitem(benchmarks.MIRACL, "sw", benchmarks.whole_of({"1": {"d2": 1}}))
+    done = shell("eval", work, "--benchmark", "miracl/sw", "--round", "first", "--json")
+    assert done.code == 0, done.err
+    assert done.json["counts"] == {"sw": 1}
+    assert list(done.json["macro"]) == ["nDCG@10", "R@100"]
+    assert done.json["macro"]["R@100"] == 1.0
+
+
+@pytest.mark.parametrize("family", ["miracl", "mrtydi"])
+def test_published_judgments_are_what_they_are_known_by(family: str) -> None:
+    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "xor"
+    if not data.is_dir():
+        pytest.skip("the shared data are not there")
+    known = benchmarks.FAMILIES[family]
+    for part, whole in known.parts.items():
+        names = known.files["qrels"][0].format(part=part, language="") + ("" if family == "mrtydi" else "*")
+        (path,) = (data / {"miracl": "miracl-v1.0", "mrtydi": "mrtydi-v1.1"}[family]).glob(names)
+        assert benchmarks.whole_of(read_qrels(path).grades) == whole, part
+
+
+def test_a_beir_folder_is_a_benchmark(tmp_path: Path) -> None:
+    for name, content in (("corpus.jsonl", ""), ("queries.jsonl.gz", ""), ("qrels/test.tsv", "")):
+        path = tmp_path / "scifact" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    found = benchmarks.find_benchmark("beir/scifact", tmp_path)
+    assert [Path(one).name for one in (*found.passages, *found.queries, found.qrels)] == ["corpus.jsonl", "queries.jsonl.gz", "test.tsv"]
+    found.require_whole({"any": {"thing": 1}})

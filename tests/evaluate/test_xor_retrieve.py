@@ -142,7 +142,8 @@ def test_the_ceiling_counts_answers_that_survive() -> None:
 def test_yes_and_no_and_unknown_questions_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "gold.jsonl"
     path.write_text('{"id": "a", "question": "?", "lang": " ar", "answers": ["yes", "no"]}\n{"id": "b", "lang": "fi", "answers": ["x"]}\n')
-    assert read_gold(path) == {"a": Gold("ar", ()), "b": Gold("fi", ("x",))}
+    assert read_gold(path) == {"a": Gold("ar", ("yes", "no")), "b": Gold("fi", ("x",))}
+    assert read_gold(path)["a"].spans == ()
     with pytest.raises(InputError, match="none of the 2 predictions is of a question with an answer"):
         xor_score([Prediction("a", "ar", ("yes",)), Prediction("z", "ar", ("x",))], read_gold(path), Silent())
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umr.retrieve import Which
 
 METRICS = "R@1,R@5,MRR,nDCG@10"
-XOR = "xor-retrieve"
+XOR, FULL = "xor-retrieve", "xor-full"
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="WORK...", help="Work folders, encoders or TREC runs; each is compared with the first.", show_default=False),
@@ -40,15 +40,25 @@ def evaluate(
     passages: Passages = None,
     lang: Lang = None,
     round: Annotated[str | None, round_option("Measure this encoder alone: the one trained in this round, or first.")] = None,
-    benchmark: Annotated[str | None, option(help=f"A benchmark with a score of its own. ({XOR})", unit="name", panel="Input")] = None,
-    gold: Annotated[Path | None, option(help="Of the benchmark: its questions with their answers.", unit="file", panel="Input")] = None,
+    benchmark: Annotated[
+        str | None, option(help=f"A benchmark: {XOR}, {FULL}, miracl/LANG, mrtydi/LANG, beir/NAME.", unit="name", panel="Input")
+    ] = None,
+    gold: Annotated[Path | None, option(help="Of XOR: the questions with their answers.", unit="file", panel="Input")] = None,
     predictions: Annotated[
         Path | None,
-        option(help="Of the benchmark: what was found, to be scored; with a work folder it is written.", unit="file", panel="Input"),
+        option(help="Of XOR: what was found, to be scored; with a work folder it is written.", unit="file", panel="Input"),
+    ] = None,
+    data: Annotated[
+        Path | None, option(help="Folder of the benchmark's files. (default: benchmarks/ in the cache)", unit="folder", panel="Input")
     ] = None,
     metrics: Annotated[
-        str, option(help=f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS})", unit="names", panel="Measures")
-    ] = METRICS,
+        str | None,
+        option(
+            help=f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS}, or the benchmark's)",
+            unit="names",
+            panel="Measures",
+        ),
+    ] = None,
     top_k: Annotated[
         int, option(help="Passages retrieved for every query. (default: 100)", unit="passages", min=1, panel="Measures")
     ] = 100,
@@ -63,52 +73,51 @@ def evaluate(
     Of a work folder alone the first and the newest encoder are compared. The queries and passages are those of the work folder
     unless others are named. No other command reads judgments.
     """
-    if benchmark is not None:
+    if benchmark in (XOR, FULL):
         return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, form, reporter)
-    if qrels is None or not names:
-        raise UsageError(
-            "nothing to measure", "umr eval WORK --qrels FILE, or umr eval --benchmark xor-retrieve --predictions FILE --gold FILE"
-        )
+    if (qrels is None and benchmark is None) or not names:
+        raise UsageError("nothing to measure", f"umr eval WORK --qrels FILE, or umr eval --benchmark {XOR} --predictions FILE --gold FILE")
     from umr.evaluate import compare, comparison_table, evaluation_table
-    from umr.judge.systems import Measure, measure
+    from umr.judge.systems import Measure, benchmark_measure, measure
 
-    asked = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    how = Measure(qrels, tuple(queries or ()), tuple(passages or ()), lang, asked, top_k, device, index)
+    asked = tuple(name.strip() for name in (metrics or METRICS).split(",") if name.strip())
+    how = Measure(qrels or Path(), tuple(queries or ()), tuple(passages or ()), lang, asked, top_k, device, index)
+    if benchmark is not None:
+        how = benchmark_measure(benchmark, data, how, metrics is None)
     found = measure(names, how, which_encoder(round), reporter)
     (first, before), *others = found.items()
     if not others:
         return Result({"name": first, **before.data()}, [evaluation_table(before, first).shown(form)])
     compared = {name: [compare(before, after, metric=metric) for metric in before.metrics] for name, after in others}
     tables = [comparison_table(rows, f"{first} -> {name}").shown(form) for name, rows in compared.items()]
-    data = {
+    values = {
         "systems": {name: one.data() for name, one in found.items()},
         "comparisons": [{"before": first, "after": name, **asdict(c)} for name, rows in compared.items() for c in rows],
     }
-    return Result(data, tables)
+    return Result(values, tables)
 
 
 def _xor(
     benchmark: str, names: list[str], gold: Path | None, predictions: Path | None, which: Which | None, k: int, device: str,
     form: Form, reporter: Reporter,
 ) -> Result:  # fmt: skip
-    """The official score of XOR-Retrieve, of predictions or of a work folder."""
+    """The official score of XOR-Retrieve, of predictions or of a work folder; what a reader of XOR-Full takes."""
     from umr.evaluate.xor_retrieve import read_gold, read_predictions, xor_score
-    from umr.judge.xor import predict, write_predictions
+    from umr.judge.xor import retrieve_for, write_for_reader, write_predictions
 
-    if benchmark != XOR:
-        raise UsageError(f"--benchmark is {benchmark!r}", f"known: {XOR}")
-    if gold is None or len(names) > 1 or (not names and predictions is None):
-        raise UsageError(f"{XOR} needs --gold, and either --predictions or one work folder", "docs/evaluation.md shows both")
+    if gold is None or len(names) > 1 or (not names and (predictions is None or benchmark == FULL)):
+        raise UsageError(f"{benchmark} needs --gold, and either --predictions or one work folder", "docs/evaluation.md shows both")
     answers = read_gold(gold)
     if names:
         work = open_workspace(Path(names[0]), reporter)
-        found = predict(work, gold, which, k, device, reporter)
-        place = predictions or work.layout.folder / "evaluation" / f"{XOR}.json"
-        write_predictions(place, found)
-        reporter.say(f"predictions: {place}")
-    else:
-        found = read_predictions(predictions) if predictions else []
-    score = xor_score(found, answers, reporter)
+        found = retrieve_for(work, gold, which, k, device, reporter)
+        predictions = predictions or work.layout.folder / "evaluation" / f"{benchmark}.json"
+        if benchmark == FULL:
+            write_for_reader(predictions, found, {name: one.answers for name, one in answers.items()})
+            return Result({"questions": len(found), "predictions": str(predictions)}, [f"{len(found):,} questions in {predictions}"])
+        write_predictions(predictions, found)
+        reporter.say(f"predictions: {predictions}")
+    score = xor_score(read_predictions(predictions or Path()), answers, reporter)
     return Result(score.data(), [_table(score).shown(form)])
 
 

@@ -33,10 +33,15 @@ TITLED = re.compile(r"\s*(title\s*:|[^\n]{1,100}(\n|\[SEP\]|</s>))", re.IGNORECA
 
 @dataclass(frozen=True)
 class Gold:
-    """A question's language, and its answers without yes and no."""
+    """A question's language and its answers."""
 
     lang: str
     answers: tuple[str, ...]
+
+    @property
+    def spans(self) -> tuple[str, ...]:
+        """The answers that a passage has to hold: not yes and no."""
+        return tuple(answer for answer in self.answers if answer not in NO_SPAN)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def read_gold(path: Path) -> dict[str, Gold]:
             answers = row["answers"]
             if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
                 raise TypeError("answers is no list of texts")
-            found[str(row["id"])] = Gold(str(row["lang"]).strip(), tuple(a for a in answers if a not in NO_SPAN))
+            found[str(row["id"])] = Gold(str(row["lang"]).strip(), tuple(answers))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path}:{line}: {error}", 'expected {"id", "question", "lang", "answers": [...]} a line') from None
     if not found:
@@ -128,17 +133,17 @@ def xor_score(predictions: Sequence[Prediction], gold: Mapping[str, Gold], repor
         InputError: no prediction is of a question with a span answer.
         MissingExtraError: NLTK or its table is not installed.
     """
-    asked = [p for p in predictions if p.id in gold and gold[p.id].answers]
+    asked = [p for p in predictions if p.id in gold and gold[p.id].spans]
     if not asked:
         raise InputError(
             f"none of the {len(predictions):,} predictions is of a question with an answer", "do both files have the same ids?"
         )
     for warning in doubts(predictions, gold):
         reporter.warn(warning)
-    found = _all_within([(p.ctxs, gold[p.id].answers) for p in asked])
+    found = _all_within([(p.ctxs, gold[p.id].spans) for p in asked])
     langs = list(dict.fromkeys(p.lang for p in asked))
     of = {name: Counter(p.lang for p, hits in zip(asked, found, strict=True) if hits[at]) for at, name in enumerate(LIMITS)}
-    reachable = Counter(p.lang for p in asked if any(map(survives, gold[p.id].answers)))
+    reachable = Counter(p.lang for p in asked if any(map(survives, gold[p.id].spans)))
     counted = Counter(p.lang for p in asked)
     return XorScore({lang: counted[lang] for lang in langs}, of, reachable)
 
@@ -173,7 +178,7 @@ def doubts(predictions: Sequence[Prediction], gold: Mapping[str, Gold]) -> list[
     titled = sum(bool(TITLED.match(text)) for text in texts)
     cases = {
         "questions with an answer have no prediction: the official score leaves them out": sum(
-            bool(g.answers) and q not in ids for q, g in gold.items()
+            bool(g.spans) and q not in ids for q, g in gold.items()
         ),
         "predictions are of questions that the gold file does not have: left out": len(predictions) - len(known),
         "questions are predicted more than once: each counts": sum(n > 1 for n in ids.values()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from umr.data.trec import read_rankings
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.errors import InputError, UsageError
 from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.exchange.benchmarks import find_benchmark
 from umr.judge import judge, read_test_set
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
@@ -49,6 +50,18 @@ class Measure:
     k: int = 100
     device: str = "auto"
     index: Index = "exact"
+
+
+def benchmark_measure(name: str, folder: Path | None, how: Measure, own_metrics: bool) -> Measure:
+    """How a benchmark is measured: its files, which are checked, and its metrics unless others were asked for.
+
+    Raises:
+        UsageError, InputError, MismatchError: as `find_benchmark` and `Benchmark.require_whole`.
+    """
+    found = find_benchmark(name, folder)
+    found.require_whole(read_qrels(found.qrels).grades)
+    metrics = found.metrics if own_metrics else how.metrics
+    return replace(how, qrels=found.qrels, queries=found.queries, passages=found.passages, lang=found.lang or how.lang, metrics=metrics)
 
 
 def kind_of(name: str) -> Kind:

@@ -1,10 +1,12 @@
-"""XOR-Retrieve from a work folder: the questions of its gold file, the passages of the work, texts without titles."""
+"""XOR-Retrieve and XOR-Full from a work folder: the questions of a gold file, and what an encoder finds for them in the work's passages."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,30 @@ from umr.retrieve import Which, choose_encoder, name_of, retrieve
 from umr.storage import beside
 
 
-def predict(
+@dataclass(frozen=True)
+class Retrieved:
+    """What was found for a question.
+
+    Arguments:
+        id, lang, text: of the question.
+        passages: (id, title, text, score), best first.
+    """
+
+    id: str
+    lang: str
+    text: str
+    passages: list[tuple[str, str, str, float]]
+
+    @property
+    def prediction(self) -> Prediction:
+        """As the official scorer of XOR-Retrieve takes it: texts without titles."""
+        return Prediction(self.id, self.lang, tuple(text for _, _, text, _ in self.passages))
+
+
+def retrieve_for(
     work: Workspace, questions: Path, which: Which | None = None, k: int = 100, device: str = "auto", reporter: Reporting = None
-) -> list[Prediction]:
-    """What an encoder of a work folder finds for questions, as the official scorer takes it.
+) -> list[Retrieved]:
+    """What an encoder of a work folder finds for the questions of a file.
 
     Arguments:
         work: whose encoder and passages are used.
@@ -36,16 +58,39 @@ def predict(
     cache = work.layout.folder / "evaluation" / digest({"queries": str(questions.absolute())})[:16]
     queries = open_queries([str(questions.absolute())], cache, None, reporter)
     found = retrieve(work, queries, work.passages, chosen, k, device, reporter)
-    held = np.unique(found.rows[found.rows != PADDING])
-    texts = dict(zip(held.tolist(), (text for _, text in work.passages.texts(held)), strict=True))
-    lists = ((row[row != PADDING]).tolist() for row in found.rows)
-    return [
-        Prediction(name, lang, tuple(texts[row] for row in rows))
-        for name, lang, rows in zip(found.query_ids, found.langs, lists, strict=True)
-    ]
+    held = np.unique(found.rows[found.present])
+    texts = dict(zip(held.tolist(), zip(work.passages.ids(held), work.passages.texts(held), strict=True), strict=True))
+    made = []
+    for name, lang, text, rows, scores in zip(found.query_ids, found.langs, queries.texts(), found.rows, found.scores, strict=True):
+        kept = [(texts[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True) if row != PADDING]
+        made.append(Retrieved(name, lang, text, [(passage, title, body, score) for (passage, (title, body)), score in kept]))
+    return made
 
 
-def write_predictions(path: Path, predictions: list[Prediction]) -> None:
-    """Write predictions as one JSON list, whole or not at all."""
+def write_predictions(path: Path, found: list[Retrieved]) -> None:
+    """Write what was found in the form of the official scorer of XOR-Retrieve, whole or not at all."""
+    _write(path, [asdict(one.prediction) for one in found])
+
+
+def write_for_reader(path: Path, found: list[Retrieved], answers: Mapping[str, Sequence[str]]) -> None:
+    """Write what was found in DPR's form, which readers such as CORA's (Asai et al. 2021, arXiv 2107.11976) take.
+
+    Arguments:
+        path: where it goes.
+        found: for every question.
+        answers: of each question by its id; a passage `has_answer` where it holds one, without regard to case.
+    """
+    rows = []
+    for one in found:
+        wanted = [answer.casefold() for answer in answers.get(one.id, ())]
+        ctxs = [
+            {"id": name, "title": title, "text": text, "score": str(score), "has_answer": any(a in text.casefold() for a in wanted)}
+            for name, title, text, score in one.passages
+        ]
+        rows.append({"q_id": one.id, "lang": one.lang, "question": one.text, "answers": list(answers.get(one.id, ())), "ctxs": ctxs})
+    _write(path, rows)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     with beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        json.dump([asdict(prediction) for prediction in predictions], handle, ensure_ascii=False)
+        json.dump(rows, handle, ensure_ascii=False)
