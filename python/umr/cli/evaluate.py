@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from umr.progress import Reporter
 from umr.progress.terminal import Form
 
 if TYPE_CHECKING:
+    from umr.evaluate import Evaluation
     from umr.evaluate.table import Grid
     from umr.evaluate.xor_retrieve import XorScore
     from umr.retrieve import Which
@@ -77,14 +79,19 @@ def evaluate(
         return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, form, reporter)
     if (qrels is None and benchmark is None) or not names:
         raise UsageError("nothing to measure", f"umr eval WORK --qrels FILE, or umr eval --benchmark {XOR} --predictions FILE --gold FILE")
-    from umr.evaluate import compare, comparison_table, evaluation_table
     from umr.judge.systems import Measure, benchmark_measure, measure
 
     asked = tuple(name.strip() for name in (metrics or METRICS).split(",") if name.strip())
     how = Measure(qrels or Path(), tuple(queries or ()), tuple(passages or ()), lang, asked, top_k, device, index)
     if benchmark is not None:
         how = benchmark_measure(benchmark, data, how, metrics is None)
-    found = measure(names, how, which_encoder(round), reporter)
+    return _compared(measure(names, how, which_encoder(round), reporter), form)
+
+
+def _compared(found: Mapping[str, Evaluation], form: Form) -> Result:
+    """One system by itself, or each of several beside the first."""
+    from umr.evaluate import compare, comparison_table, evaluation_table
+
     (first, before), *others = found.items()
     if not others:
         return Result({"name": first, **before.data()}, [evaluation_table(before, first).shown(form)])
