@@ -8,7 +8,8 @@ trained against frozen passages. Rows:
     umr        rounds of mine, label, train; a row for each round
     gold       the supervised twin: the same queries, candidates and training, with gold passages for labels (InfoNCE with mined negatives)
 
-Both are trained in round 0 with each learning rate of --learning-rates, and the one that is best on `apart` goes on.
+Both are trained in round 0 with each learning rate of --learning-rates, umr also with each share of --drops of the queries left out, in as
+many steps; the one that is best on `apart` goes on.
 
 Every encoder is measured without centring, with one mean a side, and with one a language, the last two also whitened (all estimated
 on the texts searched, without gold): `apart`, queries of train-mix that are not trained on, R@1; XQuAD-R A, 12 languages against the
@@ -27,7 +28,7 @@ import random
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +70,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument(
         "--learning-rates", nargs="+", type=float, default=[2e-5, 5e-5, 1e-4], help="tried on both sides [default: 2e-5 5e-5 1e-4]"
     )
+    made.add_argument("--drops", nargs="+", type=float, default=[0.0, 0.5], help="tried on the side of umr [default: 0 0.5]")
     made.add_argument("--whiten", type=float, default=None, help="strength of the whitening, 0 to 1 [default: gemma 0.5, e5 0]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
@@ -82,7 +84,7 @@ class Run:
         if args.whiten is None:
             args.whiten = 0.5 if args.start == "gemma" else 0.0
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
-        self.args, self.report, self.rate = args, report, args.learning_rates[0]
+        self.args, self.report = args, report
         self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
 
@@ -113,13 +115,14 @@ class Run:
 
         return umr.LabelConfig(lm=GEMMA, fuse=1.0, source_length=256, device=self.args.device)
 
-    def training(self, learning_rate: float) -> TrainConfig:
+    def training(self, learning_rate: float, drop: float = 0.0) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""
         import umr
 
         return umr.TrainConfig(
-            epochs=4, batch_size=32, passages_per_query=self.args.k, learning_rate=learning_rate, student_temperature=0.05,
-            freeze="passages", freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
+            drop=drop, epochs=round(4 / (1 - drop)), batch_size=32, passages_per_query=self.args.k, learning_rate=learning_rate,
+            student_temperature=0.05, freeze="passages", freeze_layers=0, held_out=0.1, evaluations=1, precision="auto",
+            device=self.args.device,
         )  # fmt: skip
 
     @property
@@ -179,22 +182,22 @@ class Run:
             _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16", whiten=whiten))
         return macro(json.loads(path.read_text(encoding="utf-8")))[METRIC[task.name]]
 
-    def best(self, side: str, begin: Callable[[Workspace], None]) -> Workspace:
-        """The work folder of a side whose learning rate is the best on `apart`, trained in round 0."""
+    def best(self, side: str, begin: Callable[[Workspace], None], drops: Sequence[float]) -> tuple[Workspace, TrainConfig, str]:
+        """The work folder of a side, trained in round 0 with what is best on `apart`, how it was trained, and its name."""
         import umr
         from umr.progress.console import Console
 
         found = {}
-        for rate in self.args.learning_rates:
-            name = f"{side} {rate:g}"
+        for config in [self.training(rate, drop) for drop in drops for rate in self.args.learning_rates]:
+            name = f"{side} {config.learning_rate:g}{f' drop {config.drop:g}' if config.drop else ''}"
             work = self.copy(name)
             begin(work)
-            self.stage(f"{name}: train", lambda w=work, r=rate: umr.train(w, self.training(r), 0, Console()))  # type: ignore[misc]
-            found[rate] = self.value(name, work.encoder_of(1), self.apart, "language", self.args.whiten)
-            self.report.row(row=name, centre="language", whiten=f"{self.args.whiten:g}", **{"apart R@1": f"{found[rate]:.1f}"})
-        self.rate = max(found, key=found.__getitem__)
-        self.report.fact(f"{side}: learning rate", self.rate)
-        return self.work(f"{side} {self.rate:g}")
+            self.stage(f"{name}: train", lambda w=work, c=config: umr.train(w, c, 0, Console()))  # type: ignore[misc]
+            value = self.value(name, work.encoder_of(1), self.apart, "language", self.args.whiten)
+            self.report.row(row=name, centre="language", whiten=f"{self.args.whiten:g}", **{"apart R@1": f"{value:.1f}"})
+            found[name] = (value, config)
+        name = max(found, key=lambda one: found[one][0])
+        return self.work(name), found[name][1], name
 
 
 def write_sample(folder: Path, a_language: int) -> Path:
@@ -237,20 +240,19 @@ def umr_rounds(run: Run) -> None:
     from umr.progress.console import Console
 
     labelled(run)
-    work, talk = run.best("umr", lambda work: None), Console()
-    training = run.training(run.rate)
+    (work, training, name), talk = run.best("umr", lambda work: None, run.args.drops), Console()
     for number in range(run.args.rounds):
         run.stage(f"umr {number}: mine", lambda n=number: umr.mine(work, run.mining, n, talk))  # type: ignore[misc]
         run.stage(f"umr {number}: label", lambda n=number: umr.label(work, run.labelling, n, talk))  # type: ignore[misc]
         run.stage(f"umr {number}: train", lambda n=number: umr.train(work, training, n, talk))  # type: ignore[misc]
-        run.measured(f"umr {run.rate:g} round {number}" if number else f"umr {run.rate:g}", work.encoder_of(number + 1))
+        run.measured(f"{name} round {number}" if number else name, work.encoder_of(number + 1))
 
 
 def gold(run: Run) -> None:
     """The supervised twin on the candidates of round 0."""
     labelled(run)
-    twin = run.best("gold", lambda work: write_gold_labels(work, run.mix))
-    run.measured(f"gold {run.rate:g}", twin.encoder_of(1))
+    twin, _, name = run.best("gold", lambda work: write_gold_labels(work, run.mix), [0.0])
+    run.measured(name, twin.encoder_of(1))
 
 
 def write_gold_labels(work: Workspace, mix: Mix) -> None:

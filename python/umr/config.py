@@ -238,22 +238,22 @@ class TrainConfig(Settings):
         None, "Train adapters of this rank beside every linear layer (LoRA), and put them into the weights at the end.",
         found="the weights themselves are trained", unit="dimensions", example=16,
     )  # fmt: skip
-    layer_decay: float = setting(
-        1.0, "The learning rate of each layer is that of the one above it times this.", unit="rate", above=0, most=1
-    )
+    layer_decay: float = setting(1.0, "The rate of each layer is that of the one above it times this.", unit="rate", above=0, most=1)
     ema: float = setting(
         0.0, "Decay of a moving average of the weights, which is validated and saved in their place; 0: none.",
         unit="decay", least=0, below=1,
     )  # fmt: skip
     untie: bool = setting(False, "Train two encoders that begin with the same weights, as the paper does.", panel="Training")
+    drop: float = setting(
+        0.0, "Share of the queries that are left out: those whose best score is least above the mean of its candidates'.",
+        unit="share", least=0, below=1,
+    )  # fmt: skip
     held_out: float = setting(
         0.05, "Share of the queries kept for the validation loss, which needs labels and no judgments.",
         unit="share", panel="Training", least=0, below=1,
     )  # fmt: skip
     keep: Keep = setting("best", "Weights that are saved: those of the best validation loss, or the last.", panel="Training")
-    seed: int = setting(
-        0, "Seed of the order, of the drawn candidates and of the dropout.", unit="seed", panel="Training", least=0, most=2**63 - 1
-    )
+    seed: int = setting(0, "Seed of order, candidates and dropout.", unit="seed", panel="Training", least=0, most=2**63 - 1)
     merge: bool = setting(
         False, "Mix the trained weights with those before the training, in the share of the best validation loss.", panel="Training"
     )

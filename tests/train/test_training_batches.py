@@ -14,7 +14,7 @@ from umr.config import Duplicates, TrainConfig
 from umr.data.candidates import Candidates
 from umr.data.labels import Labels
 from umr.label.combine import normalise
-from umr.train.batches import batch_at, make_batch, split_queries, steps_an_epoch
+from umr.train.batches import batch_at, clearest, make_batch, split_queries, steps_an_epoch
 
 DUPLICATES: tuple[Duplicates, ...] = ("merge", "keep")
 
@@ -66,6 +66,19 @@ def test_the_split_holds_every_query_once(count: int, share: float, seed: int) -
     assert len(split.training) >= 1
     expected = 0 if share == 0 else min(count - 1, max(1, round(share * count)))
     assert len(split.held_out) == expected
+
+
+@given(st.integers(1, 30), st.integers(1, 5), st.floats(0, 0.99), st.integers(0, 999))
+def test_the_clearest_queries_are_kept(count: int, k: int, drop: float, seed: int) -> None:
+    """The definition, one query at a time: by best less mean, of equal ones the earlier."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-3, 0, size=(count, k)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = np.nan
+    usable = ~np.isnan(scores).all(axis=1)
+    margins = {q: max(own) - sum(own) / len(own) for q in range(count) if (own := [float(s) for s in scores[q] if not np.isnan(s)])}
+    order = sorted(margins, key=lambda q: (-margins[q], q))
+    wanted = order[: max(1, round((1 - drop) * len(order)))] if drop else order
+    assert np.flatnonzero(clearest(scores, usable, drop)).tolist() == sorted(wanted)
 
 
 def test_an_epoch_uses_every_training_query_at_most_once_and_every_epoch_another_order() -> None:

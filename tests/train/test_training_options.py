@@ -20,6 +20,7 @@ import tiny
 import umr
 from train.rig import TRAIN, Notes, encoder_config
 from umr.config import TrainConfig
+from umr.data.labels import labels_of
 from umr.data.workspace import Workspace
 from umr.encoder.load import load_encoder
 from umr.errors import InputError, MismatchError, MissingExtraError, ModelError, UsageError
@@ -56,6 +57,15 @@ def test_embeddings_and_lower_layers_stay(begin: Begin, monkeypatch: pytest.Monk
 def test_more_layers_than_there_are_cannot_be_left(begin: Begin) -> None:
     with pytest.raises(UsageError, match="freeze_layers is 2, but the encoder has 2 layers"):
         train(begin(), replace(TRAIN, freeze_layers=2))
+
+
+def test_queries_whose_labels_say_least_are_left_out(begin: Begin) -> None:
+    work, notes = begin(), Notes()
+    scores = labels_of(work.layout.round(0)).scores
+    usable = np.isfinite(scores).any(axis=1)
+    train(work, replace(TRAIN, drop=0.5), reporter=notes)
+    left = int(usable.sum()) - round(0.5 * int(usable.sum()))
+    assert f"{left} of {usable.sum()} queries whose labels say least are left out (drop)" in notes.text
 
 
 def test_training_ends_where_the_loss_gets_no_better(begin: Begin) -> None:

@@ -15,6 +15,7 @@ from umr.cli.search import INDEX, round_option, which_encoder
 from umr.config import Index
 from umr.data.workspace import open_workspace
 from umr.errors import UsageError
+from umr.models import cache_folder
 from umr.progress import Reporter
 from umr.progress.terminal import Form
 
@@ -51,7 +52,11 @@ def evaluate(
         option(help="Of XOR: what was found, to be scored; with a work folder it is written.", unit="file", panel="Input"),
     ] = None,
     data: Annotated[
-        Path | None, option(help="Folder of the benchmark's files. (default: benchmarks/ in the cache)", unit="folder", panel="Input")
+        Path | None,
+        option(help="Folder of the benchmark's files, or of mteb's results. (default: in the cache)", unit="folder", panel="Input"),
+    ] = None,
+    mteb: Annotated[
+        list[str] | None, option(help="A task of mteb; may be repeated. Its result files are kept.", unit="name", panel="Input")
     ] = None,
     metrics: Annotated[
         str | None,
@@ -77,6 +82,8 @@ def evaluate(
     """
     if benchmark in (XOR, FULL):
         return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, form, reporter)
+    if mteb and names:
+        return _mteb(names, mteb, data, which_encoder(round), device, reporter)
     if (qrels is None and benchmark is None) or not names:
         raise UsageError("nothing to measure", f"umr eval WORK --qrels FILE, or umr eval --benchmark {XOR} --predictions FILE --gold FILE")
     from umr.judge.systems import Measure, benchmark_measure, measure
@@ -102,6 +109,17 @@ def _compared(found: Mapping[str, Evaluation], form: Form) -> Result:
         "comparisons": [{"before": first, "after": name, **asdict(c)} for name, rows in compared.items() for c in rows],
     }
     return Result(values, tables)
+
+
+def _mteb(names: list[str], tasks: list[str], data: Path | None, which: Which | None, device: str, reporter: Reporter) -> Result:
+    """Main scores of encoders on tasks of mteb."""
+    from umr.judge.mteb import evaluate_mteb
+    from umr.judge.systems import encoder_name
+
+    folder = data or cache_folder().parent / "evaluation" / "mteb"
+    found = {name: evaluate_mteb(encoder_name(name, which), tasks, folder, device, reporter) for name in names}
+    lines = [f"{name}  {task}  {100 * score:.2f}" for name, row in found.items() for task, score in row.items()]
+    return Result({"scores": found, "folder": str(folder)}, [*lines])
 
 
 def _xor(

@@ -22,7 +22,7 @@ from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
 from umr.models import PYPI_MODELS, cache_folder
 from umr.progress import Reporter
-from umr.retrieve import Which, encoders, name_of
+from umr.retrieve import Which, choose_encoder, encoders, name_of
 
 Kind = Literal["work", "encoder", "run"]
 ANY_LANGUAGE = "all"  # of queries whose languages nobody said
@@ -78,6 +78,22 @@ def kind_of(name: str) -> Kind:
     if path.is_dir() or name in PYPI_MODELS or (not path.is_absolute() and name.count("/") == 1 and not path.parent.exists()):
         return "encoder"
     raise InputError(f"{name}: no work folder, no encoder and no TREC run", "check the path; a hub id has the form OWNER/NAME")
+
+
+def encoder_name(name: str, which: Which | None) -> str:
+    """The encoder that a name stands for: itself, or of a work folder the one asked for.
+
+    Raises:
+        InputError: it is a run, or the encoder that the work began with, which has settings beside its name.
+    """
+    if kind_of(name) == "encoder":
+        return name
+    if kind_of(name) == "work":
+        work = open_workspace(Path(name))
+        chosen = choose_encoder(work, which)
+        if chosen != "first":
+            return str(work.layout.round(chosen).encoder)
+    raise InputError(f"{name}: no trained encoder", "name a saved encoder, or a work folder with a trained round")
 
 
 def measure(names: Sequence[str], how: Measure, which: Which | None, reporter: Reporter) -> dict[str, Evaluation]:

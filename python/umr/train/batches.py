@@ -40,6 +40,28 @@ class Split:
     held_out: Rows
 
 
+def clearest(scores: NDArray[np.float32], usable: NDArray[np.bool_], drop: float) -> NDArray[np.bool_]:
+    """The queries whose labels say most: their best score is far above the mean of their candidates'.
+
+    That margin, in nats, is the likelihood's without what makes a query likely or not whatever the passage. Where no candidate
+    answers, all are about as likely.
+
+    Arguments:
+        scores: [Q, k] of the language model; NaN where there is none.
+        usable: [Q] which of them count.
+        drop: share of these that are left out; of equal margins the later ones.
+
+    Returns:
+        [Q] those of `usable` that are kept, at least one.
+    """
+    kept, rows = usable.copy(), np.flatnonzero(usable)
+    if drop and len(rows):
+        some = scores[rows].astype(np.float64)
+        margins = np.nanmax(some, axis=1) - np.nanmean(some, axis=1)
+        kept[rows[np.argsort(-margins, kind="stable")[max(1, round((1 - drop) * len(rows))) :]]] = False
+    return kept
+
+
 def split_queries(usable: NDArray[np.bool_], share: float, seed: int) -> Split:
     """Hold out a share of the queries.
 

@@ -22,7 +22,7 @@ from umr.models.feeding import prefetch
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.averages import MovingAverage, merge_with_start, put
-from umr.train.batches import Rows, Split, batch_at, split_queries, steps_an_epoch
+from umr.train.batches import Rows, Split, batch_at, clearest, split_queries, steps_an_epoch
 from umr.train.checkpoint import History, load_best, load_state, save_best, save_state, weights_of
 from umr.train.curve import Curve, Tracker
 from umr.train.distillation import SHARP, BatchInputs, Objective, Validation
@@ -55,7 +55,10 @@ def begun(
     usable: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(labels.labels), axis=1)
     if not usable.all():
         reporter.say(f"{int((~usable).sum()):,} of {len(usable):,} queries have no candidate: left out of the training")
-    split = split_queries(usable, config.held_out, config.seed)
+    kept = clearest(labels.scores, usable, config.drop)
+    if not kept[usable].all():
+        reporter.say(f"{int(usable.sum() - kept.sum()):,} of {int(usable.sum()):,} queries whose labels say least are left out (drop)")
+    split = split_queries(kept, config.held_out, config.seed)
     if not len(split.training):
         raise InputError("there are no queries to train on", "mine and label at least two queries")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
