@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help demo test lint bench headline sanitize constraints clean distclean
+.PHONY: help demo test lint bench headline reproduce sanitize constraints clean distclean
 .NOTPARALLEL:
 
 help: ## Print the targets
@@ -40,6 +40,10 @@ bench: ## Set up, then run the benchmarks beside their rivals (about 45 minutes;
 headline: ## Set up, then train on pseudo labels and on gold from one start (some hours on 2 cores; a killed run goes on)
 	@sh scripts/setup.sh dev
 	$(PYTHON_BIN) benches/headline.py
+
+reproduce: ## Set up, then run the command of a published figure and compare: make reproduce NAME=demo (without NAME: the names)
+	@sh scripts/setup.sh dev
+	$(PYTHON_BIN) benches/reproduce.py $(NAME)
 
 sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the nightly toolchain)
 	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize cargo +nightly test --locked --lib \
