@@ -29,18 +29,18 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.centring import CENTRES, SHARD, Task, macro, measure
+from benches.centring import CENTRES, SHARD, Task, macro
 from benches.harness import Report, bench, parser, positive, require_file, require_model, stopwatch
 from benches.parts.given import NO_LABEL, write_labels
 from benches.parts.inputs import E5, GEMMA
+from benches.parts.measured import Measured
 from benches.parts.mix import Mix, read_gold, write_mix
 from benches.quality import english_passages
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from umr import EncoderConfig, LabelConfig, MineConfig, TrainConfig, Workspace
 
 METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
-Values = dict[str, dict[str, Any]]
 
 
 def options() -> argparse.ArgumentParser:
@@ -85,7 +84,9 @@ class Run:
             args.whiten = 0.5 if args.start == "gemma" else 0.0
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
         self.args, self.report = args, report
+        self.last: dict[str, str] = {}  # side -> name of its last measured row
         self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other
+        self.table = Measured(self.folder / "measured", args.work, args.a_language, report)
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
 
     @property
@@ -174,13 +175,7 @@ class Run:
 
     def value(self, name: str, config: EncoderConfig, task: Task, centre: str, whiten: float) -> float:
         """The macro mean of an encoder on a task."""
-        from umr.encoder.load import load_encoder
-
-        path = self.folder / "measured" / f"{name}.{centre}.{whiten:g}.{task.name}-{self.args.a_language}.json"
-        if not path.exists():
-            encoder = replace(load_encoder(config), means=None)
-            _write(path, measure(task, encoder, centre, self.args.work, self.report, precision="bf16", whiten=whiten))
-        return macro(json.loads(path.read_text(encoding="utf-8")))[METRIC[task.name]]
+        return macro(self.table.values(name, config, task, centre, whiten))[METRIC[task.name]]
 
     def best(self, side: str, begin: Callable[[Workspace], None], drops: Sequence[float]) -> tuple[Workspace, TrainConfig, str]:
         """The work folder of a side, trained in round 0 with what is best on `apart`, how it was trained, and its name."""
@@ -212,15 +207,9 @@ def write_sample(folder: Path, a_language: int) -> Path:
     return path
 
 
-def _write(path: Path, values: Values) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(values), encoding="utf-8")
-    temporary.rename(path)
-
-
 def start(run: Run) -> None:
     """The start as it is."""
+    run.last["start"] = "start"
     run.measured("start", run.encoder)
 
 
@@ -245,13 +234,15 @@ def umr_rounds(run: Run) -> None:
         run.stage(f"umr {number}: mine", lambda n=number: umr.mine(work, run.mining, n, talk))  # type: ignore[misc]
         run.stage(f"umr {number}: label", lambda n=number: umr.label(work, run.labelling, n, talk))  # type: ignore[misc]
         run.stage(f"umr {number}: train", lambda n=number: umr.train(work, training, n, talk))  # type: ignore[misc]
-        run.measured(f"{name} round {number}" if number else name, work.encoder_of(number + 1))
+        run.last["umr"] = f"{name} round {number}" if number else name
+        run.measured(run.last["umr"], work.encoder_of(number + 1))
 
 
 def gold(run: Run) -> None:
     """The supervised twin on the candidates of round 0."""
     labelled(run)
     twin, _, name = run.best("gold", lambda work: write_gold_labels(work, run.mix), [0.0])
+    run.last["gold"] = name
     run.measured(name, twin.encoder_of(1))
 
 
@@ -283,6 +274,9 @@ def main(args: argparse.Namespace, report: Report) -> None:
     run = Run(args, report)
     for name in args.rows:
         ROWS[name](run)
+    for before in ("start", "gold"):
+        if {before, "umr"} <= set(run.last):
+            run.table.paired(run.last[before], run.last["umr"], [(task, METRIC[task.name]) for task in run.tasks], run.args.whiten)
 
 
 if __name__ == "__main__":
