@@ -276,7 +276,8 @@ def main(args: argparse.Namespace, report: Report) -> None:
         ROWS[name](run)
     for before in ("start", "gold"):
         if {before, "umr"} <= set(run.last):
-            run.table.paired(run.last[before], run.last["umr"], [(task, METRIC[task.name]) for task in run.tasks], run.args.whiten)
+            chosen_without = [(task, METRIC[task.name]) for task in run.tasks if task.name != "apart"]
+            run.table.paired(run.last[before], run.last["umr"], chosen_without, run.args.whiten)
 
 
 if __name__ == "__main__":

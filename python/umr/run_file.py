@@ -144,6 +144,8 @@ def _from_folder(config: type, values: dict[str, Any], folder: Path) -> dict[str
 
 
 def _placed(value: str | Path, path: str, folder: Path) -> str | Path:
+    if str(value).startswith("irds:"):  # a data set of ir_datasets, no file
+        return value
     placed = folder / Path(value).expanduser()
     return placed if path == "file" or (value and placed.exists()) else value
 

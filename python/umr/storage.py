@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from umr.errors import FormatError, InputError, StorageError, UmrError
 
@@ -82,6 +82,14 @@ def beside(path: Path, size: int = 0) -> Iterator[Path]:
         raise storage_error(told, path, "write", size) from error
     finally:
         remove(temporary)
+
+
+@contextmanager
+def text_beside(path: Path) -> Iterator[IO[str]]:
+    """A text file that is written as `beside` does, UTF-8, lines ended by a newline; compressed where its name ends in .gz."""
+    how: dict[str, Any] = {"encoding": "utf-8", "newline": "\n"}
+    with beside(path) as temporary, gzip.open(temporary, "wt", **how) if path.suffix == ".gz" else temporary.open("w", **how) as handle:
+        yield handle
 
 
 def _sweep(path: Path) -> None:

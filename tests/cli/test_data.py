@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from umr.cli.data import kind_of
+from umr.run_file import read_tables
 
 Shell = Callable[..., Any]
 
@@ -58,3 +59,32 @@ def test_labels_are_exported(shell: Shell, work: Path, tmp_path: Path) -> None:
     none = shell("data", "export", work, "--out", out, "--round", 3)
     assert none.code == 1
     assert "no labelled round 3" in none.talk
+
+
+def test_a_data_set_of_ir_datasets_is_named_like_a_file(shell: Shell, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ir_datasets = pytest.importorskip("ir_datasets")
+    from ir_datasets.formats import GenericDoc, GenericQuery
+
+    class Small:
+        docs_lang = queries_lang = staticmethod(lambda: "sw")
+        has_docs = has_queries = staticmethod(lambda: True)
+        docs_iter = staticmethod(lambda: iter(GenericDoc(f"d{n}", f"maji ya mto {n}") for n in range(4)))
+        queries_iter = staticmethod(lambda: iter([GenericQuery("q1", "maji yako wapi?")]))
+
+    monkeypatch.setattr(ir_datasets, "load", lambda name: {"small": Small()}[name])
+    mined = shell("mine", tmp_path / "work", "--passages", "irds:small", "--queries", "irds:small", *kit.encoder, "--top-k", 2)
+    assert mined.code == 0, mined.err
+    assert shell("mine", tmp_path / "work").code == 0, "a second call finds what was written"
+    checked = shell("data", "check", "irds:small", "--as", "passages", "--json")
+    assert checked.json["passages"]["languages"]["sw"]["records"] == 4
+    file = tmp_path / "run.toml"
+    file.write_text('work = "other"\npassages = ["irds:small"]\nqueries = ["irds:small"]\n')
+    assert read_tables(file)["passages"] == ("irds:small",)
+
+
+def test_a_parquet_file_is_checked(shell: Shell, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"id": ["a"], "text": ["the old bridge of stone"], "lang": ["en"]}), tmp_path / "own.parquet")
+    assert shell("data", "check", tmp_path / "own.parquet", "--json").json["passages"]["languages"]["en"]["records"] == 1

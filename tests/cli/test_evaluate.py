@@ -13,7 +13,7 @@ import pytest
 from umr.data.qrels import read_qrels
 from umr.data.trec import read_rankings
 from umr.data.workspace import open_workspace
-from umr.errors import FormatError
+from umr.errors import FormatError, InputError, UsageError
 from umr.evaluate import token_limit, xor_retrieve
 from umr.exchange import benchmarks
 
@@ -61,11 +61,55 @@ def test_work_folders_encoders_and_runs_stand_side_by_side(
     assert alone.json["per_query"] == of_work["per_query"]
 
 
-@pytest.mark.parametrize(("form", "sign"), [("markdown", "| --- | ---: |"), ("latex", r"\begin{tabular}"), ("csv", "lang,queries,metric")])
+@pytest.mark.parametrize(
+    ("form", "sign"), [("markdown", "| --- | ---: |"), ("latex", r"\begin{tabular}"), ("csv", "system before,system after,language")]
+)
 def test_tables_for_papers(shell: Shell, work: Path, qrels: Path, form: str, sign: str) -> None:
     done = shell("eval", work, "--qrels", qrels, "--metrics", "R@1", "--format", form)
     assert done.code == 0, done.err
     assert sign in done.out
+
+
+def test_work_folders_of_other_passages_are_not_compared(shell: Shell, work: Path, kit: Any, qrels: Path, tmp_path: Path) -> None:
+    lines = kit.passages.read_text(encoding="utf-8").splitlines(keepends=True)
+    fewer = tmp_path / kit.passages.name
+    fewer.write_text("".join(lines[:-1]), encoding="utf-8")
+    other = tmp_path / "other"
+    made = shell("mine", other, "--passages", fewer, "--queries", kit.queries, *kit.encoder, "--top-k", 2)
+    assert made.code == 0, made.err
+    done = shell("eval", work, other, "--qrels", qrels, "--round", "first")
+    assert done.code == 1
+    assert f"{other} has other passages than {work}" in done.talk
+    assert "--passages" in done.talk
+    named = shell("eval", work, other, "--qrels", qrels, "--round", "first", "--passages", fewer, "--metrics", "R@1", "--json")
+    assert named.code == 0, named.err
+    one, two = named.json["systems"].values()
+    assert one["per_query"] == two["per_query"]
+
+
+def test_a_run_counts_as_deep_as_an_encoder_is_asked_and_what_is_left_out_is_said(shell: Shell, work: Path, tmp_path: Path) -> None:
+    qrels, run = tmp_path / "q.qrels", tmp_path / "r.trec"
+    qrels.write_text("q1 0 p1 1\nq9 0 p1 1\n")
+    run.write_text("".join(f"q1 Q0 x{n} - {200 - n} t\n" for n in range(5)) + "q1 Q0 p1 - 0.5 t\n")
+    queries = tmp_path / "few.tsv"
+    queries.write_text("q1\twhich?\tde\n")
+    deep = shell("eval", run, "--qrels", qrels, "--queries", queries, "--metrics", "MRR", "--json")
+    assert deep.json["macro"]["MRR"] == pytest.approx(1 / 6)
+    assert "1 judged queries are not among the 1 queries: left out" in deep.talk
+    cut = shell("eval", run, "--qrels", qrels, "--queries", queries, "--metrics", "MRR", "--top-k", 5, "--json")
+    assert cut.json["macro"]["MRR"] == 0.0
+    assert "the first 5 passages of each query count" in cut.talk
+
+
+@pytest.mark.parametrize(
+    "call",
+    [("--benchmark", "miracl/sw", "--qrels", "q"), ("--benchmark", "xor-retrieve", "--metrics", "R@1"), ("--mteb", "T", "--qrels", "q"),
+     ("--qrels", "q", "--gold", "g")],
+)  # fmt: skip
+def test_options_of_another_kind_of_evaluation_are_refused(shell: Shell, work: Path, call: tuple[str, ...]) -> None:
+    done = shell("eval", work, *call)
+    assert done.code == 2
+    assert "does not belong to" in done.talk
 
 
 def test_what_is_nothing_or_lacks_its_passages_is_refused(shell: Shell, kit: Any, qrels: Path, tmp_path: Path) -> None:
@@ -77,6 +121,12 @@ def test_what_is_nothing_or_lacks_its_passages_is_refused(shell: Shell, kit: Any
     assert "needs passages" in done.talk
     assert "--passages" in done.talk
     assert "nothing to measure" in shell("eval").talk
+    typo = shell("eval", "runs-typo/a.trec", "--qrels", qrels)
+    assert typo.code == 1
+    assert "no TREC run" in typo.talk
+    nothing = shell("eval", kit.bert, "--qrels", qrels, "--passages", "nosuchfile", "--queries", kit.queries)
+    assert nothing.code == 1
+    assert "no passages at" in nothing.talk
 
 
 def test_a_pair_twice_in_a_run_is_refused_with_its_lines(tmp_path: Path) -> None:
@@ -173,11 +223,20 @@ def test_published_judgments_are_what_they_are_known_by(family: str) -> None:
         assert benchmarks.whole_of(read_qrels(path).grades) == whole, part
 
 
-def test_a_beir_folder_is_a_benchmark(tmp_path: Path) -> None:
-    for name, content in (("corpus.jsonl", ""), ("queries.jsonl.gz", ""), ("qrels/test.tsv", "")):
-        path = tmp_path / "scifact" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    found = benchmarks.find_benchmark("beir/scifact", tmp_path)
-    assert [Path(one).name for one in (*found.passages, *found.queries, found.qrels)] == ["corpus.jsonl", "queries.jsonl.gz", "test.tsv"]
+def test_a_beir_folder_is_a_benchmark_and_its_neighbour_is_not(tmp_path: Path) -> None:
+    for data in ("arguana", "scifact"):
+        for name in ("corpus.jsonl", "queries.jsonl.gz", "qrels/test.tsv"):
+            path = tmp_path / data / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+    for folder in (tmp_path, tmp_path / "scifact"):
+        found = benchmarks.find_benchmark("beir/scifact", folder)
+        files = [Path(one).relative_to(tmp_path) for one in (*found.passages, *found.queries, found.qrels)]
+        assert [str(file) for file in files] == ["scifact/corpus.jsonl", "scifact/queries.jsonl.gz", "scifact/qrels/test.tsv"]
     found.require_whole({"any": {"thing": 1}})
+    (tmp_path / "scifact" / "old").mkdir()
+    (tmp_path / "scifact" / "old" / "corpus.jsonl").write_text("")
+    with pytest.raises(InputError, match="passages of several copies"):
+        benchmarks.find_benchmark("beir/scifact", tmp_path)
+    with pytest.raises(UsageError, match="there is no benchmark 'beir'"):
+        benchmarks.find_benchmark("beir")

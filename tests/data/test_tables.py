@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_parquet_file_is_read_and_written_once(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     path, layout = tmp_path / "passages.parquet", WorkLayout(tmp_path / "work")
-    parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=1)
+    parquet.write_table(pa.Table.from_pylist([{**row, "embedding": [0.5, 1.5]} for row in ROWS]), path, row_group_size=1)
     files = input_files(str(tmp_path / "*.parquet"), "passages", layout)
     assert read(files) == ROWS
     before = Path(files[0]).stat().st_mtime_ns
@@ -60,24 +60,34 @@ def test_a_data_set_of_ir_datasets_is_read_with_its_judgments(tmp_path: Path, mo
     ir_datasets = pytest.importorskip("ir_datasets")
     from ir_datasets.formats import GenericDoc, GenericQuery, TrecQrel
 
-    class Docs:
-        def docs_iter(self) -> Any:
-            return iter([GenericDoc("d1", "one"), GenericDoc("d2", "two")])
+    class Titled(NamedTuple):
+        doc_id: str
+        text: str
+        title: str
+
+    class Parts(NamedTuple):
+        doc_id: str
+        title: str
+        body: str
+
+        def default_text(self) -> str:
+            return f"{self.title} {self.body}"
 
     class Small:
         docs_lang = queries_lang = staticmethod(lambda: "sw")
         has_docs = has_queries = has_qrels = staticmethod(lambda: True)
-        docs_iter = Docs.docs_iter
+        docs_iter = staticmethod(lambda: iter([GenericDoc("d1", "one"), Titled("d2", "", "only a title"), Parts("d3", "title", "body")]))
         queries_iter = staticmethod(lambda: iter([GenericQuery("q1", "which?")]))
         qrels_iter = staticmethod(lambda: iter([TrecQrel("q1", "d2", 2, "0"), TrecQrel("q1", "d1", 0, "0")]))
 
     known = {"small": Small()}
     monkeypatch.setattr(ir_datasets, "load", lambda name: known[name])
     layout = WorkLayout(tmp_path / "work")
-    assert read(input_files("irds:small", "passages", layout)) == [
-        {"id": n, "text": t, "title": ""} for n, t in (("d1", "one"), ("d2", "two"))
-    ]
-    assert read(input_files(["irds:small"], "queries", layout)) == [{"id": "q1", "query": "which?", "lang": "sw"}]
+    rows = [{"id": n, "text": t, "lang": "sw", "title": title} for n, t, title in
+            (("d1", "one", ""), ("d2", "", "only a title"), ("d3", "title body", ""))]  # fmt: skip
+    assert read(input_files("irds:small", "passages", layout)) == rows
+    assert read(input_files([Path("irds:small")], "passages", layout)) == rows
+    assert read(input_files(["irds:small"], "queries", layout)) == [{"id": "q1", "text": "which?", "lang": "sw"}]
     assert read_qrels("irds:small").grades == {"q1": {"d2": 2, "d1": 0}}
     with pytest.raises(InputError, match="ir_datasets knows no data set 'none'"):
         input_files("irds:none", "passages", layout)

@@ -50,19 +50,21 @@ def test_comparison_shows_before_after_difference_interval_and_p(made_up: MakeUp
     before, after = made_up({"en": [0.0] * 12, "th": [1.0] * 4}), made_up({"en": [1.0] * 12, "th": [1.0] * 4})
     shown = rows(comparison_table([compare(before, after, metric="R@1")]))
     assert shown[0][:6] == ["en", "12", "R@1", "0.0", "100.0", "+100.0*"]
-    assert shown[0][7] in ("0.000", "0.001", "0.002")
+    assert shown[0][7] in ("<.001", "0.001", "0.002")
     assert next(row for row in shown if row[0] == "th")[:6] == ["th", "4", "R@1", "100.0", "100.0", "0.0"]
     assert next(row for row in shown if row[0] == "macro")[:6] == ["macro", "16", "R@1", "50.0", "100.0", "+50.0*"]
 
 
 def test_a_table_has_other_forms_for_papers_and_programs(made_up: MakeUp) -> None:
-    table = comparison_table([compare(made_up({"en": [0.0, 1.0]}), made_up({"en": [1.0, 1.0]}), metric="R@1")], "a_b -> c|d")
+    table = comparison_table([compare(made_up({"en": [0.0, 1.0]}), made_up({"en": [1.0, 1.0]}), metric="R@1")], names=("a_b", "c|d"))
     assert table.shown("markdown").splitlines()[:5] == [
         "**a_b -> c|d**", "", "| lang | queries | metric | before | after | change | 95 % interval | p |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         f"| en | 2 | R@1 | 50.0 | 100.0 | +50.0  | 0.0, +100.0 | {table.rows[0][-1]} |",
     ]  # fmt: skip
-    assert table.shown("csv").splitlines()[1] == f'en,2,R@1,50.0,100.0,+50.0 ,"0.0, +100.0",{table.rows[0][-1]}'
+    plain = table.shown("csv").splitlines()
+    assert plain[0] == "system before,system after,language,metric,queries,before,after,low,high,p"
+    assert plain[1].startswith("a_b,c|d,en,R@1,2,0.5,1.0,0.0,1.0,")
     latex = table.shown("latex").splitlines()
     assert latex[0] == "% a_b -> c|d"
     assert r"\begin{tabular}{lrrrrrrr}" in latex
@@ -84,3 +86,13 @@ def test_nothing_or_mixed_confidences_are_refused(pair: Pair) -> None:
         comparison_table([])
     with pytest.raises(UsageError, match="2 confidences"):
         comparison_table([compare(*pair, metric="R@1", confidence=c) for c in (0.9, 0.95)])
+
+
+def test_latex_prints_what_it_takes_for_commands(made_up: MakeUp) -> None:
+    assert r"\textbackslash{}a\_\{b\}\textasciitilde{}\textasciicircum{}" in str(Grid((r"\a_{b}~^",), [("1",)]).shown("latex"))
+
+
+def test_csv_of_one_evaluation_has_plain_numbers(made_up: MakeUp) -> None:
+    assert str(evaluation_table(made_up({"en": [1.0] * 3 + [0.0] * 1201})).shown("csv")).splitlines()[:2] == [
+        "language,queries,R@1", f"en,1204,{3 / 1204!r}",
+    ]  # fmt: skip

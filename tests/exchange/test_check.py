@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from umr._rust import Records
-from umr.exchange.check import Check, Kind, check, is_other_script, passage_keys, scripts_of
+from umr.exchange.check import Check, Kind, check, is_other_script, scripts_of
 from umr.progress import Silent
 
 
@@ -39,7 +39,7 @@ def test_a_finding_is_counted_with_its_place(tmp_path: Path, finding: str, text:
     found = made.data()["languages"]["en"]
     names = ("empty", "nearly_empty", "duplicates", "other_script", "damaged", "markup", "copies")
     assert {name: found[name] for name in names if found[name]} == {finding: 1}
-    assert made.examples == {finding: [f"{tmp_path / 'passages.jsonl'}:2 (r1)"]}
+    assert made.examples == {finding: [(str(tmp_path / "passages.jsonl"), 2, "r1")]}
 
 
 def test_what_is_fine_has_no_finding(tmp_path: Path) -> None:
@@ -54,9 +54,11 @@ def test_a_query_that_is_a_title_or_text_of_a_passage_is_a_copy(tmp_path: Path) 
     queries = records(
         tmp_path, "queries", [{"id": q, "query": t, "lang": "en"} for q, t in (("a", FINE), ("b", "charles bridge"), ("c", "when?"))]
     )
-    made = check(queries, "queries", Silent(), passage_keys(passages))
+    known = set[int]()
+    check(passages, "passages", Silent(), known)
+    made = check(queries, "queries", Silent(), known)
     assert made.languages["en"].copies == 2
-    assert [place.split("(")[1] for place in made.examples["copies"]] == ["a)", "b)"]
+    assert [name for _, _, name in made.examples["copies"]] == ["a", "b"]
 
 
 def test_untagged_records_are_identified_from_a_sample(tmp_path: Path) -> None:
@@ -65,6 +67,14 @@ def test_untagged_records_are_identified_from_a_sample(tmp_path: Path) -> None:
     assert list(made.languages) == ["untagged"]
     assert made.sample == {"de": 1.0}
     assert made.languages["untagged"].other_script == 0
+
+
+def test_the_sample_is_drawn_from_all_over_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umr.exchange.check.SAMPLE", 4)
+    texts = [f"Der Rhein entspringt in den Alpen, Nummer {n}." for n in range(20)] + [
+        f"The old stone bridge, number {n}." for n in range(20)
+    ]
+    assert looked_at(tmp_path, *texts, lang="").sample == {"de": 0.5, "en": 0.5}
 
 
 @pytest.mark.parametrize(

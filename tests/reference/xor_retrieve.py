@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from nltk.tokenize import word_tokenize
@@ -29,4 +30,4 @@ def score(predictions: Sequence[Mapping[str, Any]], gold: Mapping[str, Sequence[
             counted[row["lang"]] = counted.get(row["lang"], 0) + 1
             hits[row["lang"]] = hits.get(row["lang"], 0) + holds(row["ctxs"], answers, limit)
     languages = {lang: {"counted": n, "score": hits[lang] / n * 100} for lang, n in counted.items()}
-    return {"macro": sum(row["score"] for row in languages.values()) / len(languages), "languages": languages}
+    return {"macro": mean(row["score"] for row in languages.values()), "languages": languages}

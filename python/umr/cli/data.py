@@ -14,13 +14,15 @@ from umr._rust import Records
 from umr.cli.options import Round, Work, option
 from umr.cli.output import Result
 from umr.data.corpus import expand
+from umr.data.inputs import IR_DATASETS, input_files
 from umr.data.labels import labels_of
 from umr.data.workspace import open_workspace
 from umr.errors import InputError
-from umr.exchange.check import Check, Kind, passage_keys
+from umr.exchange.check import Check, Kind
 from umr.exchange.check import check as look
 from umr.exchange.export import Form
 from umr.exchange.export import export as write
+from umr.layout import WorkLayout
 from umr.progress import Reporter
 from umr.progress.terminal import table_of_numbers
 from umr.storage import read_lines
@@ -62,17 +64,15 @@ def check(
     ] = None,
 ) -> Result:
     """Say what is in files: languages, lengths, duplicates, wrong scripts and encodings, before hours are spent on them."""
-    paths = expand(files, "files")
-    kinds: dict[Kind, list[str]] = {}
-    for path in paths:
-        kinds.setdefault(kind or kind_of(Path(path)), []).append(path)
+    kinds: dict[Kind, list[Path]] = {}
+    for path in files:
+        for name in [path] if path.startswith(IR_DATASETS) else expand([path], "files"):
+            kinds.setdefault(kind or kind_of(Path(name)), []).append(Path(name))
     found, known = [], set[int]()
     with tempfile.TemporaryDirectory(prefix="umr-check-") as cache:
         for one in (k for k in get_args(Kind) if k in kinds):
-            records = Records.open(kinds[one], one, cache)
+            records = Records.open(input_files(kinds[one], one, WorkLayout(Path(cache))), one, cache)
             found.append(look(records, one, reporter, known))
-            if one == "passages" and "queries" in kinds:
-                known = passage_keys(records)
     return Result({made.kind: made.data() for made in found}, [part for made in found for part in _shown(made)])
 
 
@@ -80,7 +80,7 @@ def kind_of(path: Path) -> Kind:
     """Whether a file has passages or queries, by its name, else by the fields of its first record."""
     if re.search(r"quer|topic|question|\.qa\.", path.name, re.IGNORECASE):
         return "queries"
-    first = next((text for _, text in read_lines(path)), "")
+    first = next((text for _, text in read_lines(path)), "") if path.is_file() and path.suffix.lower() != ".parquet" else ""
     return "queries" if re.search(r'"(question|query)"\s*:|^(id\t)?(query|question)\b', first) else "passages"
 
 
@@ -94,7 +94,10 @@ def _shown(made: Check) -> list[RenderableType]:
     table = table_of_numbers(made.kind, None, "lang", "records", "median", "99 %", "longest", *(names[name] for name in used))
     for lang, one in made.languages.items():
         table.add_row(lang, *(f"{n:,}" for n in (one.records, *one.lengths, *(getattr(one, name) for name in used))))
-    lines = [f"{names[name]}: {', '.join(place[place.rfind('/') + 1 :] for place in places)}" for name, places in made.examples.items()]
+    lines = [
+        f"{names[name]}: {', '.join(f'{Path(path).name}:{line} ({record})' for path, line, record in places)}"
+        for name, places in made.examples.items()
+    ]
     if made.sample:
         shares = ", ".join(f"{lang} {share:.0%}" for lang, share in made.sample.items())
         lines.append(f"untagged {made.kind}, identified from their text: {shares}")

@@ -80,6 +80,9 @@ def evaluate(
     Of a work folder alone the first and the newest encoder are compared. The queries and passages are those of the work folder
     unless others are named. No other command reads judgments.
     """
+    scored = "mteb" if mteb else benchmark if benchmark in (XOR, FULL) else "other benchmarks" if benchmark else "qrels"
+    own = {"qrels": qrels, "queries": queries, "passages": passages, "lang": lang, "metrics": metrics, "gold": gold}
+    _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round})
     if benchmark in (XOR, FULL):
         return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, form, reporter)
     if mteb and names:
@@ -95,6 +98,24 @@ def evaluate(
     return _compared(measure(names, how, which_encoder(round), reporter), form)
 
 
+BELONGS = {
+    "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round"},
+    "other benchmarks": {"lang", "metrics", "round", "data"},
+    XOR: {"gold", "predictions", "round"},
+    FULL: {"gold", "predictions", "round"},
+    "mteb": {"data", "round"},
+}
+"""What is scored -> the options that say what and how."""
+
+
+def _refuse_foreign(scored: str, given: Mapping[str, object]) -> None:
+    foreign = [name for name, value in given.items() if value and name not in BELONGS[scored]]
+    if foreign:
+        raise UsageError(
+            f"--{foreign[0]} does not belong to {scored}", f"it takes {', '.join(f'--{name}' for name in sorted(BELONGS[scored]))}"
+        )
+
+
 def _compared(found: Mapping[str, Evaluation], form: Form) -> Result:
     """One system by itself, or each of several beside the first."""
     from umr.evaluate import compare, comparison_table, evaluation_table
@@ -103,7 +124,9 @@ def _compared(found: Mapping[str, Evaluation], form: Form) -> Result:
     if not others:
         return Result({"name": first, **before.data()}, [evaluation_table(before, first).shown(form)])
     compared = {name: [compare(before, after, metric=metric) for metric in before.metrics] for name, after in others}
-    tables = [comparison_table(rows, f"{first} -> {name}").shown(form) for name, rows in compared.items()]
+    tables = [comparison_table(rows, names=(first, name)).shown(form) for name, rows in compared.items()]
+    if form == "csv":
+        tables = [tables[0], *(str(table).partition("\n")[2] for table in tables[1:])]
     values = {
         "systems": {name: one.data() for name, one in found.items()},
         "comparisons": [{"before": first, "after": name, **asdict(c)} for name, rows in compared.items() for c in rows],
@@ -127,12 +150,15 @@ def _xor(
     form: Form, reporter: Reporter,
 ) -> Result:  # fmt: skip
     """The official score of XOR-Retrieve, of predictions or of a work folder; what a reader of XOR-Full takes."""
+    from umr.evaluate.token_limit import word_tokenizer
     from umr.evaluate.xor_retrieve import read_gold, read_predictions, xor_score
     from umr.judge.xor import retrieve_for, write_for_reader, write_predictions
 
     if gold is None or len(names) > 1 or (not names and (predictions is None or benchmark == FULL)):
         raise UsageError(f"{benchmark} needs --gold, and either --predictions or one work folder", "docs/evaluation.md shows both")
     answers = read_gold(gold)
+    if benchmark == XOR:
+        word_tokenizer()  # missed before anything is encoded
     if names:
         work = open_workspace(Path(names[0]), reporter)
         found = retrieve_for(work, gold, which, k, device, reporter)
@@ -154,6 +180,6 @@ def _table(score: XorScore) -> Grid:
     cells = {lang: [100 * row[lang] / n for row in rows.values()] for lang, n in score.counted.items()}
     cells["macro"] = [score.macro(row) for row in rows.values()]
     counts = {**score.counted, "macro": sum(score.counted.values())}
-    note = "ceiling: questions with an answer that tokenising leaves whole; no passage can hold the others"
+    note = "ceiling: questions with an answer that tokenising leaves whole; hardly any passage can hold the others"
     lines = [(name, f"{counts[name]:,}", *(f"{value:.1f}" for value in values)) for name, values in cells.items()]
     return Grid(("language", "questions", *rows), lines, "XOR-Retrieve", note)

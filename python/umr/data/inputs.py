@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -58,14 +59,14 @@ def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
 
 def _text_files(name: str | os.PathLike[str], what: str, layout: WorkLayout) -> list[str]:
     """The text files that a path or glob stands for, those of tables and data sets written first where they are not there."""
-    if isinstance(name, str) and name.startswith(IR_DATASETS):
-        place = layout.inputs / f"{what}-{fingerprint(name)[:16]}.jsonl"
+    if os.fspath(name).startswith(IR_DATASETS):
+        place = layout.inputs / f"{what}-{fingerprint(os.fspath(name))[:16]}.jsonl"
         if not place.exists():
-            _write(place, ir_datasets_rows(name, what), what)
+            _write(place, ir_datasets_rows(os.fspath(name), what), what)
         return [str(place.absolute())]
     files = []
     for path in map(Path, expand([name], what)):
-        if not path.is_dir() and path.suffix != ".parquet":
+        if not path.is_dir() and path.suffix.lower() != ".parquet":
             files.append(str(path))
             continue
         parts = _arrow_files(path) if path.is_dir() else [path]
@@ -102,16 +103,19 @@ def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     from pyarrow import parquet
 
+    def plain(schema: pa.Schema) -> list[str]:  # not the embeddings that many corpora carry
+        return [field.name for field in schema if not pa.types.is_nested(field.type)]
+
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(ROWS):
+                for batch in file.iter_batches(ROWS, columns=plain(file.schema_arrow)):
                     yield from batch.to_pylist()
         else:
             with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
                 for batch in batches:
-                    yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+                    yield from batch.select(plain(batch.schema)).to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise FormatError(f"{path}: not a whole table ({error})", "fetch or write the file again") from error
 
 
@@ -133,16 +137,22 @@ def ir_datasets_of(name: str) -> Any:
 
 
 def ir_datasets_rows(name: str, what: str) -> Iterator[dict[str, Any]]:
-    """The passages or queries of a data set of ir_datasets."""
-    data, lang = ir_datasets_of(name), None
-    side = {"passages": "docs", "queries": "queries"}[what]
+    """The passages or queries of a data set of ir_datasets; a text that is made of several fields has the title in it.
+
+    Raises:
+        InputError: it has none, or they cannot be fetched.
+    """
+    data, side = ir_datasets_of(name), {"passages": "docs", "queries": "queries"}[what]
     if not getattr(data, f"has_{side}")():
         raise InputError(f"{name} has no {what}", f"name one that has {side}")
-    lang = getattr(data, f"{side}_lang")()
-    for item in getattr(data, f"{side}_iter")():
-        title = getattr(item, "title", "")
-        text = getattr(item, "text", None) or item.default_text()
-        yield {"id": item[0], "text": text, "title": title} if what == "passages" else {"id": item[0], "query": text, "lang": lang or ""}
+    lang = getattr(data, f"{side}_lang")() or ""
+    try:
+        for item in getattr(data, f"{side}_iter")():
+            whole = not hasattr(item, "text")
+            row = {"id": item[0], "text": item.default_text() if whole else item.text, "lang": lang}
+            yield row if what == "queries" else {**row, "title": "" if whole else getattr(item, "title", "")}
+    except OSError as error:
+        raise InputError(f"{name} cannot be fetched: {error}", "ir_datasets says where its files come from") from error
 
 
 def _is_path(item: Any) -> bool:
@@ -181,4 +191,4 @@ def _record(item: Any, number: int, what: str) -> dict[str, Any]:
         expected = f"expected a text, ({', '.join(columns)}), or a dict with these names"
         raise InputError(f"{what}: record {number} is {str(item)[:80]!r} ({type(item).__name__})", expected)
     values = {str(name): value.item() if np.isscalar(value) and hasattr(value, "item") else value for name, value in item.items()}
-    return {name: value for name, value in values.items() if type(value) in (str, int, float) and value == value}
+    return {name: value for name, value in values.items() if type(value) in (str, int) or (type(value) is float and math.isfinite(value))}

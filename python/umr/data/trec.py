@@ -80,16 +80,17 @@ def read_rankings(path: Path | str) -> dict[str, list[tuple[str, float]]]:
     Raises:
         InputError, FormatError: as `read_run`.
     """
-    path, found, seen = Path(path), dict[str, list[tuple[str, float]]](), dict[tuple[str, str], int]()
-    for line, query, passage, _, score in (_line(path, line, text) for line, text in read_lines(path)):
-        before = seen.setdefault((query, passage), line)
-        if before != line:
-            what = f"{path}:{line}: query {query!r} has passage {passage!r} a second time, first on line {before}"
+    path, found = Path(path), dict[str, dict[str, tuple[float, int]]]()
+    for line, text in read_lines(path):
+        query, _, passage, _, score, _ = _fields(path, line, text)
+        own = found.setdefault(query, {})
+        if passage in own:
+            what = f"{path}:{line}: query {query!r} has passage {passage!r} a second time, first on line {own[passage][1]}"
             raise FormatError(what, "keep one line a pair")
-        found.setdefault(query, []).append((passage, score))
+        own[passage] = _score(path, line, score), line
     if not found:
         raise InputError(f"{path}: no line in the run", FORM)
-    return found
+    return {query: [(passage, score) for passage, (score, _) in own.items()] for query, own in found.items()}
 
 
 def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: str = "umr") -> None:
@@ -107,10 +108,19 @@ def write_run(path: Path | str, candidates: Candidates, passages: Records, tag: 
     with beside(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
         for query, ranking in (pair for _, part in candidates.parts() for pair in part.run(passages).items()):
             for rank, (passage, score) in enumerate(ranking, start=1):
-                for name in (query, passage, tag):
-                    if len(name.split()) != 1:
-                        raise FormatError(f"{name!r} holds white space, which a TREC run cannot hold", "take ids without white space")
-                handle.write(f"{query} Q0 {passage} {rank} {np.float32(score)!s} {tag}\n")
+                handle.write(run_line(query, passage, rank, str(np.float32(score)), tag) + "\n")
+
+
+def run_line(query: str, passage: str, rank: int, score: str, tag: str = "umr") -> str:
+    """A line of a run.
+
+    Raises:
+        FormatError: an id holds white space, which this form cannot hold.
+    """
+    for name in (query, passage, tag):
+        if len(name.split()) != 1:
+            raise FormatError(f"{name!r} holds white space, which a TREC run cannot hold", "take ids without white space")
+    return f"{query} Q0 {passage} {rank} {score} {tag}"
 
 
 Number = TypeVar("Number", int, float)
@@ -118,14 +128,24 @@ Line = tuple[int, str, str, int, float]  # line, query, passage, rank, score
 KIND = np.dtype([("line", "<i8"), ("query", "<i8"), ("passage", "<i8"), ("rank", "<i8"), ("score", "<f4")])
 
 
-def _line(path: Path, line: int, text: str) -> Line:
+def _fields(path: Path, line: int, text: str) -> list[str]:
     fields = text.split()
     if len(fields) != 6:
         raise FormatError(f"{path}:{line}: {len(fields)} columns", FORM)
-    rank = _number(int, fields[3], f"{path}:{line}: the rank {fields[3]!r} is not an integer")
-    score = _number(float, fields[4], f"{path}:{line}: the score {fields[4]!r} is not a number")
+    return fields
+
+
+def _score(path: Path, line: int, field: str) -> float:
+    score = _number(float, field, f"{path}:{line}: the score {field!r} is not a number")
     if not math.isfinite(score) or abs(score) > float(np.finfo(np.float32).max):
-        raise FormatError(f"{path}:{line}: the score {fields[4]} is not finite", "leave out what has no score")
+        raise FormatError(f"{path}:{line}: the score {field} is not finite", "leave out what has no score")
+    return score
+
+
+def _line(path: Path, line: int, text: str) -> Line:
+    fields = _fields(path, line, text)
+    rank = _number(int, fields[3], f"{path}:{line}: the rank {fields[3]!r} is not an integer")
+    score = _score(path, line, fields[4])
     if abs(rank) >= 2**63:
         raise FormatError(f"{path}:{line}: the rank {rank} is beyond 64 bits", FORM)
     return line, fields[0], fields[2], rank, score

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import ir_measures
+import numpy as np
 
 from umr.data.qrels import Qrels
 from umr.errors import InputError, UsageError
@@ -95,6 +96,11 @@ def _scores(query: str, ranking: Ranking) -> dict[str, float]:
     if any(map(math.isnan, scores.values())):
         raise InputError(f"query {query!r}: a score is not a number", "mine again: the encoder gave NaN")
     return scores
+
+
+def first_of(ranking: Ranking, depth: int) -> list[tuple[str, float]]:
+    """The first passages of a ranking, in trec_eval's order."""
+    return sorted(ranking, key=lambda one: (np.float32(one[1]), one[0]), reverse=True)[:depth]
 
 
 def _values(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import get_args
 
 from rich.console import RenderableType
@@ -33,14 +33,14 @@ class Grid:
         columns: their names; the first is to the left, the others are numbers.
         rows: [rows][columns].
         title, note: above and below; may be empty.
-        means: names in the first column of rows that average others.
+        plain: what CSV has in place of it, the names of its columns first: numbers as they are, shares from 0 to 1.
     """
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     title: str = ""
     note: str = ""
-    means: tuple[str, ...] = (MACRO, MICRO)
+    plain: Sequence[Sequence[object]] = ()
 
     def shown(self, form: Form = "table") -> RenderableType:
         """The table in one of its forms: rich's own, or lines of text.
@@ -56,7 +56,7 @@ class Grid:
     def _rich(self) -> RenderableType:
         table = table_of_numbers(self.title or None, self.note or None, *self.columns)
         for at, row in enumerate(self.rows):
-            mean, after = (one[0] in self.means for one in (row, self.rows[min(at + 1, len(self.rows) - 1)]))
+            mean, after = (one[0] in (MACRO, MICRO) for one in (row, self.rows[min(at + 1, len(self.rows) - 1)]))
             table.add_row(*row, style="bold" if mean else None, end_section=mean != after)
         return table
 
@@ -73,7 +73,7 @@ class Grid:
 
     def _csv(self) -> str:
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([self.columns, *self.rows])
+        csv.writer(out, lineterminator="\n").writerows(self.plain or [self.columns, *self.rows])
         return out.getvalue().rstrip("\n")
 
 
@@ -87,18 +87,21 @@ def evaluation_table(evaluation: Evaluation, title: str = "") -> Grid:
     Returns:
         A table; its note counts the queries that are missing from the run, unjudged, or without a relevant passage.
     """
-    means = ((name, sum(evaluation.counts.values()), row) for name, row in ((MACRO, evaluation.macro), (MICRO, evaluation.micro)))
-    languages = ((lang, evaluation.counts[lang], values) for lang, values in evaluation.per_language.items())
+    means = [(name, sum(evaluation.counts.values()), row) for name, row in ((MACRO, evaluation.macro), (MICRO, evaluation.micro))]
+    languages = [(lang, evaluation.counts[lang], values) for lang, values in evaluation.per_language.items()]
     rows = [(name, f"{count:,}", *map(_percent, values.values())) for name, count, values in (*languages, *means)]
-    return Grid(("language", "queries", *evaluation.metrics), rows, title, _notes(evaluation))
+    plain = [(name, count, *values.values()) for name, count, values in (*languages, *means)]
+    columns = ("language", "queries", *evaluation.metrics)
+    return Grid(columns, rows, title, _notes(evaluation), [columns, *plain])
 
 
-def comparison_table(comparisons: Sequence[Comparison], title: str = "") -> Grid:
+def comparison_table(comparisons: Sequence[Comparison], title: str = "", names: tuple[str, str] = ("", "")) -> Grid:
     """Before, after, change, interval and p: a section for each metric, in it a row a language and the macro row.
 
     Arguments:
         comparisons: one a metric, of the same pair of evaluations.
-        title: stands above.
+        title: stands above; empty for one of the names.
+        names: of the two, in CSV.
 
     Returns:
         A table; a change that is more than chance is marked with a star.
@@ -115,12 +118,16 @@ def comparison_table(comparisons: Sequence[Comparison], title: str = "") -> Grid
         "interval: paired bootstrap over queries, within each language"
     )
     columns = ("lang", "queries", "metric", "before", "after", "change", f"{100 * confidence:.10g} % interval", "p")
-    rows = [
-        (name, *_cells(comparison, row))
-        for comparison in comparisons
-        for name, row in (*comparison.per_language.items(), (MACRO, comparison.macro))
-    ]
-    return Grid(columns, rows, title, note)
+    rows = [(name, *_cells(comparison, row)) for comparison in comparisons for name, row in _rows(comparison)]
+    plain = [(*names, name, comparison.metric, *astuple(row)) for comparison in comparisons for name, row in _rows(comparison)]
+    return Grid(columns, rows, title or " -> ".join(filter(None, names)), note, [PLAIN, *plain])
+
+
+PLAIN = ("system before", "system after", "language", "metric", "queries", "before", "after", "low", "high", "p")
+
+
+def _rows(comparison: Comparison) -> list[tuple[str, Difference]]:
+    return [*comparison.per_language.items(), (MACRO, comparison.macro)]
 
 
 def _notes(evaluation: Evaluation) -> str:
@@ -138,12 +145,20 @@ def _cells(comparison: Comparison, row: Difference) -> tuple[str, ...]:
     star = "*" if comparison.significant(row) else " "
     interval = f"{_signed(row.low)}, {_signed(row.high)}"
     means = (_percent(row.before), _percent(row.after))
-    return (f"{row.queries:,}", comparison.metric, *means, f"{_signed(row.difference)}{star}", interval, f"{row.p:.3f}")
+    return (
+        f"{row.queries:,}",
+        comparison.metric,
+        *means,
+        f"{_signed(row.difference)}{star}",
+        interval,
+        f"{row.p:.3f}" if row.p >= 0.0005 else "<.001",
+    )
 
 
 def _escaped(cell: str) -> str:
     """A cell as LaTeX prints it."""
-    return "".join("\\" + letter if letter in "%&_#$" else letter for letter in cell)
+    commands = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(commands.get(letter) or (f"\\{letter}" if letter in "%&_#${}" else letter) for letter in cell)
 
 
 def _percent(value: float) -> str:

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from umr.errors import FormatError, InputError
@@ -76,7 +77,7 @@ class XorScore:
 
     def macro(self, row: Mapping[str, int]) -> float:
         """The plain mean over languages of a row of counts, in percent."""
-        return sum(row[lang] / n * 100 for lang, n in self.counted.items()) / len(self.counted)
+        return mean(row[lang] / n * 100 for lang, n in self.counted.items())
 
 
 def read_gold(path: Path) -> dict[str, Gold]:

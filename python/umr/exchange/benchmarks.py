@@ -66,16 +66,32 @@ FAMILIES = {
     "mrtydi": Family(
         MRTYDI,
         {
-            "passages": ("mrtydi-v1.1-{language}/**/docs.jsonl*", "mrtydi-v1.1-{language}/corpus.jsonl*"),
-            "queries": ("topics.mrtydi-v1.1-{part}.test.txt*", "mrtydi-v1.1-{language}/ir-format-data/topics.test.tsv"),
-            "qrels": ("qrels.mrtydi-v1.1-{part}.test.txt*", "mrtydi-v1.1-{language}/**/qrels.test.txt"),
+            "passages": (
+                "mrtydi-v1.1-{language}/corpus.jsonl.gz",
+                "mrtydi-v1.1-{language}/**/docs.jsonl.gz",
+                "mrtydi-v1.1-{language}/**/docs.jsonl",
+            ),
+            "queries": (
+                "topics.mrtydi-v1.1-{part}.test.txt",
+                "topics.mrtydi-v1.1-{part}.test.txt.gz",
+                "mrtydi-v1.1-{language}/ir-format-data/topics.test.tsv",
+            ),
+            "qrels": (
+                "qrels.mrtydi-v1.1-{part}.test.txt",
+                "qrels.mrtydi-v1.1-{part}.test.txt.gz",
+                "mrtydi-v1.1-{language}/**/qrels.test.txt",
+            ),
         },
         ("MRR@100", "R@100"),
         "castorini/mr-tydi and castorini/mr-tydi-corpus of the Hugging Face hub (topics and qrels: castorini/anserini-tools)",
     ),
     "beir": Family(
         {},
-        {"passages": ("corpus.jsonl*", "corpus.parquet"), "queries": ("queries.jsonl*", "queries.parquet"), "qrels": ("qrels/test.tsv",)},
+        {
+            "passages": ("corpus.jsonl", "corpus.jsonl.gz", "corpus.parquet"),
+            "queries": ("queries.jsonl", "queries.jsonl.gz", "queries.parquet"),
+            "qrels": ("qrels/test.tsv",),
+        },
         ("nDCG@10", "R@100"),
         "BEIR's own archives, one folder a data set",
     ),
@@ -137,16 +153,24 @@ def find_benchmark(name: str, folder: Path | None = None) -> Benchmark:
     """
     family, _, part = name.partition("/")
     known = FAMILIES.get(family)
-    if known is None or (known.parts and part not in known.parts):
-        names = ", ".join(f"{one}/{{{','.join(f.parts)}}}" if f.parts else one for one, f in FAMILIES.items())
+    if known is None or not part or (known.parts and part not in known.parts):
+        names = ", ".join(f"{one}/{{{','.join(f.parts)}}}" if f.parts else f"{one}/NAME" for one, f in FAMILIES.items())
         raise UsageError(f"there is no benchmark {name!r}", f"known: {names}, xor-retrieve")
-    place = folder or benchmark_folder(family) / (part if not known.parts else "")
+    place = folder or benchmark_folder(family)
+    if not known.parts and (place.name != part or not place.is_dir()):
+        place = place / part
     found = {what: _find(place, patterns, part) for what, patterns in known.files.items()}
     missing = [f"{what} ({_named(known.files[what][0], part)})" for what, files in found.items() if not files]
     if missing:
         raise InputError(
             f"{name}: no {', no '.join(missing)} below {place}", f"get them from {known.source}, and put them there, in any folder"
         )
+    for what, files in found.items():
+        if len(files) > 1 and (what != "passages" or len({Path(file).parent for file in files}) > 1):
+            raise InputError(
+                f"{name}: {what} of several copies below {place}: {files[0]}, {files[-1]}",
+                "leave one of them there, or name its folder with --data",
+            )
     lang = part if known.parts else None
     return Benchmark(tuple(found["passages"]), tuple(found["queries"]), Path(found["qrels"][0]), lang, known.metrics, known.parts.get(part))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ from umr.languages import identify, stated_language
 from umr.progress import Reporter
 
 BLOCK = 4096  # records whose texts are read at once
-LETTERS = 400  # of a text, by which its script is told
+LETTERS = 200  # of a text, by which its script is told
 NEARLY_EMPTY = {"passages": 20, "queries": 4}  # characters of a text below which it says next to nothing
 SAMPLE = 2000  # untagged records whose language is identified
 SHOWN = 3  # examples of a finding
@@ -71,13 +72,13 @@ class Check:
     Arguments:
         kind: passages or queries.
         languages: by tag.
-        examples: finding -> places of the first records of that kind, `PATH:LINE (id)`.
+        examples: finding -> path, line and id of the first records of that kind.
         sample: identified languages of untagged records -> their share.
     """
 
     kind: Kind
     languages: dict[str, Found]
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    examples: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
     sample: dict[str, float] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
@@ -106,46 +107,57 @@ def scripts_of(lang: str) -> tuple[str, ...]:
     return SCRIPTS.get(named or (likely[1] if len(likely) > 1 else ""), ())
 
 
+@cache
+def _name(letter: str) -> str:
+    return unicodedata.name(letter, "")
+
+
 def is_other_script(text: str, lang: str) -> bool:
     """Whether more than half of a text's first letters are of another script than the language's."""
     expected = scripts_of(lang)
-    names = [unicodedata.name(letter, "") for letter in text[:LETTERS] if letter.isalpha()]
+    names = [_name(letter) for letter in text[:LETTERS] if letter.isalpha()]
     return bool(expected) and bool(names) and 2 * sum(name.startswith(expected) for name in names) < len(names)
 
 
-def check(records: Records, kind: Kind, reporter: Reporter, passages: set[int] | None = None) -> Check:
+def check(records: Records, kind: Kind, reporter: Reporter, known: set[int] | None = None) -> Check:
     """Look at every record of a collection.
 
     Arguments:
         records: passages or queries.
         kind: which of them.
         reporter: shows the progress.
-        passages: `keys_of` the titles and texts of the passages, for queries that copy one.
+        known: `keys_of` the titles and texts of passages; those of passages are put in, queries that copy one are found by them.
 
     Returns:
         what was found, by language tag.
     """
     made = Check(kind, defaultdict(Found))
-    lengths: dict[str, list[int]] = defaultdict(list)
+    lengths: dict[str, array[int]] = defaultdict(lambda: array("Q"))
     seen: set[int] = set()
     untagged: list[str] = []
+    every, known = max(1, len(records) // SAMPLE), set() if known is None else known
     with reporter.bar(f"checking {kind}", len(records), kind) as bar:
         for rows in _blocks(len(records)):
-            texts = [text for _, text in records.texts(rows)]
+            pairs = records.texts(rows)
+            texts = [text for _, text in pairs]
             tags = [stated_language(tag) or UNTAGGED for tag in records.langs(rows)]
             for row, text, tag, key in zip(rows.tolist(), texts, tags, keys_of(texts), strict=True):
                 lengths[tag].append(len(text))
-                for finding in _findings(text, tag, kind, key in seen, bool(passages) and key in (passages or ())):
+                for finding in _findings(text, tag, kind, key in seen, kind == "queries" and key in known):
                     found = made.languages[tag]
                     setattr(found, finding, getattr(found, finding) + 1)
                     _example(made, finding, records, row)
                 if text.strip():
                     seen.add(key)
-            untagged += [text for text, tag in zip(texts, tags, strict=True) if tag == UNTAGGED][: SAMPLE - len(untagged)]
+            untagged += [text for row, text, tag in zip(rows.tolist(), texts, tags, strict=True) if tag == UNTAGGED and row % every == 0]
+            if kind == "passages":
+                known.update(keys_of([title for title, _ in pairs if title.strip()]))
             bar.advance(len(rows))
     for tag, characters in sorted(lengths.items()):
         made.languages[tag].records = len(characters)
         made.languages[tag].lengths = _spread(characters)
+    if kind == "passages":
+        known.update(seen)
     made.languages = dict(sorted(made.languages.items()))
     counts = Counter(identify([text[:1000] for text in untagged if text.strip()]))
     made.sample = {lang: n / sum(counts.values()) for lang, n in counts.most_common(8)}
@@ -168,8 +180,7 @@ def _findings(text: str, tag: str, kind: Kind, again: bool, copied: bool) -> Ite
 def _example(made: Check, finding: str, records: Records, row: int) -> None:
     places = made.examples.setdefault(finding, [])
     if len(places) < SHOWN:
-        path, line = records.locate(row)
-        places.append(f"{path}:{line} ({records.ids(np.array([row], dtype=np.uint32))[0]})")
+        places.append((*records.locate(row), records.ids(np.array([row], dtype=np.uint32))[0]))
 
 
 def _spread(lengths: Sequence[int]) -> tuple[int, int, int]:
@@ -180,11 +191,3 @@ def _spread(lengths: Sequence[int]) -> tuple[int, int, int]:
 def _blocks(count: int) -> Iterator[NDArray[np.uint32]]:
     for start in range(0, count, BLOCK):
         yield np.arange(start, min(start + BLOCK, count), dtype=np.uint32)
-
-
-def passage_keys(records: Records) -> set[int]:
-    """`keys_of` every title and text that is not blank."""
-    found: set[int] = set()
-    for rows in _blocks(len(records)):
-        found.update(keys_of([part for pair in records.texts(rows) for part in pair if part.strip()]))
-    return found

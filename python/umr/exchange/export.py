@@ -12,9 +12,10 @@ import numpy as np
 
 from umr.data.labels import Labels
 from umr.data.table import write_blocks
+from umr.data.trec import run_line
 from umr.data.workspace import Workspace
 from umr.errors import InputError, UsageError
-from umr.storage import beside
+from umr.storage import text_beside
 
 Form = Literal["sentence-transformers", "tevatron", "flagembedding", "parquet", "trec"]
 
@@ -70,7 +71,7 @@ def export(workspace: Workspace, labels: Labels, form: Form, path: Path, keep: i
     if form == "parquet":
         return _write_parquet(path, rows)
     written = 0
-    with beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+    with text_beside(path) as handle:
         for row in rows:
             handle.writelines(line + "\n" for line in LINES[form](row))
             written += 1
@@ -105,7 +106,7 @@ def _flagembedding(row: Labelled) -> Iterator[str]:
 
 
 def _trec(row: Labelled) -> Iterator[str]:
-    yield from (f"{row.id} Q0 {name} {rank} {label!r} umr" for rank, (name, label) in enumerate(zip(row.ids, row.labels, strict=True), 1))
+    yield from (run_line(row.id, name, rank, repr(label)) for rank, (name, label) in enumerate(zip(row.ids, row.labels, strict=True), 1))
 
 
 LINES: dict[str, Callable[[Labelled], Iterator[str]]] = {

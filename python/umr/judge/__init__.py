@@ -99,6 +99,11 @@ def _check(test: TestSet, path: Path, reporter: Reporter) -> None:
         reporter.warn(f"{lost:,} of {len(wanted):,} relevant passages are not in the corpus (the first is {first!r}): not found")
 
 
+def depth_for(metrics: Sequence[str], k: int) -> int:
+    """How many passages of a query count: k, or as many as the deepest metric asks for."""
+    return max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
+
+
 def judge(
     workspace: Workspace,
     test: TestSet,
@@ -127,8 +132,7 @@ def judge(
     reporter = reporter_of(reporter)
     chosen = choose_encoder(workspace, which)
     reporter.say(f"measuring {name_of(chosen)}")
-    deepest = max([k, *(int(cut) for name in metrics for cut in re.findall(r"@(\d+)$", name))])
-    found = retrieve(workspace, test.queries, test.passages, chosen, deepest, device, reporter, index)
+    found = retrieve(workspace, test.queries, test.passages, chosen, depth_for(metrics, k), device, reporter, index)
     languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
     asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
     return evaluate_run(found.run(test.passages), asked, languages, metrics), found

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umr._rust import fingerprint
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
 from umr.encoder.rows import Side
 from umr.errors import InputError, MissingExtraError
 from umr.languages import identify
+from umr.manifest import digest
 from umr.models.device import pick_device
 from umr.progress import Reporting, reporter_of
 
@@ -32,8 +34,20 @@ class ForMteb:
         self.encoder, self.name = encoder, name
 
     @property
+    def revision(self) -> str:
+        """All that decides a vector, as one name: mteb reads results of the same name and revision again."""
+        means, sides = self.encoder.means, (self.encoder.query, self.encoder.passage)
+        tables = (
+            [] if means is None else [means.queries.table, means.passages.table, *([] if means.whitening is None else [means.whitening])]
+        )
+        made_of = [fingerprint(table.tobytes().hex()) for table in tables]
+        return digest(
+            {"sides": [[one.fingerprint, repr(one.settings)] for one in sides], "means": made_of, "centre": means and means.centre}
+        )[:40]
+
+    @property
     def mteb_model_meta(self) -> Any:
-        """What mteb records of the model; the revision is the weights' fingerprint."""
+        """What mteb records of the model."""
         from mteb.models.model_meta import ModelMeta, ScoringFunction
 
         cosine = self.encoder.query.settings.similarity == "cosine"
@@ -42,7 +56,7 @@ class ForMteb:
              "public_training_data", "training_datasets"),
         )  # fmt: skip
         return ModelMeta(
-            **unknown, name=f"umr/{self.name}", revision=self.encoder.query.fingerprint[:40], framework=["PyTorch"],
+            **unknown, name=f"umr/{self.name}", revision=self.revision, framework=["PyTorch"],
             max_tokens=float(self.encoder.passage.settings.passage_length), embed_dim=self.encoder.query.dimensions,
             similarity_fn_name=ScoringFunction.COSINE if cosine else ScoringFunction.DOT_PRODUCT,
             use_instructions=bool(self.encoder.query.settings.query_prefix),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from umr.config import EncoderConfig, Index
+from umr.data.corpus import absolute
 from umr.data.inputs import input_files
 from umr.data.qrels import Qrels, read_qrels
 from umr.data.queries import open_queries
 from umr.data.trec import read_rankings
 from umr.data.workspace import Workspace, create_workspace, open_workspace
-from umr.errors import InputError, UsageError
+from umr.errors import InputError, MismatchError, UsageError
 from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.evaluate.metrics import first_of
 from umr.exchange.benchmarks import find_benchmark
-from umr.judge import judge, read_test_set
+from umr.judge import depth_for, judge, read_test_set
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
 from umr.models import PYPI_MODELS, cache_folder
@@ -25,6 +28,7 @@ from umr.progress import Reporter
 from umr.retrieve import Which, choose_encoder, encoders, name_of
 
 Kind = Literal["work", "encoder", "run"]
+RUN_ENDINGS = (".trec", ".run", ".txt", ".tsv", ".gz", ".res")  # by which a path that is not there is told from a hub id
 ANY_LANGUAGE = "all"  # of queries whose languages nobody said
 
 
@@ -70,12 +74,12 @@ def kind_of(name: str) -> Kind:
     Raises:
         InputError: there is nothing of that name.
     """
-    path = Path(name).expanduser()
+    path, hub_id = Path(name).expanduser(), re.fullmatch(r"[\w-]+/[\w.-]+", name)
     if WorkLayout(path).manifest.exists():
         return "work"
     if path.is_file():
         return "run"
-    if path.is_dir() or name in PYPI_MODELS or (not path.is_absolute() and name.count("/") == 1 and not path.parent.exists()):
+    if path.is_dir() or name in PYPI_MODELS or (hub_id and not path.parent.exists() and path.suffix not in RUN_ENDINGS):
         return "encoder"
     raise InputError(f"{name}: no work folder, no encoder and no TREC run", "check the path; a hub id has the form OWNER/NAME")
 
@@ -89,7 +93,7 @@ def encoder_name(name: str, which: Which | None) -> str:
     if kind_of(name) == "encoder":
         return name
     if kind_of(name) == "work":
-        work = open_workspace(Path(name))
+        work = open_workspace(Path(name).expanduser())
         chosen = choose_encoder(work, which)
         if chosen != "first":
             return str(work.layout.round(chosen).encoder)
@@ -113,17 +117,20 @@ def measure(names: Sequence[str], how: Measure, which: Which | None, reporter: R
 
     Raises:
         InputError, UsageError: a name that is nothing, or queries or passages that are known from nowhere.
+        MismatchError: work folders of other passages or queries, and none are named.
     """
     kinds, gold = {name: kind_of(name) for name in names}, read_qrels(how.qrels)
-    works = {name: open_workspace(Path(name), reporter) for name, kind in kinds.items() if kind == "work"}
+    works = {name: open_workspace(Path(name).expanduser(), reporter) for name, kind in kinds.items() if kind == "work"}
     first = next(iter(works.values()), None)
+    for name, work in works.items():
+        _require_same_test(name, work, first or work, how)
     if len(names) == 1 and first:
         ends = dict.fromkeys((encoders(first)[0], encoders(first)[-1]) if which is None else (which,))
         return {name_of(one): _of_work(first, how, one, reporter) for one in ends}
     found = {}
     for name, kind in kinds.items():
         if kind == "run":
-            found[name] = _of_run(Path(name), how, gold, _languages(how, gold, first, reporter))
+            found[name] = _of_run(Path(name).expanduser(), how, gold, _languages(how, gold, first, reporter), reporter)
         elif kind == "work":
             found[name] = _of_work(works[name], how, which, reporter)
         else:
@@ -131,23 +138,42 @@ def measure(names: Sequence[str], how: Measure, which: Which | None, reporter: R
     return found
 
 
+def _require_same_test(name: str, work: Workspace, first: Workspace, how: Measure) -> None:
+    """Refuse to measure work folders side by side on passages or queries of their own."""
+    sides = {"passages": (work.passages, first.passages), "queries": (work.queries.records, first.queries.records)}
+    for what, (own, other) in sides.items():
+        if not getattr(how, what) and own.fingerprint != other.fingerprint:
+            raise MismatchError(
+                f"{name} has other {what} than {first.layout.folder}", f"name those that both are measured on with --{what}"
+            )
+
+
 def _of_work(work: Workspace, how: Measure, which: Which | None, reporter: Reporter) -> Evaluation:
-    test = read_test_set(work, how.qrels, how.queries, how.passages, how.lang, reporter)
+    queries, passages = ([Path(name) for name in names] for names in (how.queries, how.passages))
+    test = read_test_set(work, how.qrels, queries, passages, how.lang, reporter)
     return judge(work, test, which, how.metrics, how.k, how.device, reporter, how.index)[0]
 
 
-def _of_run(path: Path, how: Measure, gold: Qrels, langs: Mapping[str, str]) -> Evaluation:
+def _of_run(path: Path, how: Measure, gold: Qrels, langs: Mapping[str, str], reporter: Reporter) -> Evaluation:
+    """A run on the queries that encoders are measured on, and as deep."""
     asked = Qrels({query: grades for query, grades in gold.grades.items() if query in langs})
     if not asked.grades:
         raise InputError(f"{how.qrels}: none of its {len(gold):,} queries is among those named", "do the ids belong together?")
-    return evaluate_run(read_rankings(path), asked, langs, how.metrics)
+    if len(asked) < len(gold):
+        reporter.say(f"{len(gold) - len(asked):,} judged queries are not among the {len(langs):,} queries: left out")
+    depth, rankings = depth_for(how.metrics, how.k), read_rankings(path)
+    if any(len(ranking) > depth for ranking in rankings.values()):
+        reporter.say(f"{path}: the first {depth:,} passages of each query count (--top-k)")
+    run = {query: first_of(ranking, depth) for query, ranking in rankings.items() if query in langs or query not in gold.grades}
+    return evaluate_run(run, asked, langs, how.metrics)
 
 
 def _languages(how: Measure, gold: Qrels, work: Workspace | None, reporter: Reporter) -> dict[str, str]:
     """Query -> language, of the queries that are named or those of a work folder; else one for all."""
     if how.queries:
         with tempfile.TemporaryDirectory(prefix="umr-eval-") as cache:
-            queries = open_queries(input_files(how.queries, "queries", WorkLayout(Path(cache))), Path(cache), how.lang, reporter)
+            files = input_files([Path(name) for name in how.queries], "queries", WorkLayout(Path(cache)))
+            queries = open_queries(files, Path(cache), how.lang, reporter)
             return dict(zip(queries.ids(), queries.langs, strict=True))
     if work:
         return dict(zip(work.queries.ids(), work.queries.langs, strict=True))
@@ -157,13 +183,16 @@ def _languages(how: Measure, gold: Qrels, work: Workspace | None, reporter: Repo
 def _work_for(encoder: str, how: Measure, work: Workspace | None, reporter: Reporter) -> Workspace:
     """A work folder for an encoder over the passages and queries that are measured."""
     given: dict[str, Sequence[str]] = {"passages": how.passages, "queries": how.queries}
+    lang = how.lang
     if work:
-        began = read_manifest(work.layout.manifest, "work")
+        began: Mapping[str, Any] = read_manifest(work.layout.manifest, "work")
+        lang = lang or (None if how.queries else began["lang"])
         given = {what: files or [str(work.layout.folder / path) for path in began[what]] for what, files in given.items()}
     for what, files in given.items():
         if not files:
             raise UsageError(f"the encoder {encoder!r} needs {what}", f"name them with --{what}, or name a work folder too")
-    named = {what: [str(Path(path).expanduser().absolute()) for path in files] for what, files in given.items()}
-    folder = cache_folder().parent / "evaluation" / digest({"encoder": encoder, **named})[:16]
+    named = {what: [absolute(path) for path in files] for what, files in given.items()}
+    folder = cache_folder().parent / "evaluation" / digest({"encoder": absolute(encoder), "lang": lang, **named})[:16]
     reporter.say(f"vectors of {encoder} are kept in {folder}")
-    return create_workspace(folder, given["passages"], given["queries"], EncoderConfig(model=encoder), how.lang, reporter)
+    passages, queries = ([Path(path) for path in given[what]] for what in ("passages", "queries"))
+    return create_workspace(folder, passages, queries, EncoderConfig(model=encoder), lang, reporter)

@@ -13,11 +13,11 @@ import numpy as np
 from umr.data.candidates import PADDING
 from umr.data.queries import open_queries
 from umr.data.workspace import Workspace
-from umr.evaluate.xor_retrieve import Prediction
+from umr.evaluate.xor_retrieve import NO_SPAN, Prediction
 from umr.manifest import digest
 from umr.progress import Reporting, reporter_of
 from umr.retrieve import Which, choose_encoder, name_of, retrieve
-from umr.storage import beside
+from umr.storage import text_beside
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def write_for_reader(path: Path, found: list[Retrieved], answers: Mapping[str, S
     Arguments:
         path: where it goes.
         found: for every question.
-        answers: of each question by its id; a passage `has_answer` where it holds one, without regard to case.
+        answers: of each question by its id; a passage `has_answer` where it holds one that is not yes or no, without regard to case.
     """
     rows = []
     for one in found:
-        wanted = [answer.casefold() for answer in answers.get(one.id, ())]
+        wanted = [answer.casefold() for answer in answers.get(one.id, ()) if answer.strip() and answer not in NO_SPAN]
         ctxs = [
             {"id": name, "title": title, "text": text, "score": str(score), "has_answer": any(a in text.casefold() for a in wanted)}
             for name, title, text, score in one.passages
@@ -92,5 +92,5 @@ def write_for_reader(path: Path, found: list[Retrieved], answers: Mapping[str, S
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    with beside(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+    with text_beside(path) as handle:
         json.dump(rows, handle, ensure_ascii=False)
