@@ -74,7 +74,7 @@ def test_a_data_set_of_ir_datasets_is_named_like_a_file(shell: Shell, kit: Any, 
     monkeypatch.setattr(ir_datasets, "load", lambda name: {"small": Small()}[name])
     mined = shell("mine", tmp_path / "work", "--passages", "irds:small", "--queries", "irds:small", *kit.encoder, "--top-k", 2)
     assert mined.code == 0, mined.err
-    assert shell("mine", tmp_path / "work").code == 0, "a second call finds what was written"
+    assert shell("mine", tmp_path / "work", "--top-k", 2).code == 0, "a second call finds what was written"
     checked = shell("data", "check", "irds:small", "--as", "passages", "--json")
     assert checked.json["passages"]["languages"]["sw"]["records"] == 4
     file = tmp_path / "run.toml"

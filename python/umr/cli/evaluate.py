@@ -32,13 +32,15 @@ Names = Annotated[
     typer.Argument(metavar="WORK...", help="Work folders, encoders or TREC runs; each is compared with the first.", show_default=False),
 ]
 
+Qrels = Annotated[Path | None, option(help="Judgments: TREC `qid 0 docid rel` or BEIR TSV, .gz too.", unit="file", panel="Input")]
+MEASURES = f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS}, or the benchmark's)"
+Metrics = Annotated[str | None, option(help=MEASURES, unit="names", panel="Measures")]
+
 
 def evaluate(
     reporter: Reporter,
     names: Names = None,
-    qrels: Annotated[
-        Path | None, option(help="Judgments: TREC `qid 0 docid rel` or BEIR TSV, .gz too.", unit="file", panel="Input")
-    ] = None,
+    qrels: Qrels = None,
     queries: Queries = None,
     passages: Passages = None,
     lang: Lang = None,
@@ -58,14 +60,7 @@ def evaluate(
     mteb: Annotated[
         list[str] | None, option(help="A task of mteb; may be repeated. Its result files are kept.", unit="name", panel="Input")
     ] = None,
-    metrics: Annotated[
-        str | None,
-        option(
-            help=f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS}, or the benchmark's)",
-            unit="names",
-            panel="Measures",
-        ),
-    ] = None,
+    metrics: Metrics = None,
     top_k: Annotated[
         int, option(help="Passages retrieved for every query. (default: 100)", unit="passages", min=1, panel="Measures")
     ] = 100,
