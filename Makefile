@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help demo test lint bench headline reproduce sanitize constraints clean distclean
+.PHONY: help demo test lint bench headline reproduce sanitize fuzz constraints clean distclean
 .NOTPARALLEL:
 
 help: ## Print the targets
@@ -49,11 +49,14 @@ sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the 
 	ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize cargo +nightly test --locked --lib \
 	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- search:: shards:: topk::
 
+fuzz: ## Fuzz the readers for some minutes (needs the nightly toolchain and cargo-fuzz: cargo install cargo-fuzz)
+	cd fuzz && cargo +nightly fuzz run records -- -max_total_time=$${SECONDS_OF_FUZZING:-300} -max_len=4096
+
 constraints: ## Renew constraints.txt after an edit of pyproject.toml (UPGRADE=1: newest versions)
 	@sh scripts/setup.sh constraints
 
 clean: ## Remove what was built and cached; .venv stays
-	rm -rf target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf target fuzz/target fuzz/artifacts dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f python/umr/_rust.*.so
 	find python tests benches -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -1,6 +1,7 @@
 //! What is read from each format.
 
 mod cache;
+mod corpus;
 mod flaws;
 mod twins;
 
