@@ -38,7 +38,7 @@ if not __package__:
 
 from benches.centring import CENTRES, SHARD, Task, macro
 from benches.harness import Report, bench, parser, positive, require_file, require_model, stopwatch
-from benches.parts.given import NO_LABEL, write_labels
+from benches.parts.gold import label_quality, write_gold_labels
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.measured import Measured
 from benches.parts.mix import Mix, read_gold, write_mix
@@ -221,6 +221,8 @@ def labelled(run: Run) -> None:
     work, talk = run.work("labelled"), Console()
     run.stage("mine", lambda: umr.mine(work, run.mining, 0, talk))
     run.stage("label", lambda: umr.label(work, run.labelling, 0, talk))
+    for name, value in label_quality(work, run.mix).items():
+        run.report.fact(name, value)
 
 
 def umr_rounds(run: Run) -> None:
@@ -244,24 +246,6 @@ def gold(run: Run) -> None:
     twin, _, name = run.best("gold", lambda work: write_gold_labels(work, run.mix), [0.0])
     run.last["gold"] = name
     run.measured(name, twin.encoder_of(1))
-
-
-def write_gold_labels(work: Workspace, mix: Mix) -> None:
-    """Labels with all mass on the gold passages; one that was not mined takes the place of the last candidate."""
-    import numpy as np
-
-    from umr.data.candidates import candidates_of
-
-    candidates = candidates_of(work.layout.round(0))
-    rows = candidates.rows.copy()
-    right = np.zeros(rows.shape, dtype=bool)
-    for q, name in enumerate(candidates.query_ids):
-        wanted = work.passages.find(sorted(mix.gold[name])).astype(np.int64)
-        right[q] = np.isin(rows[q], wanted[wanted >= 0])
-        if not right[q].any():
-            rows[q, -1], right[q, -1] = wanted[0], True
-    scores = np.where(right, 0.0, NO_LABEL).astype(np.float32)
-    write_labels(work, scores, 1.0, rows)
 
 
 ROWS: dict[str, Callable[[Run], None]] = {"start": start, "umr": umr_rounds, "gold": gold}
