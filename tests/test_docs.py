@@ -223,7 +223,8 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
 
 FOREIGN = {
     "--no-deps", "--wheel-dir", "--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats",
-    "--previous-output", "--rows", "--apart", "--tasks", "--a-language", "--whiten", "--layers", "--write", "--learning-rates", "--drops",
+    "--previous-output", "--rows", "--apart", "--tasks", "--a-language", "--whiten", "--layers", "--write", "--learning-rates",
+    "--drops", "--k", "--rounds",
 }  # fmt: skip
 """Options of other programs that the documents name: pip, the benchmarks and the paper's code."""
 

@@ -33,11 +33,11 @@ class RunConfig(Settings):
 
     work: Path = setting(REQUIRED, "The work folder.", unit="folder", example="work", path="file")
     passages: tuple[str, ...] = setting(
-        REQUIRED, "Passages: TSV or JSONL, .gz too; a file or a quoted glob; may be repeated.",
+        REQUIRED, "Passages: TSV, JSONL or Parquet; a file, a quoted glob or irds:ID; may be repeated.",
         unit="file", panel="Input", example=["passages.tsv"], path="file",
     )  # fmt: skip
     queries: tuple[str, ...] = setting(
-        REQUIRED, "Queries: JSONL or TSV, .gz too; a file or a quoted glob; may be repeated.",
+        REQUIRED, "Queries: JSONL, TSV or Parquet; a file, a quoted glob or irds:ID; may be repeated.",
         unit="file", panel="Input", example=["queries.jsonl"], path="file",
     )  # fmt: skip
     encoder: EncoderConfig = setting(REQUIRED, "The encoder that the work begins with.")

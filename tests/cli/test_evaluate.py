@@ -115,7 +115,7 @@ def test_options_of_another_kind_of_evaluation_are_refused(shell: Shell, work: P
 def test_what_is_nothing_or_lacks_its_passages_is_refused(shell: Shell, kit: Any, qrels: Path, tmp_path: Path) -> None:
     done = shell("eval", tmp_path / "nothing", "--qrels", qrels)
     assert done.code == 1
-    assert "no work folder, no encoder and no TREC run" in done.talk
+    assert "is not a work folder, an encoder or a TREC run" in done.talk
     done = shell("eval", kit.bert, "--qrels", qrels)
     assert done.code == 2
     assert "needs passages" in done.talk
@@ -123,7 +123,7 @@ def test_what_is_nothing_or_lacks_its_passages_is_refused(shell: Shell, kit: Any
     assert "nothing to measure" in shell("eval").talk
     typo = shell("eval", "runs-typo/a.trec", "--qrels", qrels)
     assert typo.code == 1
-    assert "no TREC run" in typo.talk
+    assert "or a TREC run" in typo.talk
     nothing = shell("eval", kit.bert, "--qrels", qrels, "--passages", "nosuchfile", "--queries", kit.queries)
     assert nothing.code == 1
     assert "no passages at" in nothing.talk

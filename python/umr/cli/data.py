@@ -54,9 +54,7 @@ def export(
 
 
 def check(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILES", help="Passages and queries, as `umr mine` takes them.", show_default=False)
-    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Passages and queries, as `umr mine` takes them.", show_default=False)],
     reporter: Reporter,
     kind: Annotated[
         Kind | None,

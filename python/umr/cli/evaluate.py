@@ -29,7 +29,7 @@ METRICS = "R@1,R@5,MRR,nDCG@10"
 XOR, FULL = "xor-retrieve", "xor-full"
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="WORK...", help="Work folders, encoders or TREC runs; each is compared with the first.", show_default=False),
+    typer.Argument(metavar="WORK", help="Work folders, encoders or TREC runs; each is compared with the first.", show_default=False),
 ]
 
 Qrels = Annotated[Path | None, option(help="Judgments: TREC `qid 0 docid rel` or BEIR TSV, .gz too.", unit="file", panel="Input")]
@@ -72,8 +72,9 @@ def evaluate(
 ) -> Result:
     """Measure encoders on judged queries, by language, and say whether they differ by more than chance.
 
-    Of a work folder alone the first and the newest encoder are compared. The queries and passages are those of the work folder
-    unless others are named. No other command reads judgments.
+    Of a work folder alone the first and the newest encoder are compared.
+
+    Queries and passages are those of the work folder unless others are named. No other command reads judgments.
     """
     scored = "mteb" if mteb else benchmark if benchmark in (XOR, FULL) else "other benchmarks" if benchmark else "qrels"
     own = {"qrels": qrels, "queries": queries, "passages": passages, "lang": lang, "metrics": metrics, "gold": gold}

@@ -28,6 +28,7 @@ from umr.progress import Reporter
 from umr.retrieve import Which, choose_encoder, encoders, name_of
 
 Kind = Literal["work", "encoder", "run"]
+ENCODER_FILES = ("config.json", "modules.json", "query", "passage")
 RUN_ENDINGS = (".trec", ".run", ".txt", ".tsv", ".gz", ".res")  # by which a path that is not there is told from a hub id
 ANY_LANGUAGE = "all"  # of queries whose languages nobody said
 
@@ -79,9 +80,16 @@ def kind_of(name: str) -> Kind:
         return "work"
     if path.is_file():
         return "run"
-    if path.is_dir() or name in PYPI_MODELS or (hub_id and not path.parent.exists() and path.suffix not in RUN_ENDINGS):
+    if (
+        any((path / file).exists() for file in ENCODER_FILES)
+        or name in PYPI_MODELS
+        or (hub_id and not path.parent.exists() and path.suffix not in RUN_ENDINGS)
+    ):
         return "encoder"
-    raise InputError(f"{name}: no work folder, no encoder and no TREC run", "check the path; a hub id has the form OWNER/NAME")
+    raise InputError(
+        f"{name} is not a work folder, an encoder or a TREC run",
+        "check the path; `umr mine WORK` begins a work folder, a hub id is OWNER/NAME",
+    )
 
 
 def encoder_name(name: str, which: Which | None) -> str:
