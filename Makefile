@@ -50,7 +50,8 @@ sanitize: ## Run the tests of the unsafe code under AddressSanitizer (needs the 
 	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- search:: shards:: topk::
 
 fuzz: ## Fuzz the readers for some minutes (needs the nightly toolchain and cargo-fuzz: cargo install cargo-fuzz)
-	cd fuzz && cargo +nightly fuzz run records -- -max_total_time=$${SECONDS_OF_FUZZING:-300} -max_len=4096
+	mkdir -p fuzz/target/corpus
+	cd fuzz && cargo +nightly fuzz run records target/corpus corpus/records -- -max_total_time=$${SECONDS_OF_FUZZING:-300} -max_len=4096
 
 constraints: ## Renew constraints.txt after an edit of pyproject.toml (UPGRADE=1: newest versions)
 	@sh scripts/setup.sh constraints
