@@ -104,7 +104,7 @@ def test_a_run_counts_as_deep_as_an_encoder_is_asked_and_what_is_left_out_is_sai
 @pytest.mark.parametrize(
     "call",
     [("--benchmark", "miracl/sw", "--qrels", "q"), ("--benchmark", "xor-retrieve", "--metrics", "R@1"), ("--mteb", "T", "--qrels", "q"),
-     ("--qrels", "q", "--gold", "g")],
+     ("--qrels", "q", "--gold", "g"), ("--mteb", "T", "--format", "csv"), ("--mteb", "T", "--top-k", 5)],
 )  # fmt: skip
 def test_options_of_another_kind_of_evaluation_are_refused(shell: Shell, work: Path, call: tuple[str, ...]) -> None:
     done = shell("eval", work, *call)

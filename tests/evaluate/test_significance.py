@@ -140,6 +140,12 @@ def test_other_questions_or_metrics_are_refused(pair: Pair, made_up: MakeUp) -> 
         compare(*pair, metric="MRR")
 
 
+def test_queries_of_other_languages_are_refused_by_name(pair: Pair) -> None:
+    other = Evaluation(pair[1].per_query, {**pair[1].languages, "de3": "nl"})
+    with pytest.raises(MismatchError, match="query 'de3' counts as de in one evaluation and as nl in the other"):
+        compare(pair[0], other, metric="R@1")
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(made_up: MakeUp) -> None:
     rng = np.random.default_rng(11)
     before = made_up({"en": [0.0] * 60, "th": [0.0] * 90})

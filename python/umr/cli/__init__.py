@@ -36,8 +36,6 @@ for name, function in DATA.items():
 for panel, functions in PANELS.items():
     for name, function in functions.items():
         app.command(name, cls=Command, rich_help_panel=panel, epilog=MORE if panel == "The loop" else None)(command(function))
-
-
 app.add_typer(about_data, name="data", rich_help_panel="Results")
 
 

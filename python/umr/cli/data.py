@@ -27,16 +27,17 @@ from umr.progress import Reporter
 from umr.progress.terminal import table_of_numbers
 from umr.storage import read_lines
 
-FORMS = "sentence-transformers, tevatron, flagembedding, parquet, trec"
+FORMS = ", ".join(get_args(Form))
+FormOption = Annotated[
+    Form, option("--form", help=f"For which toolkit. ({FORMS}; default: sentence-transformers)", unit="choice", panel="Output")
+]
 
 
 def export(
     work: Work,
     out: Annotated[Path, option("--out", help="The file to write.", unit="file", panel="Output")],
     reporter: Reporter,
-    form: Annotated[
-        Form, option("--form", help=f"For which toolkit. ({FORMS}; default: {FORMS.split(',')[0]})", unit="choice", panel="Output")
-    ] = ("sentence-transformers"),
+    form: FormOption = "sentence-transformers",
     keep: Annotated[
         int | None, option(help="Passages of a query, the best-labelled first. (default: all)", unit="passages", panel="Output")
     ] = None,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from umr.evaluate.xor_retrieve import XorScore
     from umr.retrieve import Which
 
-METRICS = "R@1,R@5,MRR,nDCG@10"
+METRICS, TOP_K = "R@1,R@5,MRR,nDCG@10", 100
 XOR, FULL = "xor-retrieve", "xor-full"
 Names = Annotated[
     list[str] | None,
@@ -62,8 +62,8 @@ def evaluate(
     ] = None,
     metrics: Metrics = None,
     top_k: Annotated[
-        int, option(help="Passages retrieved for every query. (default: 100)", unit="passages", min=1, panel="Measures")
-    ] = 100,
+        int, option(help=f"Passages retrieved for every query. (default: {TOP_K})", unit="passages", min=1, panel="Measures")
+    ] = TOP_K,
     device: Device = "auto",
     index: Annotated[Index, option(help=INDEX.format("exact"), unit="choice", panel="Resources")] = "exact",
     form: Annotated[
@@ -78,9 +78,10 @@ def evaluate(
     """
     scored = "mteb" if mteb else benchmark if benchmark in (XOR, FULL) else "other benchmarks" if benchmark else "qrels"
     own = {"qrels": qrels, "queries": queries, "passages": passages, "lang": lang, "metrics": metrics, "gold": gold}
-    _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round})
+    forms = {"index": index != "exact", "format": form != "table", "top-k": top_k != TOP_K}
+    _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round, **forms})
     if benchmark in (XOR, FULL):
-        return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, form, reporter)
+        return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, index, form, reporter)
     if mteb and names:
         return _mteb(names, mteb, data, which_encoder(round), device, reporter)
     if (qrels is None and benchmark is None) or not names:
@@ -95,10 +96,10 @@ def evaluate(
 
 
 BELONGS = {
-    "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round"},
-    "other benchmarks": {"lang", "metrics", "round", "data"},
-    XOR: {"gold", "predictions", "round"},
-    FULL: {"gold", "predictions", "round"},
+    "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round", "index", "format", "top-k"},
+    "other benchmarks": {"lang", "metrics", "round", "data", "index", "format", "top-k"},
+    XOR: {"gold", "predictions", "round", "index", "format", "top-k"},
+    FULL: {"gold", "predictions", "round", "index", "top-k"},
     "mteb": {"data", "round"},
 }
 """What is scored -> the options that say what and how."""
@@ -143,7 +144,7 @@ def _mteb(names: list[str], tasks: list[str], data: Path | None, which: Which | 
 
 def _xor(
     benchmark: str, names: list[str], gold: Path | None, predictions: Path | None, which: Which | None, k: int, device: str,
-    form: Form, reporter: Reporter,
+    index: Index, form: Form, reporter: Reporter,
 ) -> Result:  # fmt: skip
     """The official score of XOR-Retrieve, of predictions or of a work folder; what a reader of XOR-Full takes."""
     from umr.evaluate.token_limit import word_tokenizer
@@ -157,7 +158,7 @@ def _xor(
         word_tokenizer()  # missed before anything is encoded
     if names:
         work = open_workspace(Path(names[0]), reporter)
-        found = retrieve_for(work, gold, which, k, device, reporter)
+        found = retrieve_for(work, gold, which, k, device, reporter, index)
         predictions = predictions or work.layout.folder / "evaluation" / f"{benchmark}.json"
         if benchmark == FULL:
             write_for_reader(predictions, found, {name: one.answers for name, one in answers.items()})

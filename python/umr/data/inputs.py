@@ -103,20 +103,24 @@ def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    def plain(schema: pa.Schema) -> list[str]:  # not the embeddings that many corpora carry
-        return [field.name for field in schema if not pa.types.is_nested(field.type)]
-
     try:
         if path.suffix.lower() == ".parquet":
             with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(ROWS, columns=plain(file.schema_arrow)):
+                for batch in file.iter_batches(ROWS, columns=_plain(file.schema_arrow)):
                     yield from batch.to_pylist()
         else:
             with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
                 for batch in batches:
-                    yield from batch.select(plain(batch.schema)).to_pylist()
+                    yield from batch.select(_plain(batch.schema)).to_pylist()
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise FormatError(f"{path}: not a whole table ({error})", "fetch or write the file again") from error
+
+
+def _plain(schema: Any) -> list[str]:
+    """The columns of a table that hold no lists: not the embeddings that many corpora carry."""
+    from pyarrow import types
+
+    return [field.name for field in schema if not types.is_nested(field.type)]
 
 
 def ir_datasets_of(name: str) -> Any:

@@ -132,6 +132,10 @@ def _check(before: Evaluation, after: Evaluation, metric: str, resamples: int, c
     if resamples < 1 or not 0 < confidence < 1:
         what = f"resamples {resamples} and confidence {confidence}"
         raise UsageError(what, "resamples from 1 up, confidence strictly between 0 and 1, for example 0.95")
+    other = next((query for query, lang in before.languages.items() if after.languages.get(query, lang) != lang), None)
+    if other is not None and before.languages.keys() == after.languages.keys():
+        what = f"query {other!r} counts as {before.languages[other]} in one evaluation and as {after.languages[other]} in the other"
+        raise MismatchError(what, "say the languages in the file of the queries, or with --lang")
     if before.languages != after.languages:
         what = f"the evaluations are of different queries ({len(before.languages)} and {len(after.languages)})"
         raise MismatchError(what, "evaluate both runs with the same queries and the same judgments")

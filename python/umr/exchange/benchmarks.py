@@ -144,7 +144,7 @@ def find_benchmark(name: str, folder: Path | None = None) -> Benchmark:
     """The files of a benchmark.
 
     Arguments:
-        name: `miracl/sw`, `mrtydi/ar`, or `beir`, whose folder is a data set.
+        name: `miracl/sw`, `mrtydi/ar`, `beir/scifact`.
         folder: where they are, at any depth; None for `benchmark_folder`.
 
     Raises:

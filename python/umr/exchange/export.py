@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -121,13 +121,8 @@ def _json(value: dict[str, Any]) -> str:
 def _write_parquet(path: Path, rows: Iterator[Labelled]) -> int:
     names = {"query_id": "id", "query": "text", "lang": "lang", "passage_ids": "ids", "titles": "titles", "passages": "texts",
              "labels": "labels"}  # fmt: skip
-    written = 0
-
-    def blocks() -> Iterator[dict[str, Any]]:
-        nonlocal written
-        while block := list(islice(rows, QUERIES)):
-            written += len(block)
-            yield {name: [getattr(row, field) for row in block] for name, field in names.items()}
-
-    write_blocks(path, blocks())
-    return written
+    written = count()
+    counted = (row for row, _ in zip(rows, written, strict=False))
+    blocks = iter(lambda: list(islice(counted, QUERIES)), [])
+    write_blocks(path, ({name: [getattr(row, field) for row in block] for name, field in names.items()} for block in blocks))
+    return next(written)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from umr.config import Index
 from umr.data.candidates import PADDING
 from umr.data.queries import open_queries
 from umr.data.workspace import Workspace
@@ -41,7 +42,13 @@ class Retrieved:
 
 
 def retrieve_for(
-    work: Workspace, questions: Path, which: Which | None = None, k: int = 100, device: str = "auto", reporter: Reporting = None
+    work: Workspace,
+    questions: Path,
+    which: Which | None = None,
+    k: int = 100,
+    device: str = "auto",
+    reporter: Reporting = None,
+    index: Index = "exact",
 ) -> list[Retrieved]:
     """What an encoder of a work folder finds for the questions of a file.
 
@@ -52,12 +59,13 @@ def retrieve_for(
         k: passages a question.
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
+        index: exact or hnsw.
     """
     reporter, chosen = reporter_of(reporter), choose_encoder(work, which)
     reporter.say(f"measuring {name_of(chosen)}")
     cache = work.layout.folder / "evaluation" / digest({"queries": str(questions.absolute())})[:16]
     queries = open_queries([str(questions.absolute())], cache, None, reporter)
-    found = retrieve(work, queries, work.passages, chosen, k, device, reporter)
+    found = retrieve(work, queries, work.passages, chosen, k, device, reporter, index)
     held = np.unique(found.rows[found.present])
     texts = dict(zip(held.tolist(), zip(work.passages.ids(held), work.passages.texts(held), strict=True), strict=True))
     made = []
