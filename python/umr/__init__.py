@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from umr.data.workspace import open_workspace as open_workspace
     from umr.encoder.encoder import DualEncoder as DualEncoder
     from umr.encoder.load import load_encoder as load_encoder
+    from umr.encoder.onnx import export_onnx as export_onnx
     from umr.errors import UmrError as UmrError
     from umr.judge import judge as judge
     from umr.judge import read_test_set as read_test_set
@@ -55,7 +56,7 @@ _HOMES = {
     "mine": "mine", "label": "label", "train": "train", "run": "rounds", "RunConfig": "run_file", "read_config": "run_file",
     "forecast_labels": "label", "forecast_mining": "mine", "forecast_training": "train",
     "inspect_labels": "label.inspect", "judge": "judge", "read_test_set": "judge", "search": "retrieve",
-    "DualEncoder": "encoder.encoder", "load_encoder": "encoder.load", "UmrError": "errors",
+    "DualEncoder": "encoder.encoder", "load_encoder": "encoder.load", "export_onnx": "encoder.onnx", "UmrError": "errors",
     "Console": "progress.console", "average_encoders": "train.averages",
 }  # fmt: skip
 

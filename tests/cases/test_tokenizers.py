@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ KINDS: list[tuple[Any, Any]] = [(tiny.encoder, encoder), (tiny.llama, lm), (tiny
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"])
 def test_a_sentencepiece_model_alone(tmp_path: Path, make: Any, load: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where sentencepiece and protobuf are not installed."""
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    monkeypatch.setattr("transformers.utils.import_utils.is_sentencepiece_available", lambda: False)
     folder = make(tmp_path / "model")
     (folder / "tokenizer.json").unlink()
     (folder / name).write_bytes(b"\x0a\x0e\x0a\x05<unk>\x15\x00\x00\x00\x00\x18\x02")

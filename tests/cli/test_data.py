@@ -61,6 +61,21 @@ def test_labels_are_exported(shell: Shell, work: Path, tmp_path: Path) -> None:
     assert "no labelled round 3" in none.talk
 
 
+def test_the_trained_encoder_is_exported(shell: Shell, work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="pip install 'umr[onnx]'")
+    done = shell("data", "export", work, "--form", "onnx", "--out", tmp_path / "onnx", "--json")
+    assert done.code == 0, done.err
+    assert done.json == {"encoder": str(work / "round-0" / "encoder"), "folder": str(tmp_path / "onnx")}
+    assert (tmp_path / "onnx" / "umr_onnx.json").exists()
+    for call, code, said in (
+        ((work / "round-0" / "encoder",), 1, "is there already, and is not written over"),
+        ((work, "--round", 3), 1, "no trained round 3"), ((work, "--keep", 3), 2, "--keep, and --round without a work folder"),
+        ((work / "round-0" / "encoder", "--round", 0), 2, "--keep, and --round without a work folder"),
+    ):  # fmt: skip
+        refused = shell("data", "export", *call, "--form", "onnx", "--out", tmp_path / "onnx")
+        assert (refused.code, said in refused.talk) == (code, True), refused.talk
+
+
 def test_a_data_set_of_ir_datasets_is_named_like_a_file(shell: Shell, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ir_datasets = pytest.importorskip("ir_datasets")
     from ir_datasets.formats import GenericDoc, GenericQuery

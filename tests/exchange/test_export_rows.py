@@ -105,6 +105,44 @@ def test_parquet_loads_as_a_data_set(work: Workspace, labels: Labels, tmp_path: 
     assert loaded[3]["labels"] == pytest.approx([label for *_, label in wanted])
 
 
+@pytest.mark.filterwarnings("ignore")  # of datasets, transformers and FlagEmbedding
+@pytest.mark.parametrize("distilled", [True, False])
+def test_flagembedding_trains_on_its_rows(work: Workspace, labels: Labels, tmp_path: Path, distilled: bool) -> None:
+    loader = pytest.importorskip(
+        "FlagEmbedding.abc.finetune.embedder", reason="pip install FlagEmbedding; not in dev, as it brings sentencepiece"
+    )
+    found = rows(work, labels, "flagembedding", tmp_path / "rows.jsonl", 4)
+    options = loader.AbsEmbedderDataArguments(
+        [str(tmp_path / "rows.jsonl")], cache_path=str(tmp_path / "cache"), train_group_size=4, knowledge_distillation=distilled
+    )
+    loaded = loader.AbsEmbedderTrainDataset(options, tiny.word_piece())
+    assert len(loaded) == len(found) == 7
+    for (query, passages, scores), row in zip(loaded, found, strict=True):  # it draws the negatives' order
+        assert (query, passages[0], sorted(passages[1:])) == (row["query"], row["pos"][0], sorted(row["neg"]))
+        wanted = dict(zip(row["pos"] + row["neg"], row["pos_scores"] + row["neg_scores"], strict=True))
+        assert scores == ([wanted[text] for text in passages] if distilled else None)
+    batch = loader.AbsEmbedderCollator(tiny.word_piece())([loaded[q] for q in range(3)])
+    assert batch["passages"]["input_ids"].shape[0] == 12
+    assert (batch["teacher_scores"] is not None) == distilled
+
+
+@pytest.mark.filterwarnings("ignore")  # of datasets and transformers
+def test_tevatron_reads_its_rows(work: Workspace, labels: Labels, tmp_path: Path) -> None:
+    """As its training does: rows of a folder, and the tokens of titles and texts joined."""
+    arguments = pytest.importorskip("tevatron.arguments", reason="pip install tevatron")
+    loader = pytest.importorskip("tevatron.datasets", reason="pip install tevatron")
+    (tmp_path / "rows").mkdir()
+    found, tokenizer = rows(work, labels, "tevatron", tmp_path / "rows" / "rows.jsonl", 4), tiny.word_piece()
+    options = arguments.DataArguments(train_dir=str(tmp_path / "rows"), dataset_name=str(tmp_path / "rows"), dataset_proc_num=None)
+    loaded = loader.HFTrainDataset(tokenizer, options, str(tmp_path / "cache")).process()
+    assert len(loaded) == len(found) == 7
+    for made, row in zip(loaded, found, strict=True):
+        assert made["query"] == tokenizer.encode(row["query"], add_special_tokens=False)
+        for name in ("positive", "negative"):
+            texts = [f"{passage['title']} {passage['text']}" for passage in row[f"{name}_passages"]]
+            assert made[f"{name}s"] == [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+
+
 def test_queries_with_too_few_labelled_passages_are_left_out(work: Workspace, labels: Labels, tmp_path: Path) -> None:
     few = labels.labels.copy()
     few[0, 1:] = few[1, 2:] = -np.inf

@@ -28,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 about_data = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Check files before hours are spent on them; write labels for other toolkits."
+    cls=Group, no_args_is_help=True, help="Check files before hours are spent on them; write labels and encoders for other toolkits."
 )
 DATA: dict[str, Callable[..., Any]] = {"check": data.check, "export": data.export}
 for name, function in DATA.items():

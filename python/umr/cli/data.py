@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 import typer
 from rich.console import RenderableType
@@ -13,11 +13,12 @@ from rich.console import RenderableType
 from umr._rust import Records
 from umr.cli.options import Round, Work, option
 from umr.cli.output import Result
+from umr.config import EncoderConfig
 from umr.data.corpus import expand
 from umr.data.inputs import IR_DATASETS, input_files
 from umr.data.labels import labels_of
 from umr.data.workspace import open_workspace
-from umr.errors import InputError
+from umr.errors import InputError, UsageError
 from umr.exchange.check import Check, Kind
 from umr.exchange.check import check as look
 from umr.exchange.export import Form
@@ -27,15 +28,16 @@ from umr.progress import Reporter
 from umr.progress.terminal import table_of_numbers
 from umr.storage import read_lines
 
-FORMS = ", ".join(get_args(Form))
+Forms = Literal[Form, "onnx"]
+FORMS = ", ".join(get_args(Forms))
 FormOption = Annotated[
-    Form, option("--form", help=f"For which toolkit. ({FORMS}; default: sentence-transformers)", unit="choice", panel="Output")
+    Forms, option("--form", help=f"For which toolkit. ({FORMS}; default: sentence-transformers)", unit="choice", panel="Output")
 ]
 
 
 def export(
     work: Work,
-    out: Annotated[Path, option("--out", help="The file to write.", unit="file", panel="Output")],
+    out: Annotated[Path, option("--out", help="The file to write; for onnx a folder.", unit="file", panel="Output")],
     reporter: Reporter,
     form: FormOption = "sentence-transformers",
     keep: Annotated[
@@ -43,7 +45,12 @@ def export(
     ] = None,
     round: Round = None,
 ) -> Result:
-    """Write the labels of a round as the training rows of another toolkit: the best-labelled passage, negatives, and their labels."""
+    """Write the labels of a round as the training rows of another toolkit: the best-labelled passage, negatives, and their labels.
+
+    With `--form onnx` the trained encoder instead, as ONNX models: WORK may be an encoder's own folder too.
+    """
+    if form == "onnx":
+        return _encoder(work, out, keep, round, reporter)
     workspace = open_workspace(work, reporter)
     done = [place for place in workspace.layout.rounds() if place.labelled.exists() and round in (None, place.number)]
     if not done:
@@ -52,6 +59,21 @@ def export(
     return Result(
         {"round": done[-1].number, "queries": queries, "file": str(out)}, [f"{queries:,} queries of round {done[-1].number} in {out}"]
     )
+
+
+def _encoder(work: Path, out: Path, keep: int | None, round: int | None, reporter: Reporter) -> Result:
+    from umr.encoder.onnx import export_onnx
+
+    layout, encoder = WorkLayout(work), EncoderConfig(model=str(work))
+    if keep is not None or (round is not None and not layout.manifest.exists()):
+        raise UsageError("--keep, and --round without a work folder, say nothing of an encoder", "leave them out")
+    if layout.manifest.exists():
+        trained = [place.number for place in layout.rounds() if place.trained.exists() and round in (None, place.number)]
+        if not trained:
+            raise InputError(f"{work}: no trained round{'' if round is None else f' {round}'}", f"umr train {work} makes an encoder")
+        encoder = open_workspace(work, reporter).encoder_of(trained[-1] + 1)
+    export_onnx(encoder, out)
+    return Result({"encoder": encoder.model, "folder": str(out)}, [f"the encoder {encoder.model} as ONNX models in {out}"])
 
 
 def check(

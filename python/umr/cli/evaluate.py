@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from umr.retrieve import Which
 
 METRICS, TOP_K = "R@1,R@5,MRR,nDCG@10", 100
-XOR, FULL = "xor-retrieve", "xor-full"
+XOR, FULL, CONVERTED = "xor-retrieve", "xor-full", ("lareqa", "mkqa")
+NAMED = "miracl/LANG", "mrtydi/LANG", "beir/NAME", "lareqa/xquad-r", "lareqa/mlqa-r", "mkqa"
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="WORK", help="Work folders, encoders or TREC runs; each is compared with the first.", show_default=False),
@@ -45,9 +46,7 @@ def evaluate(
     passages: Passages = None,
     lang: Lang = None,
     round: Annotated[str | None, round_option("Measure this encoder alone: the one trained in this round, or first.")] = None,
-    benchmark: Annotated[
-        str | None, option(help=f"A benchmark: {XOR}, {FULL}, miracl/LANG, mrtydi/LANG, beir/NAME.", unit="name", panel="Input")
-    ] = None,
+    benchmark: Annotated[str | None, option(help=f"A benchmark: {XOR}, {FULL}, {', '.join(NAMED)}.", unit="name", panel="Input")] = None,
     gold: Annotated[Path | None, option(help="Of XOR: the questions with their answers.", unit="file", panel="Input")] = None,
     predictions: Annotated[
         Path | None,
@@ -76,7 +75,8 @@ def evaluate(
 
     Queries and passages are those of the work folder unless others are named. No other command reads judgments.
     """
-    scored = "mteb" if mteb else benchmark if benchmark in (XOR, FULL) else "other benchmarks" if benchmark else "qrels"
+    family = (benchmark or "").partition("/")[0]
+    scored = "mteb" if mteb else family if family in (XOR, FULL, *CONVERTED) else "other benchmarks" if benchmark else "qrels"
     own = {"qrels": qrels, "queries": queries, "passages": passages, "lang": lang, "metrics": metrics, "gold": gold}
     forms = {"index": index != "exact", "format": form != "table", "top-k": top_k != TOP_K}
     _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round, **forms})
@@ -91,13 +91,15 @@ def evaluate(
     asked = tuple(name.strip() for name in (metrics or METRICS).split(",") if name.strip())
     how = Measure(qrels or Path(), tuple(queries or ()), tuple(passages or ()), lang, asked, top_k, device, index)
     if benchmark is not None:
-        how = benchmark_measure(benchmark, data, how, metrics is None)
+        how = benchmark_measure(benchmark, data, how, metrics is None, reporter)
     return _compared(measure(names, how, which_encoder(round), reporter), form)
 
 
 BELONGS = {
     "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round", "index", "format", "top-k"},
     "other benchmarks": {"lang", "metrics", "round", "data", "index", "format", "top-k"},
+    "lareqa": {"metrics", "round", "data", "index", "format"},
+    "mkqa": {"passages", "metrics", "round", "data", "index", "format", "top-k"},
     XOR: {"gold", "predictions", "round", "index", "format", "top-k"},
     FULL: {"gold", "predictions", "round", "index", "top-k"},
     "mteb": {"data", "round"},

@@ -96,6 +96,13 @@ FAMILIES = {
         "BEIR's own archives, one folder a data set",
     ),
 }
+LAREQA = ("mAP", "mAP@20"), "google-research-datasets/lareqa on GitHub"
+CONVERTED = {
+    "lareqa/xquad-r": Family({}, {"queries": ("xquad-r/??.json",)}, *LAREQA),
+    "lareqa/mlqa-r": Family({}, {"queries": ("mlqa-dev-r/??.json", "mlqa-r/??.json")}, *LAREQA),
+    "mkqa": Family({}, {"queries": ("mkqa.jsonl.gz", "mkqa.jsonl")}, ("Success@20", "Success@100"), "apple/ml-mkqa on GitHub, dataset/"),
+}
+"""Benchmarks whose files have a form of their own (`converted.py`): passages and judgments come from those of the queries, or later."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Benchmark:
 
     Arguments:
         passages, queries: paths.
-        qrels: the judgments.
+        qrels: the judgments; with those of `CONVERTED` the folder, whose files are all queries.
         lang: of every query; None where the benchmark does not say it.
         metrics: that are reported.
         whole: what its judgments are known by.
@@ -144,7 +151,7 @@ def find_benchmark(name: str, folder: Path | None = None) -> Benchmark:
     """The files of a benchmark.
 
     Arguments:
-        name: `miracl/sw`, `mrtydi/ar`, `beir/scifact`.
+        name: `miracl/sw`, `mrtydi/ar`, `beir/scifact`, or one of `CONVERTED`.
         folder: where they are, at any depth; None for `benchmark_folder`.
 
     Raises:
@@ -152,12 +159,12 @@ def find_benchmark(name: str, folder: Path | None = None) -> Benchmark:
         InputError: a file is missing; says which, where to get it and where to put it.
     """
     family, _, part = name.partition("/")
-    known = FAMILIES.get(family)
-    if known is None or not part or (known.parts and part not in known.parts):
+    known = CONVERTED.get(name) or FAMILIES.get(family)
+    if known is None or (name not in CONVERTED and (not part or (known.parts and part not in known.parts))):
         names = ", ".join(f"{one}/{{{','.join(f.parts)}}}" if f.parts else f"{one}/NAME" for one, f in FAMILIES.items())
-        raise UsageError(f"there is no benchmark {name!r}", f"known: {names}, xor-retrieve")
+        raise UsageError(f"there is no benchmark {name!r}", f"known: {names}, {', '.join(CONVERTED)}, xor-retrieve")
     place = folder or benchmark_folder(family)
-    if not known.parts and (place.name != part or not place.is_dir()):
+    if family == "beir" and (place.name != part or not place.is_dir()):
         place = place / part
     found = {what: _find(place, patterns, part) for what, patterns in known.files.items()}
     missing = [f"{what} ({_named(known.files[what][0], part)})" for what, files in found.items() if not files]
@@ -166,13 +173,14 @@ def find_benchmark(name: str, folder: Path | None = None) -> Benchmark:
             f"{name}: no {', no '.join(missing)} below {place}", f"get them from {known.source}, and put them there, in any folder"
         )
     for what, files in found.items():
-        if len(files) > 1 and (what != "passages" or len({Path(file).parent for file in files}) > 1):
+        if len({Path(file).parent for file in files}) > 1:
             raise InputError(
                 f"{name}: {what} of several copies below {place}: {files[0]}, {files[-1]}",
                 "leave one of them there, or name its folder with --data",
             )
-    lang = part if known.parts else None
-    return Benchmark(tuple(found["passages"]), tuple(found["queries"]), Path(found["qrels"][0]), lang, known.metrics, known.parts.get(part))
+    lang, (qrels, *_) = part if known.parts else None, found.get("qrels", [place])
+    passages, queries = (tuple(found.get(what, ())) for what in ("passages", "queries"))
+    return Benchmark(passages, queries, Path(qrels), lang, known.metrics, known.parts.get(part))
 
 
 def _named(pattern: str, part: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,12 @@ from umr.data.queries import Queries, open_queries
 from umr.data.workspace import Workspace
 from umr.errors import InputError
 from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.evaluate.answers import Answers, answered
 from umr.manifest import digest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.retrieve import Which, choose_encoder, name_of, retrieve
+
+AT_ONCE = 2_000_000  # places of lists that are measured at once: as Python has them each takes some hundred bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class TestSet:
 
 def read_test_set(
     workspace: Workspace,
-    qrels: Path | str,
+    qrels: Path | str | Qrels,
     queries: Inputs = (),
     passages: Inputs = (),
     lang: str | None = None,
@@ -56,7 +59,7 @@ def read_test_set(
 
     Arguments:
         workspace: gives its own queries and passages where none are named.
-        qrels: TREC or BEIR judgments.
+        qrels: a file of TREC or BEIR judgments, or what was read.
         queries, passages: as `create_workspace` takes them.
         lang: the language of every query, or None.
         reporter: told what was read.
@@ -70,16 +73,16 @@ def read_test_set(
     found = TestSet(
         open_queries(named["queries"], cache, lang, reporter) if named["queries"] else workspace.queries,
         open_passages(named["passages"], cache, reporter) if named["passages"] else workspace.passages,
-        read_qrels(qrels),
+        qrels if isinstance(qrels, Qrels) else read_qrels(qrels),
     )
-    _check(found, Path(qrels), reporter)
+    _check(found, qrels, reporter)
     absent = len(set(found.qrels.grades) - set(found.queries.ids()))
     if absent:
         reporter.say(f"{absent:,} judged queries are not among the {len(found.queries):,} queries: left out")
     return found
 
 
-def _check(test: TestSet, path: Path, reporter: Reporter) -> None:
+def _check(test: TestSet, path: Path | str | Qrels, reporter: Reporter) -> None:
     judged = set(test.qrels.grades)
     if not judged & set(test.queries.ids()):
         raise InputError(
@@ -113,6 +116,7 @@ def judge(
     device: str = "auto",
     reporter: Reporting = None,
     index: Index = "exact",
+    answers: Answers | None = None,
 ) -> tuple[Evaluation, Candidates]:
     """Retrieve with an encoder of the work folder and measure it.
 
@@ -125,6 +129,7 @@ def judge(
         device: auto, cpu, cuda or cuda:N.
         reporter: shows the progress.
         index: exact, however the round was mined, or hnsw.
+        answers: of every query, in place of judgments: a passage that is found and holds one is relevant.
 
     Returns:
         the evaluation, and what was retrieved.
@@ -133,6 +138,23 @@ def judge(
     chosen = choose_encoder(workspace, which)
     reporter.say(f"measuring {name_of(chosen)}")
     found = retrieve(workspace, test.queries, test.passages, chosen, depth_for(metrics, k), device, reporter, index)
-    languages: Mapping[str, str] = dict(zip(found.query_ids, found.langs, strict=True))
-    asked = Qrels({q: grades for q, grades in test.qrels.grades.items() if q in languages})
-    return evaluate_run(found.run(test.passages), asked, languages, metrics), found
+    qrels = test.qrels if answers is None else Qrels(answered(found, test.passages, answers))
+    return _evaluate(found, test.passages, qrels, metrics), found
+
+
+def _evaluate(found: Candidates, passages: Records, qrels: Qrels, metrics: Sequence[str]) -> Evaluation:
+    """Measure some queries after the other, in the order of the judgments: whole rankings would not fit memory as a run."""
+    at = {query: row for row, query in enumerate(found.query_ids)}
+    asked, parts = [query for query in qrels.grades if query in at], list[Evaluation]()
+    step = max(1, AT_ONCE // max(1, found.rows.shape[1]))
+    for some in (asked[start : start + step] for start in range(0, max(1, len(asked)), step)):
+        rows = [at[query] for query in some]
+        part = Candidates(some, [found.langs[row] for row in rows], found.rows[rows], found.scores[rows])
+        langs = dict(zip(some, part.langs, strict=True))
+        parts.append(evaluate_run(part.run(passages), Qrels({query: qrels.grades[query] for query in some}), langs, metrics))
+    return Evaluation(
+        {name: {q: value for part in parts for q, value in part.per_query[name].items()} for name in parts[0].per_query},
+        {query: lang for part in parts for query, lang in part.languages.items()},
+        unjudged=len(at) - len(asked),
+        without_relevant=sum(part.without_relevant for part in parts),
+    )

@@ -18,8 +18,10 @@ from umr.data.trec import read_rankings
 from umr.data.workspace import Workspace, create_workspace, open_workspace
 from umr.errors import InputError, MismatchError, UsageError
 from umr.evaluate import DEFAULT_METRICS, Evaluation, evaluate_run
+from umr.evaluate.answers import Answers
 from umr.evaluate.metrics import first_of
-from umr.exchange.benchmarks import find_benchmark
+from umr.exchange.benchmarks import CONVERTED, find_benchmark
+from umr.exchange.converted import convert_lareqa, convert_mkqa
 from umr.judge import depth_for, judge, read_test_set
 from umr.layout import WorkLayout
 from umr.manifest import digest, read_manifest
@@ -31,6 +33,7 @@ Kind = Literal["work", "encoder", "run"]
 ENCODER_FILES = ("config.json", "modules.json", "query", "passage")
 RUN_ENDINGS = (".trec", ".run", ".txt", ".tsv", ".gz", ".res")  # by which a path that is not there is told from a hub id
 ANY_LANGUAGE = "all"  # of queries whose languages nobody said
+OF_WHAT_WAS_FOUND = ("Success", "MRR", "P")  # measures that need not know what was not found
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,17 @@ class Measure:
     """How systems are measured.
 
     Arguments:
-        qrels: the judgments.
+        qrels: the judgments, or their file.
         queries, passages: files; where there are none, those of a work folder.
         lang: of every query, or None.
         metrics: names of ir_measures, and MRR.
         k: passages retrieved for every query.
         device: auto, cpu, cuda or cuda:N.
         index: exact or hnsw.
+        answers: as `judge` takes them.
     """
 
-    qrels: Path
+    qrels: Path | Qrels
     queries: tuple[str, ...] = ()
     passages: tuple[str, ...] = ()
     lang: str | None = None
@@ -55,18 +59,35 @@ class Measure:
     k: int = 100
     device: str = "auto"
     index: Index = "exact"
+    answers: Answers | None = None
 
 
-def benchmark_measure(name: str, folder: Path | None, how: Measure, own_metrics: bool) -> Measure:
+def benchmark_measure(name: str, folder: Path | None, how: Measure, own_metrics: bool, reporter: Reporter) -> Measure:
     """How a benchmark is measured: its files, which are checked, and its metrics unless others were asked for.
 
     Raises:
         UsageError, InputError, MismatchError: as `find_benchmark` and `Benchmark.require_whole`.
     """
     found = find_benchmark(name, folder)
+    how = replace(how, metrics=found.metrics if own_metrics else how.metrics)
+    if name in CONVERTED:
+        return _converted(name, [Path(file) for file in found.queries], how, reporter)
     found.require_whole(read_qrels(found.qrels).grades)
-    metrics = found.metrics if own_metrics else how.metrics
-    return replace(how, qrels=found.qrels, queries=found.queries, passages=found.passages, lang=found.lang or how.lang, metrics=metrics)
+    return replace(how, qrels=found.qrels, queries=found.queries, passages=found.passages, lang=found.lang or how.lang)
+
+
+def _converted(name: str, files: Sequence[Path], how: Measure, reporter: Reporter) -> Measure:
+    """How a benchmark of `CONVERTED` is measured; of LAReQA the whole ranking counts where a metric has no cutoff."""
+    if name != "mkqa":
+        made, count = convert_lareqa(name.partition("/")[2], files)
+        queries, passages = ((str(made / f"{what}.jsonl"),) for what in ("queries", "passages"))
+        k = how.k if all("@" in metric for metric in how.metrics) else count
+        return replace(how, qrels=made / "qrels.txt", queries=queries, passages=passages, k=k)
+    other = [metric for metric in how.metrics if metric.partition("@")[0] not in OF_WHAT_WAS_FOUND]
+    if other:
+        raise UsageError(f"mkqa has no {other[0]}: only passages that are found are judged", "take Success@k, MRR@k or P@k")
+    path, answers = convert_mkqa(files[0], reporter)
+    return replace(how, qrels=Qrels({query: {} for query in answers}), queries=(str(path),), answers=answers)
 
 
 def kind_of(name: str) -> Kind:
@@ -127,7 +148,9 @@ def measure(names: Sequence[str], how: Measure, which: Which | None, reporter: R
         InputError, UsageError: a name that is nothing, or queries or passages that are known from nowhere.
         MismatchError: work folders of other passages or queries, and none are named.
     """
-    kinds, gold = {name: kind_of(name) for name in names}, read_qrels(how.qrels)
+    kinds, gold = {name: kind_of(name) for name in names}, how.qrels if isinstance(how.qrels, Qrels) else read_qrels(how.qrels)
+    if how.answers is not None and "run" in kinds.values():
+        raise UsageError("a run has no texts, in which answers could be found", "name work folders or encoders")
     works = {name: open_workspace(Path(name).expanduser(), reporter) for name, kind in kinds.items() if kind == "work"}
     first = next(iter(works.values()), None)
     for name, work in works.items():
@@ -159,7 +182,7 @@ def _require_same_test(name: str, work: Workspace, first: Workspace, how: Measur
 def _of_work(work: Workspace, how: Measure, which: Which | None, reporter: Reporter) -> Evaluation:
     queries, passages = ([Path(name) for name in names] for names in (how.queries, how.passages))
     test = read_test_set(work, how.qrels, queries, passages, how.lang, reporter)
-    return judge(work, test, which, how.metrics, how.k, how.device, reporter, how.index)[0]
+    return judge(work, test, which, how.metrics, how.k, how.device, reporter, how.index, how.answers)[0]
 
 
 def _of_run(path: Path, how: Measure, gold: Qrels, langs: Mapping[str, str], reporter: Reporter) -> Evaluation:
