@@ -70,6 +70,7 @@ def options() -> argparse.ArgumentParser:
         "--learning-rates", nargs="+", type=float, default=[2e-5, 5e-5, 1e-4], help="tried on both sides [default: 2e-5 5e-5 1e-4]"
     )
     made.add_argument("--drops", nargs="+", type=float, default=[0.0, 0.5], help="tried on the side of umr [default: 0 0.5]")
+    made.add_argument("--merge", action="store_true", help="mix what was trained with the start, on both sides, by the validation loss")
     made.add_argument("--whiten", type=float, default=None, help="strength of the whitening, 0 to 1 [default: gemma 0.5, e5 0]")
     made.add_argument("--tasks", nargs="+", choices=tuple(METRIC), default=list(METRIC))
     made.add_argument("--device", default="auto")
@@ -121,7 +122,8 @@ class Run:
         import umr
 
         return umr.TrainConfig(
-            drop=drop, epochs=round(4 / (1 - drop)), batch_size=32, passages_per_query=self.args.k, learning_rate=learning_rate,
+            drop=drop, merge=self.args.merge, epochs=round(4 / (1 - drop)), batch_size=32, passages_per_query=self.args.k,
+            learning_rate=learning_rate,
             student_temperature=0.05, freeze="passages", freeze_layers=0, held_out=0.1, evaluations=1, precision="auto",
             device=self.args.device,
         )  # fmt: skip
@@ -184,7 +186,7 @@ class Run:
 
         found = {}
         for config in [self.training(rate, drop) for drop in drops for rate in self.args.learning_rates]:
-            name = f"{side} {config.learning_rate:g}{f' drop {config.drop:g}' if config.drop else ''}"
+            name = f"{side} {config.learning_rate:g}{f' drop {config.drop:g}' if config.drop else ''}{' merge' if config.merge else ''}"
             work = self.copy(name)
             begin(work)
             self.stage(f"{name}: train", lambda w=work, c=config: umr.train(w, c, 0, Console()))  # type: ignore[misc]

@@ -87,10 +87,12 @@ def loop(folder: Path, args: argparse.Namespace, report: Report) -> None:
 
 def one_stage(folder: Path, args: argparse.Namespace, report: Report) -> None:
     """Mining and labelling, each killed again and again: the tests of these harnesses compare the bytes."""
-    for name in ("mining", "labelling"):
-        command = [sys.executable, "-m", "pytest", "-q", str(FAULTS / f"test_killed_{name}.py")]
-        ran = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=SECONDS)
-        row(report, f"20 kills of {name} in a row", [ran.returncode == 0])
+    many = os.environ | {"UMR_RANK_KILLS": str(max(1, args.kills // 6))}
+    for name, what in (("killed_mining", "20 kills of mining in a row"), ("killed_labelling", "20 kills of labelling in a row"),
+                       ("ranks", f"about {args.kills} kills of ranks, 2 to 4 at once")):  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-q", str(FAULTS / f"test_{name}.py")]
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=SECONDS, env=many)
+        row(report, what, [ran.returncode == 0])
 
 
 def files(folder: Path, args: argparse.Namespace, report: Report) -> None:

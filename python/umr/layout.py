@@ -87,6 +87,10 @@ class WorkLayout:
     """What the folder works on: passages, queries, language, encoder of round 0."""
     lock = _In("lock")
     """Locked by the process that writes to the folder, whose number, host and command it holds."""
+    ranks = _In("ranks")
+    """Of ranks that work here together: what they agreed on, and a file for each unit of work. Removed by the next writer."""
+    entrance = _In("entrance")
+    """Locked by a rank while it begins."""
     corpus = _In("corpus")
     """Offset indexes, unpacked gzip files and token stores."""
     inputs = _In("inputs")

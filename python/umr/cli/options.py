@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -21,6 +22,8 @@ from umr.errors import UsageError
 from umr.progress import Reporter
 from umr.run_file import TABLES, RunConfig, read_tables
 from umr.settings import DEVICE, REQUIRED, choices_of
+from umr.together import launch
+from umr.work.ranks import ranks_of
 
 FLAGS: dict[tuple[type, str], str] = {(EncoderConfig, "model"): "--encoder"}
 
@@ -71,6 +74,17 @@ Force = Annotated[
         help="Do the stage again, also with other settings. Vectors and scores are kept; what was trained is moved aside and named.",
         panel="Input",
     ),
+]
+Rank = Annotated[
+    str | None,
+    option(
+        help="Do a part, beside others with the same command: i/N, or auto in a Slurm array. (default: all of it, or torchrun's)",
+        unit="i/N", panel="Resources",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int | None,
+    option(help="Processes on this machine, by torchrun; one for each GPU. (default: 1)", unit="processes", min=1, panel="Resources"),
 ]
 Device = Annotated[str, option("--device", help=f"{DEVICE} (default: auto)", unit="device", panel="Resources")]
 CONFIG = Annotated[
@@ -157,6 +171,9 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def wrapped(**values: Any) -> None:
+        if (values.get("workers") or 1) > 1 and ranks_of() is None:
+            launch(values["workers"], without(sys.argv[1:], "--workers"))
+            return
         as_json, quiet, path = values.pop("json"), values.pop("quiet"), values.pop("config_file", None)
         given = {name: {f.name: values.pop(_key(kind, f.name), None) for f in dataclasses.fields(kind)} for name, kind in configs.items()}
 
@@ -174,6 +191,12 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
+
+
+def without(words: Sequence[str], name: str) -> list[str]:
+    """A command line without an option and its value."""
+    at = next(n for n, word in enumerate(words) if word.split("=")[0] == name)
+    return [*words[:at], *words[at + (1 if "=" in words[at] else 2) :]]
 
 
 def _configured(kind: Any, file: Mapping[str, Any], given: Mapping[str, Any]) -> Any:

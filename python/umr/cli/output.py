@@ -18,8 +18,10 @@ from rich.text import Text
 
 from umr.errors import Interrupted, StorageError, UmrError
 from umr.progress import Reporter, console
+from umr.progress.reporter import Silent
 from umr.progress.terminal import STEERING, Terminal, drop
 from umr.storage import storage_error
+from umr.work.ranks import Ranks, ranks_of
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """Sent by Slurm, `kill` and a closed terminal; they end a command as Ctrl-C does, keeping what is finished."""
@@ -51,6 +53,11 @@ class Result:
     code: int = 0
 
 
+def unfinished(ranks: Ranks | None) -> Result:
+    """Of a rank that has done its part of a stage, while others are at work."""
+    return Result({"finished": False}, [f"{ranks}: done; the last rank to end finishes the round"])
+
+
 def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> None:
     """Run a command and end the process with its exit code.
 
@@ -60,8 +67,9 @@ def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> No
         quiet: only warnings on stderr.
     """
     try:
-        result = work(console.Console(quiet))
-        _show(result, as_json)
+        result = work(console.Console(quiet) if _speaks() else Silent())
+        if _speaks():
+            _show(result, as_json)
     except BrokenPipeError:
         drop(sys.stdout)
         raise typer.Exit(0) from None
@@ -70,6 +78,12 @@ def finish(work: Callable[[Reporter], Result], as_json: bool, quiet: bool) -> No
     else:
         if result.code:
             raise typer.Exit(result.code)
+
+
+def _speaks() -> bool:
+    """Whether this process speaks: of the processes of one torchrun, rank 0 does for all."""
+    ranks = ranks_of()
+    return ranks is None or ranks.rank == 0
 
 
 def _told(error: BaseException) -> tuple[str, str, int]:
@@ -118,7 +132,7 @@ def _fail(error: BaseException, as_json: bool) -> None:
     console.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
     if hint:
         console.print(Text.assemble(("hint:", "bold cyan"), f" {hint}"), soft_wrap=True)
-    if as_json and sys.stdout is not None:
+    if as_json and sys.stdout is not None and _speaks():
         value = {"kind": type(error).__name__, "message": message, "hint": hint}
         sys.stdout.write(_json({"error": value}))
     raise typer.Exit(code)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from umr.cli.options import option
+from umr.cli.options import Workers, option
 from umr.cli.output import Result
 from umr.errors import InputError
 from umr.presets import Preset
@@ -58,6 +58,7 @@ def run(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file; `umr init` writes one.", show_default=False)],
     reporter: Reporter,
     force_from: ForceFrom = None,
+    workers: Workers = None,
 ) -> Result:
     """Run all rounds of a TOML file. Run again, it goes on where it stopped."""
     settings = read_config(config)

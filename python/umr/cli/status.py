@@ -109,7 +109,8 @@ def _verify(workspace: Workspace, reporter: Reporter) -> None:
         read, wrong = read | set(map(Path, segments)), wrong + flaws
     wrong += workspace.passages.verify() + workspace.queries.records.verify()
     read |= {layout.corpus / "passages.index", layout.corpus / "queries.index", *(layout.corpus / "unpacked").glob("*")}
-    files = {path for path in layout.folder.rglob("*") if path.is_file() and path != layout.lock}
+    files = {path for path in layout.folder.rglob("*") if path.is_file()}
+    files -= {layout.lock, layout.entrance, *layout.ranks.rglob("*")}
     unread = sorted(str(path.relative_to(layout.folder)) for path in files - read)
     if unread:
         named = ", ".join(unread[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")

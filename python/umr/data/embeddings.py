@@ -19,6 +19,7 @@ from umr.errors import FormatError, ScoreError
 from umr.manifest import Growing, digest, read_manifest, require_whole
 from umr.progress import Bar
 from umr.storage import beside
+from umr.work.ranks import Claims
 
 AGAIN = "remove this shard and run the stage again: it alone is made anew"
 KEEP_SECONDS = 30.0  # between two times that finished pieces are put on disk
@@ -119,6 +120,32 @@ class Embeddings:
                 pieces = list(pairwise([*cut(first, end), end]))
                 vectors = np.concatenate(self._pieces(known, pieces, make, bar, writer))
                 writer.start(self._write, known, {self.path(shard): vectors}, tuple(self._piece_path(*piece) for piece in pieces))
+
+    def share(self, make: Make, bar: Bar, cut: Cut, claims: Claims) -> None:
+        """Make the pieces that no other rank makes; `fill` puts them together when all are there.
+
+        Arguments:
+            make, bar, cut: as in `fill`.
+            claims: of the ranks.
+
+        Raises:
+            as `fill`.
+        """
+        spans: dict[str, tuple[int, int]] = {}
+        for shard in range(self.shards):
+            if not self._growing().has(self.path(shard), AGAIN):
+                first, end = self.span(shard)
+                spans |= {f"{self.folder.name}-{a}-{b}": (a, b) for a, b in pairwise([*cut(first, end), end])}
+        bar.skip(self.rows - sum(end - first for first, end in spans.values()))
+        for unit, _ in claims.each(list(spans)):
+            first, end = spans[unit]
+            path = self._piece_path(first, end)
+            if self._growing().has(path, hint=None):
+                bar.skip(end - first)
+                continue
+            _save(path, self._stored(first, make(np.arange(first, end, dtype=np.uint32))))
+            with claims.alone():
+                self._growing().add(path)
 
     def _write(self, known: Growing, arrays: Mapping[Path, NDArray[Any]], instead_of: tuple[Path, ...] = ()) -> None:
         for path, values in arrays.items():

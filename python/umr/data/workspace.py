@@ -49,6 +49,10 @@ class Workspace:
         size = f"{len(self.passages):,} passages, {len(self.queries):,} queries in {len(set(self.queries.langs))} languages"
         return f"Workspace({str(self.layout.folder)!r}: {size}, encoder {self.encoder.model!r}; {rounds})"
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of the passages and of the queries."""
+        return {"passages": self.passages.fingerprint, "queries": self.queries.records.fingerprint}
+
     @contextmanager
     def writing(self, reporter: Reporter) -> Iterator[None]:
         """Be the one process that writes to the work folder while the context is open; see `umr.work.lock.writing`.
@@ -59,7 +63,7 @@ class Workspace:
         """
         with writing(self.layout, reporter):
             found = read_manifest(self.layout.manifest, "work")
-            now, then = (found["made_from"], found["encoder"]), (_fingerprints(self), self.encoder.record())
+            now, then = (found["made_from"], found["encoder"]), (self.fingerprints(), self.encoder.record())
             if now != then:
                 raise MismatchError(f"{self.layout.manifest} is of other inputs by now", "open the work folder again")
             yield
@@ -149,7 +153,8 @@ def create_workspace(
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
     wanted = {**inputs, "encoder": encoder.record()}
-    if _is_settled(layout) and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
+    begun = _is_settled(layout) or (not new and layout.ranks.exists())  # by other ranks, beside which nothing can be written here
+    if begun and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
         return open_workspace(folder, reporter)
     with writing(layout, reporter):
         if _is_settled(layout):
@@ -159,7 +164,7 @@ def create_workspace(
             _show_first(workspace, reporter)
         if _is_settled(layout):
             _require_unchanged(workspace)
-        write_manifest(layout.manifest, "work", _fingerprints(workspace), wanted)
+        write_manifest(layout.manifest, "work", workspace.fingerprints(), wanted)
     return workspace
 
 
@@ -217,12 +222,8 @@ def _show_first(workspace: Workspace, reporter: Reporter) -> None:
         reporter.say(f"first {what}: {', '.join(shown)}")
 
 
-def _fingerprints(workspace: Workspace) -> dict[str, str]:
-    return {"passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint}
-
-
 def _require_unchanged(workspace: Workspace) -> None:
-    manifest, now = workspace.layout.manifest, _fingerprints(workspace)
+    manifest, now = workspace.layout.manifest, workspace.fingerprints()
     began = read_manifest(manifest, "work")["made_from"]
     changed = [name for name, fingerprint in now.items() if began.get(name) != fingerprint]
     if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,20 @@ from umr.layout import WorkLayout
 from umr.manifest import digest
 from umr.models.device import release_memory, settle_precision, without_memory
 from umr.progress import Bar, Reporter
+from umr.work.ranks import Claims
 
 PIECE_TOKENS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a piece: a minute or less of a base model on two cores, or on a small GPU
 
 
-def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayout, config: MineConfig, reporter: Reporter) -> Embeddings:
+def encode(
+    records: Records,
+    encoder: DualEncoder,
+    side: Side,
+    layout: WorkLayout,
+    config: MineConfig,
+    reporter: Reporter,
+    claims: Claims | None = None,
+) -> Embeddings:
     """Encode all records, or read what an earlier run has encoded.
 
     Arguments:
@@ -31,9 +41,10 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
         layout: where tokens and embeddings are kept.
         config: precision, dtype on disk, shard size, tokens a forward pass.
         reporter: shows the progress.
+        claims: of the ranks that encode together; this one does its part, and none puts the shards together.
 
     Returns:
-        finished embeddings, [n, d] in corpus order.
+        finished embeddings, [n, d] in corpus order; of a rank they may be unfinished.
 
     Raises:
         ScoreError: a vector is not finite; the message names the id.
@@ -57,7 +68,11 @@ def encode(records: Records, encoder: DualEncoder, side: Side, layout: WorkLayou
                 raise ScoreError(what, "set precision to fp32 under [mine] of a run file (--config)")
             return vectors
 
-        store.fill(finite, bar, lambda first, end: pieces(tokens, first, end, PIECE_TOKENS[own.device.type]))
+        cut = partial(pieces, tokens, size=PIECE_TOKENS[own.device.type])
+        if claims:
+            store.share(finite, bar, cut, claims)
+        else:
+            store.fill(finite, bar, cut)
     return store
 
 

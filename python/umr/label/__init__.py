@@ -20,6 +20,7 @@ from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock, duration
 from umr.work.aside import make_room
+from umr.work.ranks import Claims, Ranks, about, alone, working_together
 
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
@@ -70,6 +71,27 @@ def label(
     next_command = f"umr train {workspace.layout.folder} --round {place.number}"
     reporter.say(f"round {place.number} labelled in {duration(clock.elapsed)}: {labels}; next: {next_command}")
     return labels
+
+
+def share_labelling(workspace: Workspace, config: LabelConfig, number: int, ranks: Ranks, reporter: Reporter) -> None:
+    """Score what no other rank scores; `label` then finds all scores, and makes the labels.
+
+    Arguments:
+        workspace, config, reporter: as in `label`.
+        number: the round.
+        ranks: the place of this process.
+
+    Raises:
+        MismatchError: other ranks do something else.
+        as `label`.
+    """
+    place = workspace.layout.round(number)
+    with alone(workspace.layout.entrance):  # one measures, the others read what it chose
+        candidates, models = _begin(workspace, place, config, reporter)
+    agreed = about("label", number, _made_from(place, config, models), memory=config.memory, batch_tokens=config.batch_tokens)
+    with working_together(workspace.layout, ranks, agreed, reporter) as claims:
+        if not place.labelled.exists():
+            _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, claims=claims)
 
 
 def _labelled_before(workspace: Workspace, place: RoundLayout, config: LabelConfig, reporter: Reporter) -> Labels:
@@ -142,13 +164,14 @@ def _score(
     models: list[Model],
     reporter: Reporter,
     dry_run: bool = False,
+    claims: Claims | None = None,
 ) -> list[Forecast]:
     """Score what is missing, by one language model after the other."""
     from umr.label.scoring import score_missing
 
     made = []
     for model in models:
-        made.append(score_missing(workspace, place, pairs, *model, config, reporter, dry_run))
+        made.append(score_missing(workspace, place, pairs, *model, config, reporter, dry_run, claims))
         gc.collect()  # the model goes before the next one is loaded
     return made
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from umr.models.feeding import prefetch
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter
 from umr.progress.clock import Clock
+from umr.work.ranks import Claims
+
+UNIT_BATCHES = 16  # that a rank takes at once; fewer where there would not be enough for many ranks
 
 
 def stores_of(workspace: Workspace, config: LabelConfig) -> Path:
@@ -77,6 +82,7 @@ def score_missing(
     config: LabelConfig,
     reporter: Reporter,
     dry_run: bool = False,
+    claims: Claims | None = None,
 ) -> Forecast:
     """Score the pairs of a round that have no score yet.
 
@@ -90,6 +96,7 @@ def score_missing(
         config: of the stage.
         reporter: shows what is done.
         dry_run: score some batches, to tell the time, and keep nothing but the plan.
+        claims: of the ranks that score together; this one does its part.
 
     Returns:
         what was to do.
@@ -110,7 +117,8 @@ def score_missing(
         scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
     budget = budget_for(config, scorer, str(lm.device))
     made_from = _made_from(workspace, place, identity, config, lm.device.type)
-    plan = plan_for(place, made_from, store, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
+    with claims.alone() if claims else nullcontext():
+        plan = plan_for(place, made_from, store, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
     if 2 * budget >= plan.budget:  # free memory changes from run to run; the batches of a plan do not
         budget = plan.budget
     batches = plan.unfinished_batches(table, pairs)
@@ -119,9 +127,20 @@ def score_missing(
         made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, lm.device.type, reporter))
     announce(made, reporter)
     if not dry_run:
-        _run(workspace, pairs, plan, batches, scorer, store, budget, lm.device, reporter)
-        plan.remove()
+        units = _units(plan, batches, pairs, store, claims) if claims else [batches]
+        _run(workspace, pairs, plan, batches, units, scorer, store, budget, lm.device, reporter)
+        if not claims:
+            plan.remove()
     return made
+
+
+def _units(plan: Plan, batches: Sequence[int], pairs: Pairs, store: ScoreStore, claims: Claims) -> Iterator[list[int]]:
+    """The batches of each unit that no other rank scores; of one whose rank died, those that it did not get to."""
+    left, size = set(batches), max(1, min(UNIT_BATCHES, len(plan) // 64))
+    spans = {f"{plan.folder.name}-{first}": range(first, min(first + size, len(plan))) for first in range(0, len(plan), size)}
+    for unit, begun in claims.each([unit for unit, span in spans.items() if left.intersection(span)]):
+        known = set(plan.unfinished_batches(pairs.lookup([store])[0][0], pairs)) if begun else left
+        yield [batch for batch in spans[unit] if batch in left & known]
 
 
 def _made_from(workspace: Workspace, place: RoundLayout, identity: Mapping[str, Any], config: LabelConfig, device: str) -> dict[str, Any]:
@@ -138,16 +157,17 @@ def _run(
     pairs: Pairs,
     plan: Plan,
     batches: Sequence[int],
+    units: Iterable[Sequence[int]],
     scorer: Scorer,
     store: ScoreStore,
     budget: int,
     device: torch.device,
     reporter: Reporter,
 ) -> None:
-    """Score batches into a store, each on disk before the next is scored."""
+    """Score units of batches into a store, each batch on disk before the next is scored; a unit is asked for when the one before is."""
     clock = Clock(sum(len(plan.places(batch)) for batch in batches))
     with reporter.bar("labelling", sum(map(plan.tokens, batches)), "tokens") as bar, store.appending() as log:
-        for batch, trees in prefetch(((batch, plan.trees(batch)) for batch in batches), device):
+        for batch, trees in chain.from_iterable(prefetch(((b, plan.trees(b)) for b in unit), device) for unit in units):
             numbers = plan.numbers[plan.places(batch)]
             scores, budget = score_within(scorer, trees, budget, reporter)
             bad = np.flatnonzero(~np.isfinite(scores))

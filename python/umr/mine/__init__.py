@@ -16,6 +16,7 @@ from umr.mine.options import options
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.progress.clock import Clock
 from umr.work.aside import make_room
+from umr.work.ranks import Ranks, about, working_together
 
 if TYPE_CHECKING:
     from umr.mine.forecast import MiningForecast
@@ -54,10 +55,35 @@ def mine(
     with workspace.writing(reporter):
         if place.mined.exists() and not force:  # another process was quicker
             return _mined_before(workspace, place, config, reporter)
-        if config.top_k > len(workspace.passages):
-            what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
-            raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
+        _require_enough(workspace, config)
         return _mine(workspace, place, config, reporter)
+
+
+def share_mining(workspace: Workspace, config: MineConfig, number: int, ranks: Ranks, reporter: Reporter) -> None:
+    """Encode what no other rank encodes; `mine` then finds all vectors, searches and selects.
+
+    Arguments:
+        workspace, config, reporter: as in `mine`.
+        number: the round.
+        ranks: the place of this process.
+
+    Raises:
+        MismatchError: other ranks do something else.
+        as `mine`.
+    """
+    from umr.mine.sources import share_encoding
+
+    place = workspace.layout.round(number)
+    _require_enough(workspace, config)
+    with working_together(workspace.layout, ranks, about("mine", number, _made_from(workspace, place, config)), reporter) as claims:
+        if not place.mined.exists():
+            share_encoding(workspace, number, config, claims, reporter)
+
+
+def _require_enough(workspace: Workspace, config: MineConfig) -> None:
+    if config.top_k > len(workspace.passages):
+        what = f"top-k is {config.top_k}, but there are only {len(workspace.passages)} passages"
+        raise InputError(what, f"use --top-k {len(workspace.passages)} or less")
 
 
 def forecast_mining(workspace: Workspace, config: MineConfig, number: int | None = None, reporter: Reporting = None) -> MiningForecast:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from umr._rust import fingerprint_files
+from umr._rust import Records, fingerprint_files
 from umr.config import EncoderConfig, MineConfig
 from umr.data.candidates import PADDING
 from umr.data.corpus import absolute
@@ -20,15 +20,17 @@ from umr.encoder.centre import centred_queries, means_for, means_record, passage
 from umr.encoder.encode import encode, encoder_identity, with_tokens
 from umr.encoder.encoder import DualEncoder
 from umr.encoder.load import load_encoder
+from umr.encoder.rows import Side, token_store
 from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of
 from umr.mine.options import run_paths
-from umr.models.device import pick_device
+from umr.models.device import keep_precision, pick_device
 from umr.progress import Reporter
 from umr.search import find
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 from umr.search.scoring import pair_scores
+from umr.work.ranks import Claims
 
 BLOCK_PAIRS = 65536  # whose vectors are read at once
 
@@ -144,17 +146,49 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
         rows, scores, counts = read_run(path, workspace.queries.records, workspace.passages, reporter, depth)
         runs.append(RunSource(f"run{place}", {"what": path, **counts}, rows, scores))
     lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
-    models = [("the encoder of the round", workspace.encoder_of(number))]
-    models += [(name, EncoderConfig(model=name)) for name in map(absolute, config.also_encoder)]
-    device = pick_device(config.device)
-    with reporter.bar("loading encoders", 0, ""):
-        loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]  # all, before one of them encodes
-    _refuse_twice("also_encoder under [mine] of a run file", [(what, encoder_identity(encoder)) for what, encoder in loaded])
+    loaded = load_encoders(workspace, number, config, reporter)  # all, before one of them encodes
     encoders = [
         _encode("encoder" if place == 1 else f"encoder{place}", what, encoder, workspace, config, reporter)
         for place, (what, encoder) in enumerate(loaded, start=1)
     ]
     return encoders[0], [*encoders[1:], *lexical, *runs]
+
+
+def load_encoders(workspace: Workspace, number: int, config: MineConfig, reporter: Reporter) -> list[tuple[str, DualEncoder]]:
+    """The round's encoder and the further ones, each with what it is.
+
+    Arguments:
+        workspace, number, config, reporter: as in `open_sources`.
+
+    Raises:
+        ModelError: one cannot be loaded.
+        UsageError: one is there twice.
+    """
+    models = [("the encoder of the round", workspace.encoder_of(number))]
+    models += [(name, EncoderConfig(model=name)) for name in map(absolute, config.also_encoder)]
+    device = pick_device(config.device)
+    with reporter.bar("loading encoders", 0, ""):
+        loaded = [(what, load_encoder(model, device, reporter)) for what, model in models]
+    _refuse_twice("also_encoder under [mine] of a run file", [(what, encoder_identity(encoder)) for what, encoder in loaded])
+    return loaded
+
+
+def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims: Claims, reporter: Reporter) -> None:
+    """Encode what no other rank encodes, of the passages and queries that a round is mined with.
+
+    Arguments:
+        workspace, number, config, reporter: as in `open_sources`; precision may be `auto`.
+        claims: of the ranks.
+    """
+    with claims.alone():  # one measures, the others read what it chose
+        precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
+    config = replace(config, precision=precision)
+    texts: tuple[tuple[Side, Records], ...] = (("passage", workspace.passages), ("query", workspace.queries.records))
+    for _, encoder in load_encoders(workspace, number, config, reporter):
+        for side, records in texts:
+            with claims.alone():
+                token_store(records, encoder.side(side), side, workspace.layout, reporter)
+            encode(records, encoder, side, workspace.layout, config, reporter, claims)
 
 
 def _refuse_twice(option: str, named: Sequence[tuple[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,17 @@ from umr.progress.clock import Clock, duration
 from umr.run_file import from_record
 from umr.storage import beside
 from umr.work.aside import make_room, move_aside
+from umr.work.ranks import about
 
 UNRELATED = ("device", "chunk_tokens", "track", "gradient_checkpointing")  # settings that do not decide what is trained
 
 if TYPE_CHECKING:
+    from umr.models.group import Group
+    from umr.train.checkpoint import History
     from umr.train.curve import Tracker
     from umr.train.encoders import TrainingEncoders
     from umr.train.forecast import TrainingForecast
+    from umr.train.loop import Training
 
 
 def train(
@@ -36,6 +41,7 @@ def train(
     reporter: Reporting = None,
     force: bool = False,
     trackers: Sequence[Tracker] = (),
+    group: Group | None = None,
 ) -> Path:
     """Train the encoder of a round on its labels; a finished round is left, a killed one continues from its last state.
 
@@ -46,27 +52,33 @@ def train(
         reporter: shows what is done: "console", a reporter of your own, or None for warnings alone.
         force: train again even where the round is trained; what was trained before is moved aside.
         trackers: told losses and rates of every step; the encoder's folder has them in curve.jsonl too.
+        group: processes that train together; None for this one alone.
 
     Returns:
         the folder of the trained encoder.
 
     Raises:
-        MismatchError: the round was trained, or began to be, with another configuration.
+        MismatchError: the round was trained, or began to be, with another configuration; or the processes differ in theirs.
         LockedError: another process writes to the work folder.
     """
     reporter, clock = reporter_of(reporter), Clock(0)
     place = round_for(workspace.layout, "train", number)
     if place.trained.exists() and not force:
         return _trained_before(workspace, place, config, reporter)
-    with workspace.writing(reporter):
+    with workspace.writing(reporter) if group is None or group.leads else nullcontext():
         if place.trained.exists() and not force:  # another process was quicker
             return _trained_before(workspace, place, config, reporter)
         made_from = _made_from(workspace, place, config)
-        _settle_unfinished(place, made_from, force, reporter)
-        _train(workspace, place, config, made_from, reporter, trackers)
+        _train(workspace, place, config, made_from, reporter, trackers, group or _alone(), force)
     next_command = f"umr mine {workspace.layout.folder} --round {place.number + 1}"
     reporter.say(f"round {place.number} trained in {duration(clock.elapsed)}: {place.encoder}; next: {next_command}")
     return place.encoder
+
+
+def _alone() -> Group:
+    from umr.models.group import ALONE
+
+    return ALONE
 
 
 def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) -> dict[str, Any]:
@@ -160,24 +172,55 @@ def _train(
     made_from: dict[str, Any],
     reporter: Reporter,
     trackers: Sequence[Tracker],
+    group: Group,
+    force: bool,
 ) -> None:
-    from umr.encoder.export import save_encoder
-    from umr.train.card import card
-    from umr.train.curve import tracker_for
-    from umr.train.loop import CURVE, begun
+    from umr.train.loop import begun
 
-    encoders = _prepared(workspace, place, config, reporter)
-    means = encoders.dual.means
+    group.require_same(about("train", place.number, made_from, **workspace.fingerprints()))
+    with group.leader_first():
+        if group.leads:
+            _settle_unfinished(place, made_from, force, reporter)
+        encoders = _prepared(workspace, place, config, reporter)
     labels = labels_of(place)
     if saturated := saturation(labels):
         reporter.warn(saturated)
-    with begun(encoders, labels, config, made_from, place.training, reporter) as training:
+    with ExitStack() as stack:
+        with group.leader_first():
+            training = stack.enter_context(begun(encoders, labels, config, made_from, place.training, reporter, group))
+        history = _run(training, config, place, trackers)
+    with group.leader_first():
+        if group.leads:
+            _save(workspace, place, config, made_from, encoders, history, reporter)
+
+
+def _run(training: Training, config: TrainConfig, place: RoundLayout, trackers: Sequence[Tracker]) -> History:
+    from umr.train.curve import tracker_for
+
+    if training.group.leads:
         training.trackers += [*trackers, *tracker_for(config.track, place.folder, training.history.steps, asdict(config))]
-        try:
-            history = training.run()
-        finally:
-            for tracker in training.trackers:
-                tracker.finish()
+    try:
+        return training.run()
+    finally:
+        for tracker in training.trackers:
+            tracker.finish()
+
+
+def _save(
+    workspace: Workspace,
+    place: RoundLayout,
+    config: TrainConfig,
+    made_from: dict[str, Any],
+    encoders: TrainingEncoders,
+    history: History,
+    reporter: Reporter,
+) -> None:
+    """Write the encoder, its curve and its card, and the manifest last."""
+    from umr.encoder.export import save_encoder
+    from umr.train.card import card
+    from umr.train.loop import CURVE
+
+    means = encoders.dual.means
     make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
     with beside(place.encoder / CURVE) as curve, beside(place.encoder / "README.md") as readme:

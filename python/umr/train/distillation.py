@@ -12,6 +12,7 @@ from torch import Tensor
 from umr.config import Precision, TrainConfig
 from umr.data.labels import Labels
 from umr.models.feeding import prefetch, send
+from umr.models.group import ALONE, Group
 from umr.sizes import total_memory
 from umr.train.batches import Rows, TrainBatch, make_batch
 from umr.train.encoders import SideInputs, TrainingEncoders
@@ -60,11 +61,13 @@ class Objective:
         encoders: both sides.
         config: negatives, chunk size, batch size, seed, temperature.
         precision: fp32 or bf16 autocast.
+        group: processes that compute each batch together.
     """
 
     encoders: TrainingEncoders
     config: TrainConfig
     precision: Precision
+    group: Group = ALONE
 
     @property
     def temperature(self) -> float:
@@ -106,9 +109,9 @@ class Objective:
         """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
         sides = (inputs.query, inputs.passage)
-        whole = sum(side.tokens for side in sides) <= self.whole_tokens
+        whole = sum(side.tokens for side in sides) <= self.whole_tokens * self.group.size
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
-        return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole)
+        return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole, self.group)
 
     @torch.no_grad()
     def validation(self, labels: Labels, held_out: Rows) -> Validation:
@@ -135,7 +138,7 @@ class Objective:
 
     def _validation(self, inputs: BatchInputs) -> Tensor:
         vectors = [
-            encode_all(own.encoder, side.chunks, side.size, self.precision)
+            encode_all(own.encoder, side.chunks, side.size, self.precision, self.group)
             for own, side in ((self.encoders.query, inputs.query), (self.encoders.passage, inputs.passage))
         ]
         similarities = self._similarities(inputs, vectors)

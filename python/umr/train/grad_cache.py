@@ -16,6 +16,7 @@ from torch import Tensor
 from umr.config import Precision
 from umr.encoder.encoder import Encoder
 from umr.models.device import autocast
+from umr.models.group import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def cached_backward(
     loss: Callable[[list[Tensor]], Tensor],
     precision: Precision,
     whole: bool = False,
+    group: Group = ALONE,
 ) -> Tensor:
-    """Add the gradients of the loss to the encoders' weights.
+    """Add the gradients of the loss to the encoders' weights: of the chunks that this process encodes.
 
     Arguments:
         encoders: one for each list of chunks; may be the same one twice.
@@ -60,21 +62,26 @@ def cached_backward(
         loss: from the encoders' vectors, [size, d] each, to a scalar.
         precision: fp32 or bf16 autocast.
         whole: keep the graph of all chunks, and encode none twice.
+        group: processes that encode the batch together. The loss is that of the whole batch on each of them, and the gradients add up to
+            its gradient, whatever their number.
 
     Returns:
         the loss, detached.
     """
+    own = [_own(parts, group) for parts in chunks]
     if whole:
-        value = loss([_encode(*side, precision) for side in zip(encoders, chunks, sizes, strict=True)])
-        value.backward()  # type: ignore[no-untyped-call]
+        graphs = [_encode(*side, precision) for side in zip(encoders, own, sizes, strict=True)]
+        value = loss([_joined(vectors, group) for vectors in graphs])
+        if value.requires_grad:  # else this process had nothing to encode
+            value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
     cached = [
-        encode_all(encoder, parts, size, precision).requires_grad_(bool(parts))
+        encode_all(encoder, parts, size, precision, group).requires_grad_(bool(parts))
         for encoder, parts, size in zip(encoders, chunks, sizes, strict=True)
     ]
     value = loss(cached)
     value.backward()  # type: ignore[no-untyped-call]
-    for encoder, parts, vectors in zip(encoders, chunks, cached, strict=True):
+    for encoder, parts, vectors in zip(encoders, own, cached, strict=True):
         if vectors.grad is None:
             continue
         for chunk in parts:
@@ -83,9 +90,18 @@ def cached_backward(
 
 
 @torch.no_grad()
-def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
-    """Encode chunks without a graph: [size, d] float32, in the batch's order."""
-    return _encode(encoder, chunks, size, precision)
+def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision, group: Group = ALONE) -> Tensor:
+    """Encode chunks without a graph, on all processes of a group: [size, d] float32, in the batch's order."""
+    return group.sum(_encode(encoder, _own(chunks, group), size, precision))
+
+
+def _own(chunks: Sequence[Chunk], group: Group) -> list[Chunk]:
+    return [chunks[n] for n in group.share([chunk.ids.numel() for chunk in chunks])]
+
+
+def _joined(vectors: Tensor, group: Group) -> Tensor:
+    """The vectors of all processes [size, d], which are zero but for their own; the graph leads to this one's alone."""
+    return vectors if group.size == 1 else group.sum(vectors.detach().clone()) + (vectors - vectors.detach())
 
 
 def _encode(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from umr.config import TrainConfig
 from umr.data.labels import Labels
-from umr.errors import InputError, ScoreError
+from umr.errors import InputError, Interrupted, ScoreError
 from umr.models.device import keep_precision
 from umr.models.feeding import prefetch
+from umr.models.group import ALONE, Group
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.averages import MovingAverage, merge_with_start, put
@@ -37,7 +38,13 @@ CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see 
 
 @contextmanager
 def begun(
-    encoders: TrainingEncoders, labels: Labels, config: TrainConfig, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
+    encoders: TrainingEncoders,
+    labels: Labels,
+    config: TrainConfig,
+    made_from: Mapping[str, Any],
+    folder: Path,
+    reporter: Reporter,
+    group: Group = ALONE,
 ) -> Iterator[Training]:
     """A training that begins, or goes on from its last state; torch's own random numbers are left as they were.
 
@@ -48,6 +55,7 @@ def begun(
         made_from: the configuration as manifests record it.
         folder: of the unfinished training.
         reporter: shows the steps and validations.
+        group: processes that train together; the leader writes the files.
 
     Raises:
         InputError: there are no queries to train on.
@@ -63,7 +71,7 @@ def begun(
         raise InputError("there are no queries to train on", "mine and label at least two queries")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         precision = keep_precision(folder / "plan.json", config.precision, encoders.query.encoder.device, reporter)
-        yield Training(Objective(encoders, config, precision), labels, split, made_from, folder, reporter)
+        yield Training(Objective(encoders, config, precision, group), labels, split, made_from, folder, reporter)
 
 
 class Training:
@@ -82,6 +90,7 @@ class Training:
         self, objective: Objective, labels: Labels, split: Split, made_from: Mapping[str, Any], folder: Path, reporter: Reporter
     ) -> None:
         self.objective, self.labels, self.split, self.config = objective, labels, split, objective.config
+        self.group = objective.group
         self.made_from, self.folder, self.reporter = made_from, folder, reporter
         self.trained = objective.encoders.trained()
         self.steps = steps_an_epoch(len(split.training), self.config.batch_size)
@@ -91,7 +100,7 @@ class Training:
         self.average = MovingAverage(self.weights, self.config.ema)
         self.history = load_state(folder, self.weights, self.optimiser, self.average.values, made_from)
         self.history.total = self.total
-        self.trackers: list[Tracker] = [Curve(folder / CURVE, self.history.steps)]
+        self.trackers: list[Tracker] = [Curve(folder / CURVE, self.history.steps)] if self.group.leads else []
         self.saved, self.device = time.monotonic(), objective.encoders.query.encoder.device
         self.unchecked: list[tuple[int, Rows, Tensor]] = []  # step, its queries, loss and norm of the gradient on the device
 
@@ -113,6 +122,7 @@ class Training:
         clock.advance(self.history.steps - before)
         self.reporter.say(f"trained {clock.summary('steps')}")
         put(self.weights, self.average.values)
+        self.history.best = self.group.first(self.history.best)  # of files that the leader has written by then
         if self.config.keep == "best" and self.history.best_step >= 0:
             load_best(self.folder, self.weights, self.history)
         for encoder in self.trained.values():
@@ -152,11 +162,19 @@ class Training:
             last = self.history.steps == self.total
             if len(self.split.held_out) and (last or self.history.steps % max(1, self.steps // self.config.evaluations) == 0):
                 self._validate()
-            if stop.signal or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS):
+            asked = self._asked_to_stop(stop)
+            if self.group.leads and (asked or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS)):
                 self._check()
                 save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from)
                 self.saved = time.monotonic()
-            stop.obey()
+            if asked:
+                raise Interrupted(asked)
+
+    def _asked_to_stop(self, stop: Stop) -> int:
+        """The signal that any of the processes was sent; 0 for none. They ask each other when losses are looked at anyway."""
+        if self.group.size == 1:
+            return stop.signal
+        return self.group.any(stop.signal) if self.history.steps % CHECK_STEPS[self.device.type] == 0 else 0
 
     def _stopped_improving(self) -> bool:
         history, patience = self.history, self.config.patience
@@ -178,6 +196,7 @@ class Training:
             group["lr"] = learning_rate(inputs.step, self.total, self.config) * group["scale"]
         loss = self.objective.backward(inputs)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.group.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         self.unchecked.append((inputs.step, inputs.batch.queries, torch.stack([loss, norm])))
         if len(self.unchecked) >= CHECK_STEPS[self.device.type] or inputs.step + 1 == self.total:
@@ -209,7 +228,7 @@ class Training:
             self._note_validation(found)
             if loss < history.best_loss:
                 history.best_step, history.best_loss = history.steps, loss
-                if self.config.keep == "best":
+                if self.config.keep == "best" and self.group.leads:
                     save_best(self.folder, self.weights, history)
         best = " (best)" if history.best_step == history.steps else ""
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""

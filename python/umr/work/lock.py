@@ -1,4 +1,6 @@
-"""One writer a work folder: a lock that the system releases when its holder ends or dies. Readers take none and never wait."""
+"""One writer a work folder, or ranks that share it: a lock that the system releases when its holder ends or dies. Readers take none
+and never wait.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,16 @@ def writer_of(layout: WorkLayout) -> str:
     return ""
 
 
+def wait_for_writer(layout: WorkLayout, reporter: Reporter) -> None:
+    """Wait until no process writes to a work folder and no rank works there."""
+    reporter.say(f"waiting for {writer_of(layout) or 'other ranks'}")
+    with layout.lock.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def _remove_unfinished(layout: WorkLayout) -> None:
     """Remove what killed writers left beside the files of the rounds: whoever holds the lock knows that nobody writes them."""
+    remove(layout.ranks)
     for folder in (layout.folder, *(place.folder for place in layout.rounds())):
         for left in (*folder.glob(".*.part"), *folder.glob("training/.*.part")):
             remove(left)

@@ -1,0 +1,152 @@
+"""Ranks that do a stage together: the result of one process to the byte (of a training to its tolerance), whoever is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import tiny
+import umr
+from faults.rank_forks import CONFIGS, OTHERWISE
+from faults.test_killed_labelling import records
+from train.rig import encoder_config, opened
+from umr.label import label
+from umr.mine import mine
+from umr.train import train
+
+HERE = Path(__file__).resolve()
+FILES = {"mine": "candidates.parquet", "label": "labels.parquet", "train": "encoder/model.safetensors"}
+KILLED = int(os.environ.get("UMR_RANK_KILLS", "3"))  # work folders a stage, in each of which two ranks of four are killed
+TRAININGS = 2 * KILLED  # kills of one training
+PAIRS, BATCH = 30 * 6, 12  # in all, and at most in a batch
+TOLERANCE = 2e-6  # of a weight: gradients are added up in another order
+Ends = dict[str, tuple[Path, list[int], int]]  # work folder, exit codes and kills
+
+
+def folder_for(base: Path, name: str, stages: tuple[str, ...]) -> Path:
+    """A copy of the work folder that is done up to some stages."""
+    shutil.copytree(base / "-".join(("done", *stages)), base / name)
+    return base / name
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work folders done by one process: nothing, mined, labelled, trained."""
+    folder = tmp_path_factory.mktemp("ranks")
+    lm = str(tiny.llama(folder / "llama"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as every rank has it
+    try:
+        work = opened(folder / "done", tiny.tiny_corpus(folder / "corpus", 80, 30), encoder_config(tiny.encoder(folder / "bert")))
+        done: tuple[str, ...] = ()
+        for name, stage in (("mine", mine), ("label", label), ("train", train)):
+            config: Any = replace(CONFIGS[name], lm=lm) if name == "label" else CONFIGS[name]
+            stage(work, config)
+            done = (*done, name)
+            shutil.copytree(work.layout.folder, folder / "-".join(("done", *done)))
+    finally:
+        torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ends(base: Path) -> Ends:
+    """Stages done by ranks, and how they ended."""
+    before = {"mine": (), "label": ("mine",), "train": ("mine", "label")}
+    jobs: list[dict[str, Any]] = []
+
+    def add(name: str, stage: str, ranks: int, **more: Any) -> None:
+        jobs.append({"work": str(folder_for(base, name, before[stage])), "stage": stage, "ranks": ranks, "kills": 0, "pause": 0.02} | more)
+
+    for stage in FILES:
+        add(f"{stage}-2", stage, 2)
+        add(f"{stage}-4", stage, 4)
+        add(f"{stage}-differ", stage, 2, differ=True)
+    for stage in ("mine", "label"):
+        for n in range(KILLED):
+            add(f"{stage}-killed-{n}", stage, 4, kills=2)
+    add("train-killed", "train", 2, kills=TRAININGS)
+    paths = [str(Path(umr.__file__).parents[1]), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, str(HERE.with_name("rank_forks.py")), str(base / "llama"), json.dumps(jobs)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    return {Path(job["work"]).name: (Path(job["work"]), codes, kills) for job, (codes, kills) in zip(jobs, found, strict=True)}
+
+
+def said(work: Path) -> str:
+    """What the ranks of a work folder said."""
+    return "".join(path.read_text() for path in sorted(work.parent.glob(f"{work.name}.*")))
+
+
+def same(work: Path, base: Path, stage: str) -> bool:
+    """Whether ranks made the bytes that one process made."""
+    return (work / "round-0" / FILES[stage]).read_bytes() == (base / "done" / "round-0" / FILES[stage]).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["mine", "label"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_make_the_bytes_of_one_process(ends: Ends, base: Path, stage: str, ranks: int) -> None:
+    work, codes, _ = ends[f"{stage}-{ranks}"]
+    assert codes == [0] * ranks, said(work)
+    assert same(work, base, stage)
+    if stage == "label":
+        assert records(work) == records(base / "done")
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_training_on_several_processes_is_that_of_one(ends: Ends, base: Path, ranks: int) -> None:
+    work, codes, _ = ends[f"train-{ranks}"]
+    assert codes == [0] * ranks, said(work)
+    ours, theirs = (load_file(folder / "round-0" / FILES["train"]) for folder in (work, base / "done"))
+    start = load_file(base / "bert" / "model.safetensors")
+    for name, value in theirs.items():
+        if name.endswith("attention.self.key.bias"):  # moves no attention: its gradient is rounding alone, which AdamW makes large
+            continue
+        np.testing.assert_allclose(ours[name], value, rtol=0, atol=TOLERANCE, err_msg=name)
+    assert max(np.abs(value - start[name]).max() for name, value in theirs.items() if name in start) > 100 * TOLERANCE
+    curves = [(folder / "round-0" / "encoder" / "curve.jsonl").read_text().splitlines() for folder in (work, base / "done")]
+    for own, one in zip(*curves, strict=True):
+        assert json.loads(own) == pytest.approx(json.loads(one), rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["mine", "label"])
+def test_killed_ranks_are_replaced_by_those_that_live(ends: Ends, base: Path, stage: str) -> None:
+    kills = 0
+    for n in range(KILLED):
+        work, codes, killed = ends[f"{stage}-killed-{n}"]
+        assert sorted(codes) == [-9] * killed + [0] * (4 - killed), said(work)
+        assert same(work, base, stage)
+        kills += killed
+        if stage == "label":  # at most the batch that each was in
+            assert sum(path.stat().st_size for path in (work / "scores").glob("*/*.scores")) <= (PAIRS + killed * BATCH) * 40 + 4 * 32
+            assert sorted(set(records(work))) == records(base / "done")
+    assert kills > KILLED
+
+
+def test_a_training_of_which_one_process_is_killed_again_and_again_ends_with_the_same_bytes(ends: Ends) -> None:
+    (work, codes, killed), (whole, *_) = ends["train-killed"], ends["train-2"]
+    assert codes == [0, 0], said(work)
+    assert killed > TRAININGS // 2
+    assert (work / "round-0" / FILES["train"]).read_bytes() == (whole / "round-0" / FILES["train"]).read_bytes()
+
+
+@pytest.mark.parametrize("stage", list(FILES))
+def test_ranks_that_do_not_agree_name_the_difference(ends: Ends, stage: str) -> None:
+    work, codes, _ = ends[f"{stage}-differ"]
+    assert 3 in codes, said(work)
+    assert next(iter(OTHERWISE[stage])) in said(work)
+    if stage == "train":
+        assert codes == [3, 3]
