@@ -14,7 +14,7 @@ import umr
 
 HOUSE = Path(umr.__file__).parent
 FLOORS: list[set[str]] = [
-    {"errors", "config", "settings", "progress", "storage", "layout", "manifest", "languages", "sizes", "run_file", "presets"},
+    {"errors", "config", "settings", "progress", "storage", "layout", "manifest", "languages", "sizes", "run_file", "presets", "plan"},
     {"models"},
     {"data", "work"},
     {"encoder", "exchange"},

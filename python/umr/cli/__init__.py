@@ -15,7 +15,7 @@ from umr.cli.output import obey_signals
 MORE = "There are more settings: `umr init` writes a file with all of them, and --config reads it."
 PANELS: dict[str, dict[str, Callable[..., Any]]] = {
     "The loop": {"mine": mine.mine, "label": label.label, "train": train.train},
-    "The loop in one file": {"init": run.init, "run": run.run},
+    "The loop in one file": {"init": run.init, "run": run.run, "plan": run.plan},
     "Results": {"eval": evaluate.evaluate, "search": search.search, "status": status.status},
     "Models and data that come with umr": {"models": included.models, "demo": included.demo},
 }

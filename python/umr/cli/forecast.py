@@ -15,6 +15,7 @@ from umr.progress.terminal import clean
 if TYPE_CHECKING:
     from umr.label.plan.forecast import Forecast
     from umr.mine.forecast import MiningForecast
+    from umr.plan import Stage
     from umr.train.forecast import TrainingForecast
 
 DryRun = Annotated[
@@ -39,6 +40,15 @@ def training(number: int, found: TrainingForecast) -> list[RenderableType]:
     return [_table(f"training round {number}", TRAINING, {"": found}), TRAINING_NOTE]
 
 
+def planned(stages: Mapping[str, Stage], rounds: int, machines: str) -> list[RenderableType]:
+    """What each stage of a round takes, and what all rounds do."""
+    seconds, money = (rounds * sum(getattr(stage, name) for stage in stages.values()) for name in ("seconds", "money"))
+    total = f"{rounds} {'round' if rounds == 1 else 'rounds'} on {machines}: {_time(seconds)}" + (
+        f", {money:,.0f} of money" if money else ""
+    )
+    return [_table(f"a round on {machines}", PLAN, stages), total, PLAN_NOTE]
+
+
 def _table(title: str, rows: Rows, columns: Mapping[str, Any]) -> Table:
     """A column for each forecast, by its heading, and a line for each number."""
     made = Table(title=title, show_header=any(columns))
@@ -58,6 +68,10 @@ def _size(size: float) -> str:
     return f"{size / 1e9:,.2f} GB" if size >= 1e8 else f"{size / 1e6:,.2f} MB"
 
 
+PLAN_NOTE = (
+    "tokens: through a model; of the search, products of two vectors. memory: of one GPU. disk: what the stage leaves. By arithmetic, "
+    "with shares of the GPU's peak that are assumed unless --rate gives what was measured; --dry-run of a stage times the real thing."
+)
 LABELLING_NOTE = (
     "tokens: computed, and if every pair were computed by itself. operations: of the products with weights. "
     "time: as some batches, scored here just now, took it. scores: what the new ones take on disk. "
@@ -68,6 +82,14 @@ MINING_NOTE = (
     "approximate index is not known before. Further encoders, BM25 and runs are not counted. The token ids that were made stay."
 )
 TRAINING_NOTE = "time: as some steps and a validation, made here just now, took it. The encoder is as it was."
+PLAN: Rows = (
+    ("tokens", lambda f: f"{f.tokens:.3g}"),
+    ("operations", lambda f: f"{f.operations:.3g}"),
+    ("time", lambda f: _time(f.seconds)),
+    ("memory", lambda f: _size(f.memory)),
+    ("disk", lambda f: _size(f.disk)),
+    ("money", lambda f: f"{f.money:,.0f}" if f.money else "-"),
+)
 LABELLING: Rows = (
     ("pairs", lambda f: f"{f.pairs:,}"),
     ("without a score", lambda f: f"{f.missing:,}"),

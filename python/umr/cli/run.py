@@ -1,15 +1,18 @@
-"""`umr init` and `umr run`: the whole run in one file."""
+"""`umr init` and `umr run`: the whole run in one file; `umr plan`: what a run will take."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from umr.cli.forecast import planned
 from umr.cli.options import Workers, option
 from umr.cli.output import Result
-from umr.errors import InputError
+from umr.errors import InputError, UsageError
+from umr.plan import SHARES, Sizes, machines_of, number_of
 from umr.presets import Preset
 from umr.presets import preset as settings_of
 from umr.progress import Reporter
@@ -65,3 +68,49 @@ def run(
     workspace = loop(settings, reporter, force_from)
     folder = workspace.encoder_of(settings.rounds).model
     return Result({"rounds": settings.rounds, "encoder": folder}, [f"{settings.rounds} rounds done: the encoder is {folder}"])
+
+
+def _amount(help: str, panel: str = "Input") -> Any:
+    return option(help=help, unit="number", panel=panel)
+
+
+def plan(
+    passages: Annotated[str, _amount("Passages: 44M.")],
+    queries: Annotated[str, option("--queries", "--questions", help="Queries: 15250.", unit="number", panel="Input")],
+    lm: Annotated[str, _amount("Weights of the language model: 3.7B.")],
+    gpus: Annotated[str, option(help="How many of what: 8xH100, or any name with --rate.", unit="NxKIND", panel="Input")],
+    reporter: Reporter,
+    encoder: Annotated[str, _amount("Weights of one side of the encoder, without embeddings. (default: 86M, a base model's)")] = "86M",
+    rounds: Annotated[int, option(help="Rounds. (default: 1)", unit="number", min=1, panel="Input")] = 1,
+    top_k: Annotated[int, option(help="Candidates of a query. (default: 100)", unit="passages", min=1, panel="Input")] = 100,
+    passage_tokens: Annotated[float, option(help="Of a passage, on average. (default: 150)", unit="tokens", min=1, panel="Input")] = 150,
+    query_tokens: Annotated[float, option(help="Of a query, on average. (default: 20)", unit="tokens", min=1, panel="Input")] = 20,
+    dimensions: Annotated[int, option(help="Of a vector. (default: 768)", unit="number", min=1, panel="Input")] = 768,
+    epochs: Annotated[int, option(help="Of training. (default: 10)", unit="epochs", min=1, panel="Input")] = 10,
+    price: Annotated[float, option(help="Of one GPU for an hour. (default: 0)", unit="money", min=0, panel="Input")] = 0.0,
+    rate: Annotated[
+        list[str] | None,
+        option(help="Measured tokens a second of one process: encode=N, label=N, train=N; may be repeated.", unit="stage=N", panel="Input"),
+    ] = None,
+) -> Result:
+    """Say what a run will take before anything is there: tokens, operations, memory, disk, hours and money of each stage.
+
+    By arithmetic alone; docs/scale.md has its assumptions. `--dry-run` of a stage measures instead.
+    """
+    numbers = {
+        name: number_of(text, name) for name, text in (("passages", passages), ("queries", queries), ("lm", lm), ("encoder", encoder))
+    }
+    rates = dict(_rate(one) for one in rate or ())
+    sizes = Sizes(
+        int(numbers["passages"]), int(numbers["queries"]), numbers["lm"], numbers["encoder"], passage_tokens, query_tokens, dimensions,
+        top_k=top_k, epochs=epochs,
+    )  # fmt: skip
+    stages = sizes.stages(machines_of(gpus, price, rates))
+    return Result({"rounds": rounds, "stages": {name: asdict(stage) for name, stage in stages.items()}}, planned(stages, rounds, gpus))
+
+
+def _rate(text: str) -> tuple[str, float]:
+    stage, _, number = text.partition("=")
+    if stage not in SHARES or not number:
+        raise UsageError(f"--rate is {text!r}", f"write STAGE=TOKENS_A_SECOND; stages: {', '.join(SHARES)}")
+    return stage, number_of(number, "rate")
