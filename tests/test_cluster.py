@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -33,7 +35,8 @@ from umr.data.workspace import create_workspace
 from umr.errors import MismatchError, StorageError, UsageError
 from umr.layout import WorkLayout
 from umr.models.group import Group
-from umr.work.ranks import Claims, Ranks, about, alone, ranks_of, working_together
+from umr.work.lock import writing
+from umr.work.ranks import Claims, Ranks, alone, ranks_of, working_together
 
 stage: Any = import_module("umr.mine")
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "cluster.md"
@@ -67,7 +70,8 @@ passages_per_query = 3
     ("given", "env", "expected"),
     [
         ("3/16", {}, Ranks(3, 16, waits=False)),
-        ("auto", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "8"}, Ranks(3, 8, waits=False)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}, Ranks(3, 8, waits=False)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "2"}, Ranks(1, 2, waits=False)),
         ("auto", {"RANK": "1", "WORLD_SIZE": "2"}, Ranks(1, 2, waits=False)),
         (None, {"RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a"}, Ranks(1, 2, waits=True)),
         (None, {"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "a"}, None),
@@ -181,7 +185,7 @@ def test_a_rank_leaves_the_end_to_those_that_are_at_work(corpus: Path) -> None:
     given = [*GIVEN, "--top-k"]
     work = create_workspace("work", ["corpus/passages.tsv"], ["corpus/queries.jsonl"], ENCODER)
     place = work.layout.round(0)
-    agreed = about("mine", 0, stage._made_from(work, place, MineConfig(top_k=6)))
+    agreed = stage._agreed(work, place, MineConfig(top_k=6))
     with working_together(work.layout, Ranks(1, 2, waits=False), agreed, tiny.Talk()):
         code, said = called("mine", "work", *given, "6", "--rank", "0/2")
         assert code == 0, said
@@ -193,6 +197,31 @@ def test_a_rank_leaves_the_end_to_those_that_are_at_work(corpus: Path) -> None:
     code, said = called("mine", "work", "--top-k", "6")
     assert code == 0, said
     assert place.mined.exists()
+
+
+def test_a_rank_that_comes_while_another_writes_opens_what_is_there(corpus: Path) -> None:
+    begin = partial(create_workspace, "work", ["corpus/passages.tsv"])
+    work = begin(["corpus/queries.jsonl"], ENCODER)
+    with writing(work.layout, tiny.Talk()):
+        assert begin(["corpus/queries.jsonl"], ENCODER).passages.fingerprint == work.passages.fingerprint
+        with pytest.raises(MismatchError, match="pooling is 'mean', asked for 'cls'"):
+            begin(["corpus/queries.jsonl"], replace(ENCODER, pooling="cls"))
+        with pytest.raises(MismatchError, match="queries is"):
+            begin(["corpus/passages.tsv"], ENCODER)
+        with pytest.raises(MismatchError, match="lang is None"):
+            create_workspace("work", ["corpus/passages.tsv"], ["corpus/queries.jsonl"], ENCODER, "de")
+
+
+def test_what_dead_ranks_left_changes_nothing(corpus: Path) -> None:
+    work = create_workspace("work", ["corpus/passages.tsv"], ["corpus/queries.jsonl"], ENCODER)
+    with working_together(work.layout, Ranks(0, 2, waits=False), {"stage": "mine"}, tiny.Talk()):
+        pass
+    assert work.layout.ranks.exists()
+    with (corpus / "corpus" / "passages.tsv").open("a") as more:
+        more.write("more\tone more passage\ttitle\n")
+    again = create_workspace("work", ["corpus/passages.tsv"], ["corpus/queries.jsonl"], ENCODER)
+    assert len(again.passages) == len(work.passages) + 1
+    assert not work.layout.ranks.exists()
 
 
 @pytest.mark.parametrize("words", [["--force"], ["--dry-run"]])

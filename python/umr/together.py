@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import Signals
@@ -25,8 +26,7 @@ from umr.mine import mine, share_mining
 from umr.progress import Reporter
 from umr.progress.console import Console
 from umr.train import train
-from umr.work.lock import wait_for_writer
-from umr.work.ranks import Ranks, alone, ranks_of
+from umr.work.ranks import LOOK_SECONDS, Ranks, alone, ranks_of
 
 T = TypeVar("T")
 RESTARTS = 10  # of all processes after one of them was killed; what is finished is not done again
@@ -82,7 +82,7 @@ def mine_together(workspace: Workspace, config: MineConfig, number: int | None, 
     place = round_for(workspace.layout, "mine", number)
     if not place.mined.exists():
         share_mining(workspace, config, place.number, ranks, reporter)
-    return _finished(lambda: mine(workspace, config, place.number, reporter), workspace, ranks, reporter)
+    return _finished(lambda: mine(workspace, config, place.number, reporter), ranks, reporter)
 
 
 def label_together(workspace: Workspace, config: LabelConfig, number: int | None, reporter: Reporter, ranks: Ranks) -> Labels | None:
@@ -93,7 +93,7 @@ def label_together(workspace: Workspace, config: LabelConfig, number: int | None
     place = round_for(workspace.layout, "label", number)
     if not place.labelled.exists():
         share_labelling(workspace, config, place.number, ranks, reporter)
-    return _finished(lambda: label(workspace, config, place.number, reporter), workspace, ranks, reporter)
+    return _finished(lambda: label(workspace, config, place.number, reporter), ranks, reporter)
 
 
 def train_together(
@@ -109,7 +109,7 @@ def train_together(
         return train(workspace, config, number, reporter, force, group=group)
 
 
-def _finished(stage: Callable[[], T], workspace: Workspace, ranks: Ranks, reporter: Reporter) -> T | None:
+def _finished(stage: Callable[[], T], ranks: Ranks, reporter: Reporter) -> T | None:
     """What the stage gives when all ranks have done their part."""
     while True:
         try:
@@ -118,7 +118,7 @@ def _finished(stage: Callable[[], T], workspace: Workspace, ranks: Ranks, report
             if not ranks.waits:
                 reporter.say(f"{ranks}: nothing is left to take; the last rank to end finishes the round")
                 return None
-            wait_for_writer(workspace.layout, reporter)
+            time.sleep(LOOK_SECONDS)  # the lock is not waited for: whoever has it next may be at the next stage
 
 
 def launch(workers: int, arguments: Sequence[str]) -> None:
@@ -133,11 +133,12 @@ def launch(workers: int, arguments: Sequence[str]) -> None:
     from torch.distributed.run import main
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
-    for left in reversed(range(RESTARTS)):
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # seconds in which a training ends its step and saves
+    for left in reversed(range(RESTARTS + 1)):
         try:
             main(["--standalone", f"--nproc-per-node={workers}", "-m", "umr", *arguments])
             return
-        except SignalException as error:  # the workers were told, and have saved
+        except SignalException as error:  # the workers were told
             sys.exit(128 + error.sigval)
         except ChildFailedError as error:
             codes = [failure.exitcode for failure in error.failures.values()]

@@ -172,6 +172,8 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     @functools.wraps(function)
     def wrapped(**values: Any) -> None:
         if (values.get("workers") or 1) > 1 and ranks_of() is None:
+            if values.get("rank"):
+                raise typer.BadParameter("--rank and --workers are two ways to do one thing: leave one of them out")
             launch(values["workers"], without(sys.argv[1:], "--workers"))
             return
         as_json, quiet, path = values.pop("json"), values.pop("quiet"), values.pop("config_file", None)

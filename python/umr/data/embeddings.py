@@ -132,8 +132,9 @@ class Embeddings:
             as `fill`.
         """
         spans: dict[str, tuple[int, int]] = {}
+        known = self._growing()
         for shard in range(self.shards):
-            if not self._growing().has(self.path(shard), AGAIN):
+            if not known.has(self.path(shard), AGAIN):
                 first, end = self.span(shard)
                 spans |= {f"{self.folder.name}-{a}-{b}": (a, b) for a, b in pairwise([*cut(first, end), end])}
         bar.skip(self.rows - sum(end - first for first, end in spans.values()))

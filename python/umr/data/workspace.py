@@ -17,7 +17,7 @@ from umr.config import EncoderConfig, encoder_config
 from umr.data.corpus import absolute, expand, open_passages
 from umr.data.inputs import Inputs, input_files
 from umr.data.queries import Queries, open_queries
-from umr.errors import InputError, MismatchError, UsageError
+from umr.errors import InputError, LockedError, MismatchError, UsageError
 from umr.languages import chosen_languages
 from umr.layout import RoundLayout, WorkLayout
 from umr.manifest import digest, read_manifest, require_same, require_whole, write_manifest
@@ -153,9 +153,20 @@ def create_workspace(
     files = {"passages": input_files(passages, "passages", layout), "queries": input_files(queries, "queries", layout)}
     inputs = {**{what: [_recorded(path, layout) for path in paths] for what, paths in files.items()}, "lang": lang}
     wanted = {**inputs, "encoder": encoder.record()}
-    begun = _is_settled(layout) or (not new and layout.ranks.exists())  # by other ranks, beside which nothing can be written here
-    if begun and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
+    if _is_settled(layout) and {**read_manifest(layout.manifest, "work"), **wanted} == read_manifest(layout.manifest, "work"):
         return open_workspace(folder, reporter)
+    try:
+        return _written(layout, inputs, encoder, wanted, new, reporter)
+    except LockedError:
+        if new or not layout.manifest.exists():
+            raise
+        _refuse_other(layout, wanted, again=False)  # ranks are at work there: another one may join them
+        return open_workspace(folder, reporter)
+
+
+def _written(
+    layout: WorkLayout, inputs: dict[str, Any], encoder: EncoderConfig, wanted: dict[str, Any], new: bool, reporter: Reporter
+) -> Workspace:
     with writing(layout, reporter):
         if _is_settled(layout):
             _refuse_other(layout, wanted)
@@ -236,7 +247,7 @@ def _is_settled(layout: WorkLayout) -> bool:
     return layout.manifest.exists() and any(place.stage for place in layout.rounds())
 
 
-def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
+def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any], again: bool = True) -> None:
     """The same content under another path is the same work; other content, language or encoder is not.
 
     Other files are read with a cache of their own: a call that is refused leaves the work folder's as it is.
@@ -244,6 +255,10 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
     found = read_manifest(layout.manifest, "work")
     began, asked = ({"lang": value["lang"], **value["encoder"]} for value in (found, wanted))
     require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
+    if not again:
+        sides = ("passages", "queries")
+        require_same(layout.manifest, "the work began", found, {side: wanted[side] for side in sides}, OTHER_WORK)
+        return
     with tempfile.TemporaryDirectory(prefix=".inputs-", suffix=".part", dir=layout.folder) as cache:
         for side in ("passages", "queries"):
             files = [str(layout.folder / path) for path in wanted[side]]

@@ -85,10 +85,13 @@ def share_labelling(workspace: Workspace, config: LabelConfig, number: int, rank
         MismatchError: other ranks do something else.
         as `label`.
     """
+    from umr.models.device import pick_device
+
     place = workspace.layout.round(number)
     with alone(workspace.layout.entrance):  # one measures, the others read what it chose
         candidates, models = _begin(workspace, place, config, reporter)
-    agreed = about("label", number, _made_from(place, config, models), memory=config.memory, batch_tokens=config.batch_tokens)
+    how = {"memory": config.memory, "batch_tokens": config.batch_tokens, "on": pick_device(config.device).type}
+    agreed = about("label", number, {**_made_from(place, config, models), **workspace.fingerprints()}, **how)
     with working_together(workspace.layout, ranks, agreed, reporter) as claims:
         if not place.labelled.exists():
             _score(workspace, place, pairs_of(workspace, candidates, config.screen), config, models, reporter, claims=claims)

@@ -75,9 +75,17 @@ def share_mining(workspace: Workspace, config: MineConfig, number: int, ranks: R
 
     place = workspace.layout.round(number)
     _require_enough(workspace, config)
-    with working_together(workspace.layout, ranks, about("mine", number, _made_from(workspace, place, config)), reporter) as claims:
+    with working_together(workspace.layout, ranks, _agreed(workspace, place, config), reporter) as claims:
         if not place.mined.exists():
             share_encoding(workspace, number, config, claims, reporter)
+
+
+def _agreed(workspace: Workspace, place: RoundLayout, config: MineConfig) -> dict[str, Any]:
+    """What ranks have to agree on: what decides the candidates, and how the work is cut into pieces."""
+    from umr.models.device import pick_device
+
+    how = {"shard_rows": config.shard_rows, "device": pick_device(config.device).type}
+    return about("mine", place.number, _made_from(workspace, place, config), **workspace.fingerprints(), **how)
 
 
 def _require_enough(workspace: Workspace, config: MineConfig) -> None:

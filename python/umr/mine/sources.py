@@ -25,6 +25,7 @@ from umr.errors import UsageError
 from umr.mine.bm25 import Bm25
 from umr.mine.lists import places_of
 from umr.mine.options import run_paths
+from umr.models import resolve
 from umr.models.device import keep_precision, pick_device
 from umr.progress import Reporter
 from umr.search import find
@@ -180,7 +181,9 @@ def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims
         workspace, number, config, reporter: as in `open_sources`; precision may be `auto`.
         claims: of the ranks.
     """
-    with claims.alone():  # one measures, the others read what it chose
+    with claims.alone():  # one measures, or unpacks a model, and the others find it done
+        for model in (workspace.encoder_of(number).model, *config.also_encoder):
+            resolve(model, reporter)
         precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
     config = replace(config, precision=precision)
     texts: tuple[tuple[Side, Records], ...] = (("passage", workspace.passages), ("query", workspace.queries.records))

@@ -31,12 +31,10 @@ def pick_device(name: str) -> torch.device:
         UsageError: the name is no device, or the device is not there.
     """
     if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        if "LOCAL_RANK" not in os.environ:
-            return torch.device("cuda")
-        name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"  # of a launcher: each process has a GPU of its own
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     require_device(name, "device")
+    if name == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"  # each process of a launcher has a GPU of its own
     device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices", "use --device cpu")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from umr.errors import LostRankError, MismatchError
+from umr.errors import LostRankError, MismatchError, UsageError
 from umr.models.device import pick_device
 
 
@@ -26,10 +28,14 @@ class Group:
     Arguments:
         rank: of this process, from 0.
         size: how many there are.
+        memories: how many of them have a memory of their own: processes on one machine's processor share it.
+        used: which weights have gradients.
     """
 
     rank: int = 0
     size: int = 1
+    memories: float = 1
+    used: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def leads(self) -> bool:
@@ -57,19 +63,20 @@ class Group:
         return values
 
     def sum_gradients(self, weights: Sequence[nn.Parameter]) -> None:
-        """Add up the gradients of all processes, in one exchange.
+        """Add up the gradients of all processes, in one exchange; weights that no process has one of keep none.
 
         Arguments:
             weights: the same everywhere, in the same order.
         """
         if self.size == 1:
             return
-        for weight in weights:
-            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if not self.used:  # found in the first step: a process that had nothing to encode lacks those of others
+            self.used.extend(map(any, zip(*self._all([weight.grad is not None for weight in weights]), strict=True)))
+        some = [weight for weight, used in zip(weights, self.used, strict=True) if used]
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in some]
         flat = self.sum(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for weight, part in zip(some, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            weight.grad = part.view_as(weight)
 
     def first(self, value: Any) -> Any:
         """What the leader has."""
@@ -103,18 +110,16 @@ class Group:
         Raises:
             MismatchError: on all of them; names every difference.
         """
-        for rank, other in enumerate(self._all(dict(what))):
-            for key in sorted({*what, *other}):
-                mine = self.first(what)
-                if other.get(key) != mine.get(key):
-                    raise MismatchError(
-                        f"rank {rank} has {key} {other.get(key)!r}, rank 0 has {mine.get(key)!r}",
-                        "start all processes with the same options and version, on the same files",
-                    )
+        first, *others = self._all(dict(what))
+        for rank, other in enumerate(others, 1):
+            differing = [key for key in sorted({*first, *other}) if other.get(key) != first.get(key)]
+            if differing:
+                said = "; ".join(f"rank {rank} has {key} {other.get(key)!r}, rank 0 has {first.get(key)!r}" for key in differing)
+                raise MismatchError(said, "start all processes with the same options and version, on the same files")
 
 
 ALONE = Group()
-GROUPS = count()  # that this process was in
+LIMIT = timedelta(hours=2)  # that processes wait for each other: one may have to encode a side first
 
 
 @contextmanager
@@ -128,16 +133,53 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Group]:
     Raises:
         LostRankError: another process died.
     """
-    store, *_ = next(rendezvous("env://", rank, size))
-    # The store of a launcher outlives restarts, and what died processes left there would be taken for the living.
-    store = PrefixStore(f"umr-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(GROUPS)}", store)
-    dist.init_process_group("nccl" if pick_device(device).type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
+    kind = pick_device(device).type
+    if device.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", size)) > 1:
+        raise UsageError(f"the device is {device} for all processes of a machine", "leave --device out: each takes a GPU of its own")
     try:
-        yield Group(rank, size)
+        store, *_ = next(rendezvous("env://", rank, size))
+        names: dict[str, Any] = {
+            "store": PrefixStore(_meeting(store, rank, size), store),
+            "rank": rank,
+            "world_size": size,
+            "timeout": LIMIT,
+        }
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", **names)
+        yield Group(rank, size, size if kind == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         what = f"rank {rank} lost another process of this training: it has died, or cannot be reached ({str(error).splitlines()[0][-300:]})"
         raise LostRankError(what, "its own message says why; start all again: the training goes on from its last state") from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _meeting(store: Any, rank: int, size: int) -> str:
+    """A name that the living processes agree on. The store of a launcher outlives restarts, and what died processes left there would
+    be taken for theirs: rank 0 chooses the name, and the others wait until it has answered them.
+    """
+    me, until = uuid4().hex, time.monotonic() + LIMIT.total_seconds()
+    if rank == 0:
+        store.set("umr/leader", me)
+        waiting = {f"umr/{me}/{other}" for other in range(1, size)}
+        while waiting:
+            for key in [key for key in waiting if store.check([key])]:
+                store.set(f"{key}/{store.get(key).decode()}", "here")
+                waiting.remove(key)
+            _pause(until)
+        return me
+    while True:
+        leader = store.get("umr/leader").decode()
+        store.set(f"umr/{leader}/{rank}", me)
+        for _ in range(20):
+            if store.check([f"umr/{leader}/{rank}/{me}"]):
+                return str(leader)
+            _pause(until)
+
+
+def _pause(until: float) -> None:
+    if time.monotonic() > until:
+        raise dist.DistNetworkError("the others did not come")
+    time.sleep(0.05)

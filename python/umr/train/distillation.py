@@ -109,7 +109,7 @@ class Objective:
         """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
         sides = (inputs.query, inputs.passage)
-        whole = sum(side.tokens for side in sides) <= self.whole_tokens * self.group.size
+        whole = sum(side.tokens for side in sides) <= self.whole_tokens * self.group.memories
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
         return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole, self.group)
 

@@ -71,7 +71,7 @@ def cached_backward(
     own = [_own(parts, group) for parts in chunks]
     if whole:
         graphs = [_encode(*side, precision) for side in zip(encoders, own, sizes, strict=True)]
-        value = loss([_joined(vectors, group) for vectors in graphs])
+        value = loss([_joined(vectors, group) if parts else vectors for vectors, parts in zip(graphs, chunks, strict=True)])
         if value.requires_grad:  # else this process had nothing to encode
             value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
@@ -92,7 +92,8 @@ def cached_backward(
 @torch.no_grad()
 def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision, group: Group = ALONE) -> Tensor:
     """Encode chunks without a graph, on all processes of a group: [size, d] float32, in the batch's order."""
-    return group.sum(_encode(encoder, _own(chunks, group), size, precision))
+    vectors = _encode(encoder, _own(chunks, group), size, precision)
+    return group.sum(vectors) if chunks else vectors
 
 
 def _own(chunks: Sequence[Chunk], group: Group) -> list[Chunk]:

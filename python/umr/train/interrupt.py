@@ -30,11 +30,12 @@ class Stop:
 
 
 @contextmanager
-def deferred_interrupt(reporter: Reporter) -> Iterator[Stop]:
+def deferred_interrupt(reporter: Reporter, patient: bool = False) -> Iterator[Stop]:
     """While the context is open, a signal is noted instead of ending the process; a second one ends it. One that is ignored stays so.
 
     Arguments:
         reporter: told that the step is being finished.
+        patient: whether a second SIGTERM waits too: a scheduler sends one to each process, and a launcher another.
 
     Yields:
         what was noted. Outside the main thread signals cannot be caught, and nothing is.
@@ -45,8 +46,9 @@ def deferred_interrupt(reporter: Reporter) -> Iterator[Stop]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.obey()
-        stop.signal = number
+        if not (patient and number == signal.SIGTERM):
+            stop.obey()
+        stop.signal = stop.signal or number
         reporter.say("finishing this step, then saving (Ctrl-C again stops at once, losing the steps since the last save)")
 
     caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

@@ -117,7 +117,7 @@ class Training:
             bar.skip(before)
             if len(self.split.held_out) and not self.history.validation:
                 self._begin_validation()
-            with deferred_interrupt(self.reporter) as stop:
+            with deferred_interrupt(self.reporter, patient=self.group.size > 1) as stop:
                 self._steps(bar, stop)
         clock.advance(self.history.steps - before)
         self.reporter.say(f"trained {clock.summary('steps')}")
@@ -168,13 +168,15 @@ class Training:
                 save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from)
                 self.saved = time.monotonic()
             if asked:
+                self.group.any(0)  # nobody ends before the leader has saved: a launcher would end it too
                 raise Interrupted(asked)
 
     def _asked_to_stop(self, stop: Stop) -> int:
         """The signal that any of the processes was sent; 0 for none. They ask each other when losses are looked at anyway."""
         if self.group.size == 1:
             return stop.signal
-        return self.group.any(stop.signal) if self.history.steps % CHECK_STEPS[self.device.type] == 0 else 0
+        due = self.history.steps % CHECK_STEPS[self.device.type] == 0 or self.history.steps == self.total or self._stopped_improving()
+        return self.group.any(stop.signal) if due else 0
 
     def _stopped_improving(self) -> bool:
         history, patience = self.history, self.config.patience
@@ -223,7 +225,7 @@ class Training:
         self._check()
         history = self.history
         with self.average.in_place():
-            loss, first, near, _ = found = self.objective.validation(self.labels, self.split.held_out)
+            loss, first, near, _ = found = self.group.first(self.objective.validation(self.labels, self.split.held_out))
             self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
             self._note_validation(found)
             if loss < history.best_loss:
@@ -235,7 +237,7 @@ class Training:
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
 
     def _begin_validation(self) -> None:
-        found = self.objective.validation(self.labels, self.split.held_out)
+        found = self.group.first(self.objective.validation(self.labels, self.split.held_out))
         self._note_validation(found)
         if found.sharp > 0.5:
             self.reporter.warn(

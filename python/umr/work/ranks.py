@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from umr.progress import Reporter
 from umr.storage import canonical, remove, storage_error
 from umr.work.lock import WITHOUT_LOCKS, wait_for_writer
 
-BEGUN, DONE = b"begun", b"done"
+BEGUN, DONE = b"begun", b"ended"
 LOOK_SECONDS = 0.2  # between two looks at units that others have
 
 
@@ -61,8 +62,8 @@ def ranks_of(given: str | None = None, env: Mapping[str, str] = os.environ) -> R
         return _of(env["RANK"], env["WORLD_SIZE"], True) if "TORCHELASTIC_RUN_ID" in env and int(env["WORLD_SIZE"]) > 1 else None
     if given == "auto":
         if "SLURM_ARRAY_TASK_ID" in env:
-            first = int(env.get("SLURM_ARRAY_TASK_MIN", "0"))
-            return _of(str(int(env["SLURM_ARRAY_TASK_ID"]) - first), env.get("SLURM_ARRAY_TASK_COUNT", ""), False)
+            count = env.get("SLURM_ARRAY_TASK_COUNT", "")  # of ids that may be any numbers; a rank decides where to begin, no more
+            return _of(str(int(env["SLURM_ARRAY_TASK_ID"]) % int(count)) if count.isdigit() and int(count) else "", count, False)
         return _of(env.get("RANK", ""), env.get("WORLD_SIZE", ""), False)
     rank, _, size = given.partition("/")
     return _of(rank, size, False)
@@ -134,8 +135,8 @@ class Claims:
                         others.append(unit)
                     elif (state := os.pread(file, 8, 0)) != DONE:
                         os.pwrite(file, BEGUN, 0)
+                        os.fsync(file)  # so that other machines see it when this one is gone
                         yield unit, state == BEGUN
-                        os.ftruncate(file, 0)
                         os.pwrite(file, DONE, 0)
                 finally:
                     os.close(file)
@@ -213,16 +214,21 @@ def working_together(layout: WorkLayout, ranks: Ranks, about: Mapping[str, Any],
 
 
 def _enter(file: int, layout: WorkLayout, path: Path, about: Mapping[str, Any], reporter: Reporter) -> None:
+    alone_there = partial(_lock, file, layout.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     while True:
-        if _lock(file, layout.lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if alone_there():
+            os.ftruncate(file, 0)  # a killed writer left its name
             remove(layout.ranks)
             write_manifest(path, "ranks", about, {})
             _lock(file, layout.lock, fcntl.LOCK_SH)  # in which moment a writer may have come and gone
             if path.exists():
                 return
-            continue
-        if _lock(file, layout.lock, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        elif _lock(file, layout.lock, fcntl.LOCK_SH | fcntl.LOCK_NB):
+            if alone_there() or not path.exists():  # whoever was there has just gone
+                continue
+            _lock(file, layout.lock, fcntl.LOCK_SH)  # which the attempt may have lost
             hint = "start all of them with the same options and version, on the same files"
             require_same(path, "the other ranks began", read_manifest(path, "ranks")["made_from"], about, hint)
             return
-        wait_for_writer(layout, reporter)
+        else:
+            wait_for_writer(layout, reporter)
