@@ -1,8 +1,9 @@
-"""Published figures again: the command that gave each, run and compared with what docs/results.md says.
+"""Published figures again: the command that gave each, run and compared with what docs/results.md and the others say.
 
 docs/reproduce.yaml lists them; docs/reproduce.md is made from it. Texts in braces stand for files: {out} is the JSON file of a benchmark,
 {work} a new folder, {shared} the data beside the repository. A figure is found by a path into the JSON: a key, or {key: value, ...} for
-the first row of a list that has these.
+the first row of a list that has these. An entry without figures is a benchmark of speed or faults, whose machine decides: its own
+targets, which are ratios, and its exit code stand for them.
 
     .venv/bin/python benches/reproduce.py            the names
     .venv/bin/python benches/reproduce.py NAME ...   runs them: exit 0 when every figure is within its tolerance, 1 when one is not,
@@ -35,7 +36,8 @@ HEAD = """\
 
 Made from reproduce.yaml by `benches/reproduce.py --write`. `make reproduce NAME=...` runs a figure's command and compares what comes
 out with what [results.md](results.md) says; it ends with exit code 1 where a figure is out of its tolerance. Values are percent;
-tolerances are in points, wider by language, since one query moves a language by much. They hold for other processors too.
+tolerances are in points, wider by language, since one query moves a language by much. They hold for other processors too. Benchmarks
+of speed and of faults (the last ones) have targets of their own, which are ratios and equalities: their exit code decides.
 """
 
 
@@ -71,7 +73,7 @@ def entries() -> dict[str, dict[str, Any]]:
 
 def figures(entry: Mapping[str, Any]) -> Iterator[Figure]:
     """The numbers of an entry; a step `{each}` of a path stands for every key of `values`."""
-    for one in entry["expected"]:
+    for one in entry.get("expected", []):
         for key, value in one["values"].items() if "values" in one else [("", one["value"])]:
             yield Figure(tuple(_filled(step, str(key)) for step in one["at"]), value, one["tolerance"], one.get("scale", 1.0))
 
@@ -126,7 +128,10 @@ def page() -> str:
     for name, entry in entries().items():
         parts.append(f"## {name}\n\n{entry['what']}. About {entry['minutes']} minutes on 2 cores.\n\n```text\n{_shown(entry)}\n```\n")
         rows = [f"| {figure.name} | {figure.value:g} | {figure.tolerance:g} |" for figure in figures(entry)]
-        parts.append("\n".join(["| figure | expected | tolerance |", "|---|---:|---:|", *rows]) + "\n")
+        if rows:
+            parts.append("\n".join(["| figure | expected | tolerance |", "|---|---:|---:|", *rows]) + "\n")
+        else:
+            parts.append("The benchmark states its targets itself and compares the results; exit code 0 says that they hold.\n")
         if entry.get("peers"):
             peers = [f"| {one['name']} | {one['value']} | {one['source']} |" for one in entry["peers"]]
             parts.append("\n".join(["| published elsewhere | value | source |", "|---|---|---|", *peers]) + "\n")
