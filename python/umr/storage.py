@@ -5,20 +5,21 @@ from __future__ import annotations
 import errno
 import glob
 import gzip
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
-from umr.errors import FormatError, InputError, StorageError, UmrError
+from umr.errors import FormatError, InputError, MissingExtraError, StorageError, UmrError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NUMBER = 19  # digits of a whole number in JSON of ours: what fits 64 bits
@@ -214,3 +215,74 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise FormatError(f"{path}: torn gzip stream: {error}", "fetch the file again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}", "check the path") from None
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is that of an object in a store: `s3://BUCKET/KEY`."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", name) is not None
+
+
+def _store(url: str) -> tuple[Any, str]:
+    """The store of an object, by fsspec, and the object's name there.
+
+    Raises:
+        MissingExtraError: fsspec, or its driver for this kind of store, is not installed.
+    """
+    try:
+        import fsspec
+
+        store, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise MissingExtraError(f"{url}: {error}", "pip install 'umr[remote]', or fsspec and the driver of this kind of store") from error
+    return store, path
+
+
+def fetched(url: str, folder: Path) -> list[Path]:
+    """Objects of a store as files, copied once for each content, which the store tells by size, time or checksum.
+
+    Arguments:
+        url: of an object, or a glob.
+        folder: where the copies are kept.
+
+    Raises:
+        InputError: there is no such object, or it cannot be read.
+        MissingExtraError: fsspec or its driver is not installed.
+        StorageError: the disk is full.
+    """
+    store, path = _store(url)
+    hint = "check the address, and the credentials that fsspec's driver reads from the environment"
+    try:
+        names = sorted(store.glob(path)) if glob.has_magic(path) else [path]
+        versions = [(name, f"{url.partition('://')[0]} {name} {store.ukey(name)}", store.info(name)["size"]) for name in names]
+    except Exception as error:  # each driver has errors of its own
+        raise InputError(f"{url} cannot be read ({type(error).__name__}: {error})", hint) from error
+    if not names:
+        raise InputError(f"no object at {url}", hint)
+    copies = []
+    for name, version, size in versions:
+        place = folder / f"{hashlib.blake2b(version.encode(), digest_size=8).hexdigest()}-{name.rpartition('/')[2]}"
+        if not place.exists():
+            with beside(place, size) as temporary:
+                _copy(partial(store.get_file, name, str(temporary)), url, hint)
+        copies.append(place)
+    return copies
+
+
+def put(path: Path, url: str) -> None:
+    """Copy a file or a folder into a store.
+
+    Raises:
+        InputError: it cannot be written.
+        MissingExtraError: fsspec or its driver is not installed.
+    """
+    store, there = _store(url)
+    _copy(partial(store.put, str(path), there, recursive=path.is_dir()), url, "check the address, and whether you may write there")
+
+
+def _copy(copy: Callable[[], object], url: str, hint: str) -> None:
+    try:
+        copy()
+    except Exception as error:
+        if _error_of_the_system(error) is not None:
+            raise
+        raise InputError(f"{url} cannot be copied ({type(error).__name__}: {error})", hint) from error

@@ -26,7 +26,7 @@ from umr.exchange.export import export as write
 from umr.layout import WorkLayout
 from umr.progress import Reporter
 from umr.progress.terminal import table_of_numbers
-from umr.storage import read_lines
+from umr.storage import is_remote, put, read_lines
 
 Forms = Literal[Form, "onnx"]
 FORMS = ", ".join(get_args(Forms))
@@ -37,7 +37,10 @@ FormOption = Annotated[
 
 def export(
     work: Work,
-    out: Annotated[Path, option("--out", help="The file to write; for onnx a folder.", unit="file", panel="Output")],
+    out: Annotated[
+        str,
+        option("--out", help="The file to write; for onnx a folder. A path, or an address such as s3://...", unit="file", panel="Output"),
+    ],
     reporter: Reporter,
     form: FormOption = "sentence-transformers",
     keep: Annotated[
@@ -49,6 +52,15 @@ def export(
 
     With `--form onnx` the trained encoder instead, as ONNX models: WORK may be an encoder's own folder too.
     """
+    if not is_remote(out):
+        return _export(work, Path(out), form, keep, round, reporter)
+    with tempfile.TemporaryDirectory(prefix="umr-export-") as folder:
+        made = _export(work, Path(folder) / "made", form, keep, round, reporter)
+        put(Path(folder) / "made", out)
+    return Result({**made.data, "folder" if form == "onnx" else "file": out}, [f"written to {out}"])
+
+
+def _export(work: Path, out: Path, form: Forms, keep: int | None, round: int | None, reporter: Reporter) -> Result:
     if form == "onnx":
         return _encoder(work, out, keep, round, reporter)
     workspace = open_workspace(work, reporter)

@@ -16,7 +16,7 @@ from umr._rust import fingerprint, fingerprint_files
 from umr.data.corpus import expand
 from umr.errors import FormatError, InputError, MissingExtraError
 from umr.layout import WorkLayout
-from umr.storage import beside, read_json
+from umr.storage import beside, fetched, is_remote, read_json
 
 Inputs: TypeAlias = str | os.PathLike[str] | Iterable[Any]
 """A path or glob, or several; or records: texts, tuples, dicts, a pandas or polars frame, an Arrow table, a `datasets.Dataset`."""
@@ -36,8 +36,9 @@ def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
     a path; else they are texts, whose ids are their numbers from 0.
 
     Arguments:
-        inputs: see `Inputs`. A path may be that of a Parquet file, of a folder that `datasets` saved, or `irds:` and the id of a data
-            set of ir_datasets. Tuples are (id, text, title) or (id, query, lang), the last of them optional; dicts and columns have the
+        inputs: see `Inputs`. A path may be that of a Parquet file, of a folder that `datasets` saved, `irds:` and the id of a data set of
+            ir_datasets, or the address of an object that fsspec knows. Tuples are (id, text, title) or (id, query, lang), the last of
+            them optional; dicts and columns have the
             names that JSONL files have (docs/inputs.md). A dict of ids is taken as BEIR has it.
         what: `passages` or `queries`.
         layout: the work folder.
@@ -64,8 +65,8 @@ def _text_files(name: str | os.PathLike[str], what: str, layout: WorkLayout) -> 
         if not place.exists():
             _write(place, ir_datasets_rows(os.fspath(name), what), what)
         return [str(place.absolute())]
-    files = []
-    for path in map(Path, expand([name], what)):
+    files, remote = [], is_remote(os.fspath(name))
+    for path in fetched(os.fspath(name), layout.inputs.absolute()) if remote else map(Path, expand([name], what)):
         if not path.is_dir() and path.suffix.lower() != ".parquet":
             files.append(str(path))
             continue
@@ -162,7 +163,7 @@ def ir_datasets_rows(name: str, what: str) -> Iterator[dict[str, Any]]:
 def _is_path(item: Any) -> bool:
     if not isinstance(item, str):
         return isinstance(item, os.PathLike)
-    if len(item.split()) < 2 and (item.startswith(IR_DATASETS) or ENDING.search(item) or os.sep in item):
+    if len(item.split()) < 2 and (item.startswith(IR_DATASETS) or is_remote(item) or ENDING.search(item) or os.sep in item):
         return True
     try:
         return bool(expand(item, ""))

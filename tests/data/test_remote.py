@@ -1,0 +1,96 @@
+"""Passages, queries and exports in object stores, through fsspec: its store in memory stands for S3, which the same call opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from typer.testing import CliRunner
+
+import tiny
+from train.rig import encoder_config, labelled, opened
+from umr.cli import app
+from umr.data.inputs import input_files
+from umr.data.workspace import create_workspace, open_workspace
+from umr.errors import InputError, MismatchError, MissingExtraError
+from umr.layout import WorkLayout
+from umr.storage import fetched, is_remote
+
+
+@pytest.fixture
+def store() -> Any:
+    """An empty store in memory."""
+    made = fsspec.filesystem("memory")
+    made.store.clear()
+    made.pseudo_dirs[:] = [""]
+    return made
+
+
+def test_what_an_address_is() -> None:
+    assert is_remote("s3://bucket/key.tsv")
+    assert is_remote("memory://x")
+    assert not any(map(is_remote, ("irds:beir/scifact", "C://x", "/a://b", "p.tsv", "what is s3:// ?")))
+
+
+def test_a_work_folder_on_objects_is_that_on_files(store: Any, tmp_path: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 12, 6)
+    half = corpus.passages.read_text().splitlines(keepends=True)
+    store.pipe({"/b/p-1.tsv": "".join(half[:7]).encode(), "/b/p-2.tsv": (half[0] + "".join(half[7:])).encode()})
+    store.pipe("/b/queries.jsonl", corpus.queries.read_bytes())
+    work = create_workspace(tmp_path / "remote", ["memory://b/p-*.tsv"], "memory://b/queries.jsonl", "some/encoder")
+    alone = create_workspace(tmp_path / "local", [corpus.passages], [corpus.queries], "some/encoder")
+    assert len(work.passages) == len(alone.passages) == 12
+    assert work.queries.records.fingerprint == alone.queries.records.fingerprint
+    assert (tmp_path / "remote" / "inputs").is_dir()
+    again = create_workspace(tmp_path / "remote", ["memory://b/p-*.tsv"], "memory://b/queries.jsonl", "some/encoder")
+    assert again.passages.fingerprint == work.passages.fingerprint
+    store.rm("/b", recursive=True)
+    assert open_workspace(tmp_path / "remote").passages.fingerprint == work.passages.fingerprint, "the copies are kept"
+
+
+def test_an_object_that_changed_is_other_content(store: Any, tmp_path: Path) -> None:
+    layout = WorkLayout(tmp_path)
+    store.pipe("/b/q.jsonl", b'{"id": "1", "query": "one?"}\n')
+    first = input_files("memory://b/q.jsonl", "queries", layout)
+    assert input_files("memory://b/q.jsonl", "queries", layout) == first
+    store.pipe("/b/q.jsonl", b'{"id": "1", "query": "another?"}\n')
+    assert input_files("memory://b/q.jsonl", "queries", layout) != first
+    assert not list(layout.inputs.glob(".*")), "nothing unfinished is left"
+
+
+@pytest.mark.parametrize("address", ["memory://b/none.tsv", "memory://b/none-*.tsv"])
+def test_an_object_that_is_not_there_is_named(store: Any, tmp_path: Path, address: str) -> None:
+    with pytest.raises(InputError, match="memory://b/none"):
+        fetched(address, tmp_path)
+
+
+def test_a_store_without_a_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingExtraError, match="nosuch://b/k") as raised:
+        fetched("nosuch://b/k", tmp_path)
+    assert "umr[remote]" in raised.value.hint
+    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    with pytest.raises(MissingExtraError, match="memory://b/k"):
+        fetched("memory://b/k", tmp_path)
+
+
+def test_an_export_goes_into_a_store(store: Any, tmp_path: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 13, 10)
+    work = opened(tmp_path / "work", corpus, encoder_config(tiny.encoder(tmp_path / "bert")))
+    labelled(work)
+    for out in ("memory://made/rows.jsonl", str(tmp_path / "rows.jsonl")):
+        done = CliRunner().invoke(app, ["data", "export", str(tmp_path / "work"), "--out", out])
+        assert done.exit_code == 0, done.output
+        assert out.rpartition("/")[2] in done.output
+    assert store.cat("/made/rows.jsonl") == (tmp_path / "rows.jsonl").read_bytes()
+
+
+def test_other_objects_are_other_inputs_once_something_is_mined(store: Any, tmp_path: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 13, 10)
+    encoder = encoder_config(tiny.encoder(tmp_path / "bert"))
+    store.pipe({"/b/p.tsv": corpus.passages.read_bytes(), "/b/q.jsonl": corpus.queries.read_bytes()})
+    labelled(create_workspace(tmp_path / "work", "memory://b/p.tsv", "memory://b/q.jsonl", encoder))
+    store.pipe("/b/p.tsv", corpus.passages.read_bytes() + b"more\tone more\ttitle\n")
+    with pytest.raises(MismatchError, match="passages"):
+        create_workspace(tmp_path / "work", "memory://b/p.tsv", "memory://b/q.jsonl", encoder)
