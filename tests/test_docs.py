@@ -224,9 +224,9 @@ def test_blocks_and_commands_are_read_as_a_shell_would() -> None:
 FOREIGN = {
     "--no-deps", "--wheel-dir", "--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats",
     "--previous-output", "--rows", "--apart", "--tasks", "--a-language", "--whiten", "--layers", "--write", "--learning-rates",
-    "--drops", "--k", "--rounds", "--start", "--array", "--cpus-per-task", "--dependency", "--gres", "--job-name", "--max-restarts", "--nnodes",
-    "--nodes", "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--requeue",
-    "--time",
+    "--drops", "--k", "--rounds", "--start", "--array", "--cpus-per-task", "--dependency", "--gres", "--job-name",
+    "--max-restarts", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rdzv-backend",
+    "--rdzv-endpoint", "--rdzv-id", "--requeue", "--time",
 }  # fmt: skip
 """Options of other programs that the documents name: pip, the benchmarks, the paper's code, Slurm and torchrun."""
 
