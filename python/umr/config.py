@@ -203,9 +203,7 @@ class LabelConfig(Settings):
         unit="folder", panel="Resources", example="scores", path="file",
     )  # fmt: skip
     device: str = _device()
-    batch_tokens: int | None = setting(
-        None, "Tokens in one forward pass of the language model.", found="what memory allows", unit="tokens", example=1024
-    )
+    batch_tokens: int | None = setting(None, "Tokens of one forward pass.", found="what memory allows", unit="tokens", example=1024)
     share: bool = setting(True, "Compute a passage once for all the queries that mined it; false scores each pair by itself.")
 
     def __post_init__(self) -> None:
@@ -284,7 +282,7 @@ class TrainConfig(Settings):
     gradient_checkpointing: bool = setting(
         False, "Keep only what enters each layer, and compute the rest again for the gradient: less memory, a third more time."
     )
-    chunk_tokens: int = setting(8192, "Padded tokens encoded at once. GradCache keeps the gradient that of the whole batch.", unit="tokens")
+    chunk_tokens: int | None = setting(None, "Padded tokens encoded at once.", found="2048, on a GPU 8192", unit="tokens", example=2048)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,6 +21,7 @@ from umr.train.losses import agreement, false_negatives, training_loss
 
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
 WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
+CHUNK_TOKENS = {"cpu": 2048, "cuda": 8192}  # larger chunks mix lengths: a third slower on a processor, most of it padding
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
@@ -75,6 +76,11 @@ class Objective:
         cosine = self.encoders.query.encoder.settings.similarity == "cosine"
         return self.config.student_temperature or (0.02 if cosine else 1.0)
 
+    @property
+    def chunk_tokens(self) -> int:
+        """Padded tokens of a chunk: the user's, else what a device is fast with."""
+        return self.config.chunk_tokens or CHUNK_TOKENS[self.encoders.query.encoder.device.type]
+
     @cached_property
     def whole_tokens(self) -> int:
         """Tokens of a batch that is encoded once, with the graph of all of it in memory: a share of what the device has in all,
@@ -97,8 +103,8 @@ class Objective:
             step: decides the dropout.
         """
         seed = (self.config.seed * 2_654_435_761 + 2 * step * DROPOUT) % 2**62
-        query = self.encoders.query.inputs(batch.queries, self.config.chunk_tokens, seed)
-        passage = self.encoders.passage.inputs(batch.passages, self.config.chunk_tokens, seed + DROPOUT)
+        query = self.encoders.query.inputs(batch.queries, self.chunk_tokens, seed)
+        passage = self.encoders.passage.inputs(batch.passages, self.chunk_tokens, seed + DROPOUT)
         return BatchInputs(step, batch, query, passage, send(batch.labels, self.encoders.query.encoder.device))
 
     def backward(self, inputs: BatchInputs) -> Tensor:
