@@ -76,10 +76,11 @@ def _amount(help: str, panel: str = "Input") -> Any:
 
 def plan(
     passages: Annotated[str, _amount("Passages: 44M.")],
-    queries: Annotated[str, option("--queries", "--questions", help="Queries: 15250.", unit="number", panel="Input")],
     lm: Annotated[str, _amount("Weights of the language model: 3.7B.")],
     gpus: Annotated[str, option(help="How many of what: 8xH100, or any name with --rate.", unit="NxKIND", panel="Input")],
     reporter: Reporter,
+    queries: Annotated[str | None, _amount("Queries: 15250.")] = None,
+    questions: Annotated[str | None, _amount("The same as --queries.")] = None,
     encoder: Annotated[str, _amount("Weights of one side of the encoder, without embeddings. (default: 86M, a base model's)")] = "86M",
     rounds: Annotated[int, option(help="Rounds. (default: 1)", unit="number", min=1, panel="Input")] = 1,
     top_k: Annotated[int, option(help="Candidates of a query. (default: 100)", unit="passages", min=1, panel="Input")] = 100,
@@ -97,9 +98,10 @@ def plan(
 
     By arithmetic alone; docs/scale.md has its assumptions. `--dry-run` of a stage measures instead.
     """
-    numbers = {
-        name: number_of(text, name) for name, text in (("passages", passages), ("queries", queries), ("lm", lm), ("encoder", encoder))
-    }
+    if (queries is None) == (questions is None):
+        raise UsageError("--queries is missing, or there twice", "say how many: --queries 15250")
+    given = {"passages": passages, "queries": queries or questions or "", "lm": lm, "encoder": encoder}
+    numbers = {name: number_of(text, name) for name, text in given.items()}
     rates = dict(_rate(one) for one in rate or ())
     sizes = Sizes(
         int(numbers["passages"]), int(numbers["queries"]), numbers["lm"], numbers["encoder"], passage_tokens, query_tokens, dimensions,
