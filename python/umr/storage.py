@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import glob
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
+from umr._rust import fingerprint
 from umr.errors import FormatError, InputError, MissingExtraError, StorageError, UmrError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -260,7 +260,7 @@ def fetched(url: str, folder: Path) -> list[Path]:
         raise InputError(f"no object at {url}", hint)
     copies = []
     for name, version, size in versions:
-        place = folder / f"{hashlib.blake2b(version.encode(), digest_size=8).hexdigest()}-{name.rpartition('/')[2]}"
+        place = folder / f"{fingerprint(version)[:16]}-{name.rpartition('/')[2]}"
         if not place.exists():
             with beside(place, size) as temporary:
                 _copy(partial(store.get_file, name, str(temporary)), url, hint)

@@ -45,7 +45,8 @@ def ranks_for(given: str | None, alone: bool) -> Ranks | None:
     ranks = ranks_of(given)
     if ranks and alone:
         raise UsageError(
-            "--force and --dry-run are for one process", "leave --rank and --workers out: vectors and scores are kept, so --force is quick"
+            "--force, --force-from and --dry-run are for one process",
+            "leave --rank and --workers out: vectors and scores are kept, so --force is quick",
         )
     return ranks
 

@@ -16,7 +16,7 @@ from umr.data.inputs import input_files
 from umr.data.workspace import create_workspace, open_workspace
 from umr.errors import InputError, MismatchError, MissingExtraError
 from umr.layout import WorkLayout
-from umr.storage import fetched, is_remote
+from umr.storage import fetched, is_remote, put
 
 
 @pytest.fixture
@@ -84,6 +84,14 @@ def test_an_export_goes_into_a_store(store: Any, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         assert out.rpartition("/")[2] in done.output
     assert store.cat("/made/rows.jsonl") == (tmp_path / "rows.jsonl").read_bytes()
+
+
+def test_a_folder_goes_into_a_store_with_all_that_is_in_it(store: Any, tmp_path: Path) -> None:
+    (tmp_path / "encoder" / "query").mkdir(parents=True)
+    (tmp_path / "encoder" / "a.json").write_text("{}")
+    (tmp_path / "encoder" / "query" / "b.onnx").write_bytes(b"12")
+    put(tmp_path / "encoder", "memory://made/encoder")
+    assert {name: store.cat(name) for name in store.find("/made")} == {"/made/encoder/a.json": b"{}", "/made/encoder/query/b.onnx": b"12"}
 
 
 def test_other_objects_are_other_inputs_once_something_is_mined(store: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,7 @@ def test_parquet_loads_as_a_data_set(work: Workspace, labels: Labels, tmp_path: 
 @pytest.mark.filterwarnings("ignore")  # of datasets, transformers and FlagEmbedding
 @pytest.mark.parametrize("distilled", [True, False])
 def test_flagembedding_trains_on_its_rows(work: Workspace, labels: Labels, tmp_path: Path, distilled: bool) -> None:
-    loader = pytest.importorskip(
-        "FlagEmbedding.abc.finetune.embedder", reason="pip install FlagEmbedding; not in dev, as it brings sentencepiece"
-    )
+    loader = import_module("FlagEmbedding.abc.finetune.embedder")
     found = rows(work, labels, "flagembedding", tmp_path / "rows.jsonl", 4)
     options = loader.AbsEmbedderDataArguments(
         [str(tmp_path / "rows.jsonl")], cache_path=str(tmp_path / "cache"), train_group_size=4, knowledge_distillation=distilled
@@ -129,8 +128,7 @@ def test_flagembedding_trains_on_its_rows(work: Workspace, labels: Labels, tmp_p
 @pytest.mark.filterwarnings("ignore")  # of datasets and transformers
 def test_tevatron_reads_its_rows(work: Workspace, labels: Labels, tmp_path: Path) -> None:
     """As its training does: rows of a folder, and the tokens of titles and texts joined."""
-    arguments = pytest.importorskip("tevatron.arguments", reason="pip install tevatron")
-    loader = pytest.importorskip("tevatron.datasets", reason="pip install tevatron")
+    arguments, loader = import_module("tevatron.arguments"), import_module("tevatron.datasets")
     (tmp_path / "rows").mkdir()
     found, tokenizer = rows(work, labels, "tevatron", tmp_path / "rows" / "rows.jsonl", 4), tiny.word_piece()
     options = arguments.DataArguments(train_dir=str(tmp_path / "rows"), dataset_name=str(tmp_path / "rows"), dataset_proc_num=None)

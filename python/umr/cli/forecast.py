@@ -44,7 +44,7 @@ def planned(stages: Mapping[str, Stage], rounds: int, machines: str) -> list[Ren
     """What each stage of a round takes, and what all rounds do."""
     seconds, money = (rounds * sum(getattr(stage, name) for stage in stages.values()) for name in ("seconds", "money"))
     total = f"{rounds} {'round' if rounds == 1 else 'rounds'} on {machines}: {_time(seconds)}" + (
-        f", {money:,.0f} of money" if money else ""
+        f", costing {money:,.0f}" if money else ""
     )
     return [_table(f"a round on {machines}", PLAN, stages), total, PLAN_NOTE]
 

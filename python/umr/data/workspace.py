@@ -160,7 +160,9 @@ def create_workspace(
     except LockedError:
         if new or not layout.manifest.exists():
             raise
-        _refuse_other(layout, wanted, again=False)  # ranks are at work there: another one may join them
+        found = read_manifest(layout.manifest, "work")  # others are at work there: a rank may join them, if its inputs are named alike
+        for began, asked in ((found, inputs), (found["encoder"], encoder.record())):
+            require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
         return open_workspace(folder, reporter)
 
 
@@ -247,7 +249,7 @@ def _is_settled(layout: WorkLayout) -> bool:
     return layout.manifest.exists() and any(place.stage for place in layout.rounds())
 
 
-def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any], again: bool = True) -> None:
+def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any]) -> None:
     """The same content under another path is the same work; other content, language or encoder is not.
 
     Other files are read with a cache of their own: a call that is refused leaves the work folder's as it is.
@@ -255,10 +257,6 @@ def _refuse_other(layout: WorkLayout, wanted: Mapping[str, Any], again: bool = T
     found = read_manifest(layout.manifest, "work")
     began, asked = ({"lang": value["lang"], **value["encoder"]} for value in (found, wanted))
     require_same(layout.manifest, "the work began", began, asked, OTHER_WORK)
-    if not again:
-        sides = ("passages", "queries")
-        require_same(layout.manifest, "the work began", found, {side: wanted[side] for side in sides}, OTHER_WORK)
-        return
     with tempfile.TemporaryDirectory(prefix=".inputs-", suffix=".part", dir=layout.folder) as cache:
         for side in ("passages", "queries"):
             files = [str(layout.folder / path) for path in wanted[side]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,12 +30,14 @@ class Group:
         rank: of this process, from 0.
         size: how many there are.
         memories: how many of them have a memory of their own: processes on one machine's processor share it.
+        device: of what is exchanged.
         used: which weights have gradients.
     """
 
     rank: int = 0
     size: int = 1
     memories: float = 1
+    device: str = "cpu"
     used: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -79,21 +82,26 @@ class Group:
             weight.grad = part.view_as(weight)
 
     def first(self, value: Any) -> Any:
-        """What the leader has."""
-        box = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(box)
-        return box[0]
+        """What the leader has: a JSON value."""
+        return self._all(value)[0]
 
-    def any(self, number: int) -> int:
+    def largest(self, number: int) -> int:
         """The largest of the numbers of all processes."""
         return int(max(self._all(number)))
 
     def _all(self, value: Any) -> list[Any]:
-        found = [value] * self.size
-        if self.size > 1:
-            dist.all_gather_object(found, value)
-        return found
+        """The JSON values of all processes; torch's own exchange of objects would unpickle them."""
+        if self.size == 1:
+            return [value]
+        text = json.dumps(value).encode()
+        sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(text)], device=self.device))
+        widths = [int(size) for size in sizes]
+        texts = [torch.zeros(max(widths), dtype=torch.uint8, device=self.device) for _ in widths]
+        own = torch.zeros_like(texts[0])
+        own[: len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+        dist.all_gather(texts, own)
+        return [json.loads(bytes(found[:width].tolist())) for found, width in zip(texts, widths, strict=True)]
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -133,7 +141,7 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Group]:
     Raises:
         LostRankError: another process died.
     """
-    kind = pick_device(device).type
+    place = pick_device(device)
     if device.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", size)) > 1:
         raise UsageError(f"the device is {device} for all processes of a machine", "leave --device out: each takes a GPU of its own")
     try:
@@ -144,8 +152,9 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Group]:
             "world_size": size,
             "timeout": LIMIT,
         }
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", **names)
-        yield Group(rank, size, size if kind == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", **names)
+        memories = size if place.type == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        yield Group(rank, size, memories, str(place))
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

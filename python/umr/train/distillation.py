@@ -21,7 +21,7 @@ from umr.train.losses import agreement, false_negatives, training_loss
 
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
 WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
-CHUNK_TOKENS = {"cpu": 2048, "cuda": 8192}  # larger chunks mix lengths: a third slower on a processor, most of it padding
+CHUNK_TOKENS = {"cpu": 2048, "cuda": 8192}  # larger chunks mix lengths, and a processor computes the padding too
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with

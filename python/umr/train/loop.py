@@ -168,7 +168,7 @@ class Training:
                 save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from)
                 self.saved = time.monotonic()
             if asked:
-                self.group.any(0)  # nobody ends before the leader has saved: a launcher would end it too
+                self.group.largest(0)  # nobody ends before the leader has saved: a launcher would end it too
                 raise Interrupted(asked)
 
     def _asked_to_stop(self, stop: Stop) -> int:
@@ -176,7 +176,7 @@ class Training:
         if self.group.size == 1:
             return stop.signal
         due = self.history.steps % CHECK_STEPS[self.device.type] == 0 or self.history.steps == self.total or self._stopped_improving()
-        return self.group.any(stop.signal) if due else 0
+        return self.group.largest(stop.signal) if due else 0
 
     def _stopped_improving(self) -> bool:
         history, patience = self.history, self.config.patience
@@ -225,7 +225,7 @@ class Training:
         self._check()
         history = self.history
         with self.average.in_place():
-            loss, first, near, _ = found = self.group.first(self.objective.validation(self.labels, self.split.held_out))
+            loss, first, near, _ = found = self._validated()
             self._require_finite(loss, f"the validation loss after step {history.steps}", self.split.held_out)
             self._note_validation(found)
             if loss < history.best_loss:
@@ -236,8 +236,12 @@ class Training:
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
 
+    def _validated(self) -> Validation:
+        """The leader's, so that unlike processors take the same decisions."""
+        return Validation(*self.group.first(self.objective.validation(self.labels, self.split.held_out)))
+
     def _begin_validation(self) -> None:
-        found = self.group.first(self.objective.validation(self.labels, self.split.held_out))
+        found = self._validated()
         self._note_validation(found)
         if found.sharp > 0.5:
             self.reporter.warn(
