@@ -225,6 +225,14 @@ def test_what_dead_ranks_left_changes_nothing(corpus: Path) -> None:
     assert not work.layout.ranks.exists()
 
 
+def test_a_bad_run_is_found_before_a_rank_encodes(corpus: Path) -> None:
+    (corpus / "bad.trec").write_text("q0 Q0 nobody 1 0.5 x\nbroken\n")
+    code, said = called("mine", "work", *GIVEN, "--top-k", "6", "--run", "bad.trec", "--rank", "0/2")
+    assert code == 1, said
+    assert "bad.trec" in said
+    assert not (corpus / "work" / "embeddings").exists()
+
+
 @pytest.mark.parametrize("words", [["--force"], ["--dry-run"]])
 def test_what_one_process_does_by_itself_is_refused(corpus: Path, words: list[str]) -> None:
     create_workspace("work", ["corpus/passages.tsv"], ["corpus/queries.jsonl"], "bert")

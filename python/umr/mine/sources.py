@@ -140,12 +140,7 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
         MissingExtraError: bm25s is not installed.
         UsageError: an encoder or a run is there twice.
     """
-    runs, paths = [], run_paths(config)
-    _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
-    for place, path in enumerate(paths, start=1):  # runs and BM25 come first: they fail at once
-        depth = max(DEPTH, config.top_k + config.first_rank)
-        rows, scores, counts = read_run(path, workspace.queries.records, workspace.passages, reporter, depth)
-        runs.append(RunSource(f"run{place}", {"what": path, **counts}, rows, scores))
+    runs = _open_runs(workspace, config, reporter)  # runs and BM25 come first: they fail at once
     lexical = [Bm25(workspace.passages, workspace.queries.texts(), reporter)] if config.bm25 else []
     loaded = load_encoders(workspace, number, config, reporter)  # all, before one of them encodes
     encoders = [
@@ -153,6 +148,15 @@ def open_sources(workspace: Workspace, number: int, config: MineConfig, reporter
         for place, (what, encoder) in enumerate(loaded, start=1)
     ]
     return encoders[0], [*encoders[1:], *lexical, *runs]
+
+
+def _open_runs(workspace: Workspace, config: MineConfig, reporter: Reporter) -> list[RunSource]:
+    runs, paths, depth = list[RunSource](), run_paths(config), max(DEPTH, config.top_k + config.first_rank)
+    _refuse_twice("--run", [(path, fingerprint_files([path])) for path in paths])
+    for place, path in enumerate(paths, start=1):
+        rows, scores, counts = read_run(path, workspace.queries.records, workspace.passages, reporter, depth)
+        runs.append(RunSource(f"run{place}", {"what": path, **counts}, rows, scores))
+    return runs
 
 
 def load_encoders(workspace: Workspace, number: int, config: MineConfig, reporter: Reporter) -> list[tuple[str, DualEncoder]]:
@@ -180,7 +184,11 @@ def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims
     Arguments:
         workspace, number, config, reporter: as in `open_sources`; precision may be `auto`.
         claims: of the ranks.
+
+    Raises:
+        as `open_sources`; runs are read for that alone, so that a bad one costs no encoding.
     """
+    _open_runs(workspace, config, reporter)
     with claims.alone():  # one measures, or unpacks a model, and the others find it done
         for model in (workspace.encoder_of(number).model, *config.also_encoder):
             resolve(model, reporter)
