@@ -119,7 +119,7 @@ def test_labelling_on_a_gpu_that_only_has_shapes(tmp_path: Path, monkeypatch: py
     with mode:
         lm.model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=gpu))
         head = ChunkedHead(Projection(torch.empty(weight.shape, device=gpu), None, 1.0, None))
-        head.half = torch.empty(weight.shape, dtype=torch.bfloat16, device=gpu) if precision == "bf16" else None
+        head.twice = torch.empty(len(weight), 2 * weight.shape[1], dtype=torch.bfloat16, device=gpu) if precision == "bf16" else None
         scorer.head = head
     monkeypatch.setattr(causal, "send", sent)
     monkeypatch.setattr(causal, "prefetch", lambda items, device: items)  # a mode is not for two threads

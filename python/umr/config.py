@@ -282,7 +282,9 @@ class TrainConfig(Settings):
     gradient_checkpointing: bool = setting(
         False, "Keep only what enters each layer, and compute the rest again for the gradient: less memory, a third more time."
     )
-    chunk_tokens: int | None = setting(None, "Padded tokens encoded at once.", found="2048, on a GPU 8192", unit="tokens", example=2048)
+    chunk_tokens: int | None = setting(
+        None, "Padded tokens encoded at once.", found="2048, on a GPU 16384 where they fit", unit="tokens", example=2048
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

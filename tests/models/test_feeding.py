@@ -66,6 +66,19 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize(("device", "number"), [(GPU, 2), (torch.device("cuda:1"), 1)])
+def test_a_thread_works_on_the_gpu_that_was_named_or_the_present_one(
+    device: torch.device, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch takes no `cuda` without a number here."""
+    taken: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert list(prefetch(range(3), device)) == [0, 1, 2]
+    assert taken == [number]
+
+
 def test_on_a_processor_nothing_is_copied() -> None:
     values = np.arange(6)
     assert np.shares_memory(send(values, CPU).numpy(), values)

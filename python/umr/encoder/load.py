@@ -20,6 +20,7 @@ from umr.encoder.settings import FILE, EncoderSettings, architecture_of, resolve
 from umr.errors import MismatchError, ModelError, UsageError
 from umr.models import resolve
 from umr.models.loading import local_folder, pretrained
+from umr.models.norms import fuse_norms
 from umr.models.tokenizers import load_tokenizer, lower_case, require_embeddings
 from umr.progress import Reporter, Reporting, reporter_of
 from umr.storage import read_json
@@ -91,6 +92,8 @@ def _load_side(
         put_weights(Path(str(config.checkpoint)), model, trained)
     require_embeddings(name, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
     fingerprint = weights_fingerprint(model)
+    if torch.device(device).type == "cuda":
+        fuse_norms(model)
     return Encoder(model.to(device), tokenizer, settings, fingerprint), source, _own_means(folder, settings)
 
 

@@ -35,8 +35,10 @@ def prefetch(items: Iterable[T], device: torch.device) -> Iterator[T]:
 
 def thread_for(device: torch.device) -> ThreadPoolExecutor:
     """A thread that works for a device: what it takes on a GPU by default, it takes on this one."""
-    there = device.type == "cuda" and torch.cuda.is_available()
-    return ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,)) if there else ThreadPoolExecutor(1)
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return ThreadPoolExecutor(1)
+    number = torch.cuda.current_device() if device.index is None else device.index  # a thread of its own begins on GPU 0
+    return ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(number,))
 
 
 def send(values: NDArray[Any], device: torch.device) -> Tensor:

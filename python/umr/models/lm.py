@@ -14,6 +14,7 @@ from umr.config import Precision, Weights
 from umr.errors import ModelError
 from umr.models import resolve
 from umr.models.loading import local_folder, pretrained, tokenizer_fingerprint, weights_fingerprint
+from umr.models.norms import fuse_norms
 from umr.models.quantised import quantise, require_quantiser
 from umr.models.special_tokens import settle_special_tokens, special_tokens
 from umr.models.tokenizers import load_tokenizer, require_embeddings
@@ -106,6 +107,8 @@ def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weigh
     model = _model(lm, torch.float32 if (precision, weights) == ("fp32", "native") else "auto", weights)
     quantise(model, weights, torch.bfloat16 if precision == "bf16" else torch.float32)
     set_precision(model, precision)
+    if device.type == "cuda":
+        fuse_norms(model)
     return replace(lm, model=model.to(device).eval(), precision=precision)
 
 

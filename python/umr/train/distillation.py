@@ -21,7 +21,8 @@ from umr.train.losses import agreement, false_negatives, training_loss
 
 DROPOUT = 1_000_003  # distance between the dropout seeds of two steps, and of the two sides
 WHOLE_SHARE = 0.25  # of a device's memory, for the graph of a batch
-CHUNK_TOKENS = {"cpu": 2048, "cuda": 8192}  # larger chunks mix lengths, and a processor computes the padding too
+CHUNK_TOKENS = {"cpu": 2048, "cuda": 16384}  # larger chunks mix lengths, and a processor computes the padding too
+LEAST_TOKENS = 2048  # of a chunk, however small a GPU is
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
@@ -78,8 +79,11 @@ class Objective:
 
     @property
     def chunk_tokens(self) -> int:
-        """Padded tokens of a chunk: the user's, else what a device is fast with."""
-        return self.config.chunk_tokens or CHUNK_TOKENS[self.encoders.query.encoder.device.type]
+        """Padded tokens of a chunk: the user's, else what a device is fast with and has memory for."""
+        device = self.encoders.query.encoder.device.type
+        if self.config.chunk_tokens or device == "cpu":
+            return self.config.chunk_tokens or CHUNK_TOKENS[device]
+        return max(LEAST_TOKENS, min(CHUNK_TOKENS[device], self.whole_tokens))
 
     @cached_property
     def whole_tokens(self) -> int:

@@ -47,14 +47,33 @@ def test_chunks_equal_the_whole_vocabulary(
 
 @given(SHAPES, st.integers(0, 99), st.sampled_from([1e-3, 1.0, 90.0]))
 def test_states_in_two_bf16_parts_keep_sixteen_bits(shape: tuple[int, int, int], seed: int, spread: float) -> None:
-    from umr.label.scorers.head import in_two_parts
+    from umr.label.scorers.head import two_parts
+    from umr.models.device import product_in_float32
 
     hidden, weight, *_ = drawn(shape, seed, spread)
     half = weight.bfloat16()
-    found, expected = in_two_parts(half, hidden), half.double() @ hidden.double().T
-    room = half.double().abs() @ hidden.double().abs().T  # what the products add up to without their signs
+    found, expected = product_in_float32(two_parts(hidden), half.repeat(1, 2)), hidden.double() @ half.double().T
+    room = hidden.double().abs() @ half.double().abs().T  # what the products add up to without their signs
     assert found.dtype == hidden.dtype
     assert bool(((found - expected).abs() <= 2.0**-16 * room + 1e-30).all())
+
+
+@given(SHAPES, st.integers(0, 99), st.booleans(), st.sampled_from([None, 3.0]), st.sampled_from([1, 1 << 20]), st.sampled_from([0.1, 90]))
+def test_whole_rows_of_a_gpu_give_what_chunks_give(
+    shape: tuple[int, int, int], seed: int, biased: bool, cap: float | None, memory: int, spread: float
+) -> None:
+    import torch
+
+    from umr.label.scorers.head import ChunkedHead, Projection
+
+    hidden, weight, rows, targets = drawn(shape, seed, spread)
+    projection = Projection(weight.bfloat16().float(), torch.randn(len(weight)) if biased else None, 0.5, cap)
+    plain, whole = ChunkedHead(projection), ChunkedHead(projection, memory=memory)
+    whole.twice = weight.bfloat16().repeat(1, 2)  # as it is made on a GPU
+    expected, found = plain.logp(hidden, rows, targets), whole.logp(hidden, rows, targets)
+    largest = (hidden.abs() @ weight.abs().T).max()
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() <= 2.0**-14 * max(1, largest)
 
 
 def test_logits_of_the_model_itself_are_taken_as_they_are() -> None:

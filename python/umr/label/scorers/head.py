@@ -16,7 +16,7 @@ from torch import Tensor
 from umr.config import Precision, Reduction
 from umr.models.device import product_in_float32
 
-MEMORY = {"cpu": 4 << 20, "cuda": 512 << 20}  # bytes of float32 logits held at once: a CPU's cache, a GPU's launches
+MEMORY = {"cpu": 4 << 20, "cuda": 1 << 30}  # bytes of float32 logits held at once: a CPU's cache, a GPU's launches
 CHUNK_ROWS = 1024  # vocabulary rows in a chunk, or a multiple of it: other numbers make a slower matrix product
 STATES = 4096  # states in a block at most
 LOGITS = 64  # rows of whole logits that are summed at once
@@ -74,13 +74,15 @@ class ChunkedHead:
         projection: of the model.
         memory: bytes of float32 logits held at once, or None for a default that suits the device.
         split: on a GPU, multiply weights that are exact in bf16 with the states in two bf16 parts, which together keep 16 of
-            the 24 bits: several times as fast as fp32, and far within the rounding of a body in bf16.
+            the 24 bits: several times as fast as fp32, and far within the rounding of a body in bf16. Both products are one, and each
+            state's logits lie together, as torch's kernel for a softmax wants them.
     """
 
     def __init__(self, projection: Projection, memory: int | None = None, split: bool = False) -> None:
         self.projection = projection
         half = projection.weight.bfloat16() if split and projection.weight.device.type == "cuda" else None
-        self.half = half if half is not None and bool((half.float() == projection.weight).all()) else None  # [V, d] bf16
+        exact = half is not None and bool((half.float() == projection.weight).all())
+        self.twice = torch.cat([half, half], dim=1) if half is not None and exact else None  # [V, 2d] bf16
         self.memory = memory or MEMORY.get(projection.weight.device.type, MEMORY["cpu"])
 
     def logp(self, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -93,6 +95,9 @@ class ChunkedHead:
 
     def _logsumexp(self, states: Tensor) -> Tensor:
         """[m] log-sum-exp over the vocabulary of states [m, d]."""
+        if self.twice is not None:
+            rows = max(1, self.memory // (8 * len(self.twice)))  # their logits and the softmax
+            return torch.cat([self._of_whole_rows(some, self.twice) for some in torch.split(states, rows)])
         size = CHUNK_ROWS * max(1, self.memory // (4 * CHUNK_ROWS * max(len(states), 1)))
         parts = []
         for start in range(0, len(self.projection.weight), size):
@@ -101,15 +106,24 @@ class ChunkedHead:
             parts.append(largest + logits.sub_(largest).clamp_(min=NEGLIGIBLE).exp_().sum(0).log())
         return torch.stack(parts).logsumexp(0)
 
+    def _of_whole_rows(self, states: Tensor, twice: Tensor) -> Tensor:
+        """The same of states [m, d] in two parts, from whole rows of logits, which torch reads twice and writes once."""
+        logits = product_in_float32(two_parts(states), twice)  # [m, V]
+        if self.projection.bias is not None:
+            logits += self.projection.bias
+        logits = self._capped(logits)
+        return logits[:, 0] - logits.log_softmax(1)[:, 0]
+
     def logits(self, states: Tensor, start: int, end: int) -> Tensor:
-        """Logits [end - start, m] of scaled states [m, d] for a part of the vocabulary; this way round the product is faster."""
-        weight = self.projection.weight[start:end]
-        logits = weight @ states.T if self.half is None else in_two_parts(self.half[start:end], states)
+        """Logits [end - start, m] of scaled states [m, d] for a part of the vocabulary; this way round a processor's product is faster."""
+        logits = self.projection.weight[start:end] @ states.T
         if self.projection.bias is not None:
             logits += self.projection.bias[start:end, None]
-        if self.projection.cap is not None:
-            logits.div_(self.projection.cap).tanh_().mul_(self.projection.cap)
-        return logits
+        return self._capped(logits)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        cap = self.projection.cap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def _targets(self, states: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
         """[t] logits of the targets alone."""
@@ -120,19 +134,10 @@ class ChunkedHead:
         return cap * torch.tanh(logits / cap) if cap is not None else logits
 
 
-def in_two_parts(weight: Tensor, states: Tensor) -> Tensor:
-    """Weight @ states.T, summed in float32, with the states as the sum of two bf16 numbers.
-
-    Arguments:
-        weight: [V, d] bf16.
-        states: [m, d] float32.
-
-    Returns:
-        [V, m] float32.
-    """
+def two_parts(states: Tensor) -> Tensor:
+    """States [m, d] float32 as [m, 2d] bf16: each rounded, and what the rounding left. The sum of both keeps 16 bits."""
     high = states.bfloat16()
-    low = (states - high.float()).bfloat16()
-    return product_in_float32(weight, high).add_(product_in_float32(weight, low))
+    return torch.cat([high, (states - high.float()).bfloat16()], dim=1)
 
 
 def find_projection(model: Any, hidden: Tensor, logits: Tensor, precision: Precision) -> Projection | None:
