@@ -121,6 +121,7 @@ def measure(
     few: bool = False,
     precision: Precision = "fp32",
     whiten: float = 0.0,
+    shard: int = SHARD,
 ) -> dict[str, dict[str, Any]]:
     """Language, R@1 and average precision of every query that has gold, in points.
 
@@ -129,6 +130,7 @@ def measure(
         few: measure means of few queries too.
         precision: of the encoder.
         whiten: strength of the whitening.
+        shard: texts of a file of vectors.
     """
     import numpy as np
 
@@ -144,7 +146,7 @@ def measure(
     talk, layout = Console(), WorkLayout(work)
     passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
     queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
-    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=SHARD, precision=precision, whiten=whiten)
+    config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=shard, precision=precision, whiten=whiten)
     means = means_for(passages, queries, encoder, layout, config, talk)
     stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "queries" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)

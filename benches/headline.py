@@ -2,7 +2,7 @@
 
 Starts: `gemma`, the first 13 layers of Gemma 3 270M, which never saw a pair of query and passage; `e5`, multilingual-e5-small,
 which has. Labels are made by Gemma 3 270M. Queries and passages are a part of train-mix (parts/mix.py); the query side is
-trained against frozen passages. Rows:
+trained against frozen passages, or both sides (--freeze none). Rows:
 
     start      the start as it is
     umr        rounds of mine, label, train; a row for each round
@@ -41,12 +41,13 @@ from benches.harness import Report, bench, parser, positive, require_file, requi
 from benches.parts.gold import label_quality, write_gold_labels
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.measured import Measured
-from benches.parts.mix import Mix, read_gold, write_mix
+from benches.parts.mix import Mix, read_gold, some_of, write_mix
 from benches.quality import english_passages
 
 if TYPE_CHECKING:
     from umr import EncoderConfig, LabelConfig, MineConfig, TrainConfig, Workspace
 
+GPU_SHARD = 1 << 18  # texts of a shard: a GPU wants many at once
 METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
 
 
@@ -65,6 +66,13 @@ def options() -> argparse.ArgumentParser:
         "--a-language", type=positive, default=1190, help="queries of XQuAD-R a language that are measured [default: all 1,190]"
     )
     made.add_argument("--layers", type=positive, default=13, help="of Gemma that are kept [default: 13]")
+    made.add_argument("--use", type=positive, default=None, help="train on so many of the queries [default: all]")
+    made.add_argument("--freeze", choices=("passages", "none"), default="passages", help="which side is not trained [default: passages]")
+    made.add_argument("--epochs", type=positive, default=4, help="of all queries; more where some are left out [default: 4]")
+    made.add_argument("--batch", type=positive, default=32, help="queries of a step [default: 32]")
+    made.add_argument("--drawn", type=positive, default=None, help="candidates of a query in a step [default: all]")
+    made.add_argument("--per-language", type=int, default=0, help="candidates from every language, at least [default: 0]")
+    made.add_argument("--centres", nargs="+", choices=CENTRES, default=list(CENTRES), help="how rows are centred [default: all ways]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
     made.add_argument(
         "--learning-rates", nargs="+", type=float, default=[2e-5, 5e-5, 1e-4], help="tried on both sides [default: 2e-5 5e-5 1e-4]"
@@ -81,14 +89,20 @@ class Run:
     """One start with its data, settings and work folders."""
 
     def __init__(self, args: argparse.Namespace, report: Report) -> None:
+        from umr.models.device import pick_device
+
         if args.whiten is None:
             args.whiten = 0.5 if args.start == "gemma" else 0.0
         sizes = f"{args.queries}-{args.apart}-{args.passages}"
         self.args, self.report = args, report
         self.last: dict[str, str] = {}  # side -> name of its last measured row
-        self.folder = args.work / f"{args.start}-{args.layers}-{sizes}-{args.k}-{args.whiten:g}"  # of what this cell makes, and no other
-        self.table = Measured(self.folder / "measured", args.work, args.a_language, report)
+        spread, used = f"-{args.per_language}" if args.per_language else "", f"-of-{args.use}" if args.use else ""
+        cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}"
+        self.folder = args.work / cell  # of what this cell makes, and no other
+        self.shard = SHARD if pick_device(args.device).type == "cpu" else GPU_SHARD
+        self.table = Measured(self.folder / "measured", args.work, args.a_language, args.device, self.shard, report)
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
+        self.mix = some_of(self.mix, args.use) if args.use else self.mix
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -107,25 +121,25 @@ class Run:
         import umr
 
         return umr.MineConfig(
-            top_k=self.args.k, centre="language", whiten=self.args.whiten, precision="bf16", shard_rows=SHARD, device=self.args.device
-        )
+            top_k=self.args.k, per_language=self.args.per_language, centre="language", whiten=self.args.whiten, precision="bf16",
+            shard_rows=self.shard, device=self.args.device,
+        )  # fmt: skip
 
     @property
     def labelling(self) -> LabelConfig:
         """How labels are made."""
         import umr
 
-        return umr.LabelConfig(lm=GEMMA, fuse=1.0, source_length=256, device=self.args.device)
+        return umr.LabelConfig(lm=GEMMA, fuse=1.0, source_length=256, store=str(self.args.work / "scores"), device=self.args.device)
 
     def training(self, learning_rate: float, drop: float = 0.0) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""
         import umr
 
         return umr.TrainConfig(
-            drop=drop, merge=self.args.merge, epochs=round(4 / (1 - drop)), batch_size=32, passages_per_query=self.args.k,
-            learning_rate=learning_rate,
-            student_temperature=0.05, freeze="passages", freeze_layers=0, held_out=0.1, evaluations=1, precision="auto",
-            device=self.args.device,
+            drop=drop, merge=self.args.merge, epochs=round(self.args.epochs / (1 - drop)), batch_size=self.args.batch,
+            passages_per_query=self.args.drawn or self.args.k, learning_rate=learning_rate, student_temperature=0.05,
+            freeze=self.args.freeze, freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
         )  # fmt: skip
 
     @property
@@ -170,8 +184,8 @@ class Run:
 
     def measured(self, name: str, config: EncoderConfig) -> None:
         """A row for each centring; what was measured before is read."""
-        whitened = [(centre, self.args.whiten) for centre in ("global", "language") if self.args.whiten]
-        for centre, whiten in [*((centre, 0.0) for centre in CENTRES), *whitened]:
+        whitened = [(centre, self.args.whiten) for centre in self.args.centres if self.args.whiten and centre != "off"]
+        for centre, whiten in [*((centre, 0.0) for centre in self.args.centres), *whitened]:
             cells = {f"{task.name} {METRIC[task.name]}": f"{self.value(name, config, task, centre, whiten):.1f}" for task in self.tasks}
             self.report.row(row=name, centre=centre, whiten=f"{whiten:g}", **cells)
 
@@ -186,7 +200,8 @@ class Run:
 
         found = {}
         for config in [self.training(rate, drop) for drop in drops for rate in self.args.learning_rates]:
-            name = f"{side} {config.learning_rate:g}{f' drop {config.drop:g}' if config.drop else ''}{' merge' if config.merge else ''}"
+            options = {f"drop {config.drop:g}": config.drop, "merge": config.merge, "both": config.freeze == "none"}
+            name = " ".join([side, f"{config.learning_rate:g}", *(option for option, there in options.items() if there)])
             work = self.copy(name)
             begin(work)
             self.stage(f"{name}: train", lambda w=work, c=config: umr.train(w, c, 0, Console()))  # type: ignore[misc]

@@ -25,22 +25,27 @@ class Measured:
         folder: where they are kept.
         vectors: folder of the vectors.
         a_language: queries of XQuAD-R a language, which the names of the files say.
+        device: that encodes.
+        shard: texts of a file of vectors.
         report: of the benchmark.
     """
 
     folder: Path
     vectors: Path
     a_language: int
+    device: str
+    shard: int
     report: Report
 
     def values(self, name: str, config: EncoderConfig, task: Task, centre: str, whiten: float) -> Values:
         """Query -> its language and metrics; what was measured before is read."""
         from umr.encoder.load import load_encoder
+        from umr.models.device import pick_device
 
         path = self._place(name, task, centre, whiten)
         if not path.exists():
-            encoder = replace(load_encoder(config), means=None)
-            found = measure(task, encoder, centre, self.vectors, self.report, precision="bf16", whiten=whiten)
+            encoder = replace(load_encoder(config, pick_device(self.device)), means=None)
+            found = measure(task, encoder, centre, self.vectors, self.report, precision="bf16", whiten=whiten, shard=self.shard)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".part")
             temporary.write_text(json.dumps(found), encoding="utf-8")

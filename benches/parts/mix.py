@@ -8,7 +8,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benches.harness import require_file
@@ -32,6 +32,15 @@ class Mix:
     apart: Path
     passages: Path
     gold: Gold
+
+
+def some_of(mix: Mix, count: int) -> Mix:
+    """The same with fewer queries to train on, drawn from all of them; a larger draw has those of a smaller one."""
+    lines = mix.queries.read_text(encoding="utf-8").splitlines(keepends=True)
+    drawn = set(random.Random(SEED).sample(range(len(lines)), len(lines))[:count])
+    path = mix.queries.with_name(f"queries-{count}.jsonl")
+    path.write_text("".join(line for n, line in enumerate(lines) if n in drawn), encoding="utf-8")
+    return replace(mix, queries=path)
 
 
 def table(*parts: str) -> Iterator[dict[str, str]]:
