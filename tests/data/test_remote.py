@@ -1,7 +1,8 @@
-"""Passages, queries and exports in object stores, through fsspec: its store in memory stands for S3, which the same call opens."""
+"""Passages, queries and exports in object stores, through fsspec: its store in memory, and a server of S3's protocol on this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,68 @@ def test_other_objects_are_other_inputs_once_something_is_mined(store: Any, tmp_
     store.pipe("/b/p.tsv", corpus.passages.read_bytes() + b"more\tone more\ttitle\n")
     with pytest.raises(MismatchError, match="passages"):
         create_workspace(tmp_path / "work", "memory://b/p.tsv", "memory://b/q.jsonl", encoder)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 file system with an empty bucket, served on this machine alone."""
+    server = pytest.importorskip("moto.server", reason="moto, which serves S3's protocol, is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
+    for name, value in {**names, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = s3fs.S3FileSystem(skip_instance_cache=True)
+    store.mkdir("bucket")
+    yield store
+    store.rm("bucket", recursive=True)  # the next server of this process has what this one had
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+
+
+def test_a_round_from_and_into_s3(bucket: Any, tmp_path: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 13, 10)
+    encoder = encoder_config(tiny.encoder(tmp_path / "bert"))
+    rows = corpus.passages.read_text().splitlines(keepends=True)
+    bucket.pipe({"bucket/p-1.tsv": "".join(rows[:7]).encode(), "bucket/p-2.tsv": (rows[0] + "".join(rows[7:])).encode()})
+    bucket.pipe("bucket/q.jsonl", corpus.queries.read_bytes())
+    remote = create_workspace(tmp_path / "remote", ["s3://bucket/p-*.tsv"], "s3://bucket/q.jsonl", encoder)
+    local = create_workspace(tmp_path / "local", [corpus.passages], [corpus.queries], encoder)
+    assert len(input_files("s3://bucket/p-*.tsv", "passages", remote.layout)) == 2
+    assert len(remote.passages) == len(local.passages) == 13
+    assert remote.queries.records.fingerprint == local.queries.records.fingerprint
+    labelled(remote)
+    done = CliRunner().invoke(app, ["data", "export", str(tmp_path / "remote"), "--out", "s3://bucket/made/rows.jsonl"])
+    assert done.exit_code == 0, done.output
+    assert bucket.cat("bucket/made/rows.jsonl").count(b"\n") == 10
+
+
+def test_s3_objects_that_changed_or_are_not_there(bucket: Any, tmp_path: Path) -> None:
+    bucket.pipe("bucket/q.jsonl", b'{"id": "1", "query": "one?"}\n')
+    (first,) = fetched("s3://bucket/q.jsonl", tmp_path)
+    assert fetched("s3://bucket/q.jsonl", tmp_path) == [first]
+    bucket.pipe("bucket/q.jsonl", b'{"id": "1", "query": "two?"}\n')
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()
+    (second,) = fetched("s3://bucket/q.jsonl", tmp_path)
+    assert second != first
+    assert second.read_bytes() == b'{"id": "1", "query": "two?"}\n'
+    for address in ("s3://bucket/none.tsv", "s3://nowhere/p.tsv"):
+        with pytest.raises(InputError, match=address):
+            fetched(address, tmp_path)
+    with pytest.raises(InputError, match=r"s3://nowhere/p\.tsv"):
+        put(second, "s3://nowhere/p.tsv")
+
+
+def test_s3_without_the_right_to_read_is_named(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    __import__("s3fs").S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=r"s3://bucket/q\.jsonl") as raised:
+        fetched("s3://bucket/q.jsonl", tmp_path)
+    assert "credentials" in raised.value.hint

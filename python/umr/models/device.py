@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from umr.config import Precision
 from umr.errors import UsageError
@@ -143,6 +143,12 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 autocast, or nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+    """bf16 autocast, or nothing; on a GPU without cuDNN's attention, which makes a plan for every new shape: batches of texts have many."""
+    with ExitStack() as stack:
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+        if device.type == "cuda":
+            stack.enter_context(sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]))
+        yield

@@ -113,6 +113,16 @@ def test_only_the_end_of_the_passage_is_cut(tokenizer: Any, seed: int, words: in
         assert ids in beginnings
 
 
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 60), st.sampled_from(sorted(tiny.WORDS)), st.integers(40, 200)), max_size=6))
+def test_many_sources_are_cut_as_each_alone(tokenizer: Any, drawn: list[tuple[int, int, str, int]]) -> None:
+    prompt = replace(OURS, tokenizer=tokenizer)
+    passages = [("", tiny.sentence(random.Random(seed), lang, words)) for seed, words, lang, _ in drawn]
+    langs, limits = [lang for *_, lang, _ in drawn], [limit for *_, limit in drawn]
+    alone = [prompt.source_ids(*passage, lang, limit) for passage, lang, limit in zip(passages, langs, limits, strict=True)]
+    assert prompt.sources(passages, langs, limits) == alone
+
+
 def test_a_prompt_that_does_not_fit_is_refused(tokenizer: Any) -> None:
     with pytest.raises(UsageError, match="the prompt alone has more than 8 tokens in German") as caught:
         replace(PAPER, tokenizer=tokenizer).source_ids("", "the river", "de", 8)

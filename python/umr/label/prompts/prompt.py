@@ -19,7 +19,7 @@ from umr.label.prompts.chat import in_chat
 from umr.label.scorers.trees import Branch, Tree, grow
 from umr.languages import language_name
 from umr.models.lm import LanguageModel
-from umr.models.tokenizers import head, longest_text, tokenised
+from umr.models.tokenizers import head, longest_text, many_ids, tokenised
 
 CAUSAL = ("Passage: {text}\n\nQuestion in {language}:", " {query}")
 ENCODER_DECODER = (
@@ -80,8 +80,7 @@ class Prompt:
             return []
         begin = tokenised(self.tokenizer, "").input_ids[:1]
         bos = self.tokenizer.bos_token_id if begin and begin[0] == self.tokenizer.bos_token_id else None
-        encoded = tokenised(self.tokenizer, list(filled), add_special_tokens=not self.chat).input_ids
-        return [self._begun(list(ids), bos) for ids in encoded]
+        return [self._begun(ids, bos) for ids in many_ids(self.tokenizer, filled, special=not self.chat)]
 
     def _begun(self, ids: list[int], bos: int | None) -> list[int]:
         if bos is None:
@@ -90,31 +89,45 @@ class Prompt:
         return [bos, *ids[written:]]
 
     def source_ids(self, title: str, text: str, lang: str, limit: int) -> list[int]:
-        """Token ids of one source; what is too long is cut from the end of the passage's text.
+        """Token ids of one source, as `sources` makes them."""
+        return self.sources([(title, text)], [lang], [limit])[0]
+
+    def sources(self, passages: Sequence[tuple[str, str]], langs: Sequence[str], limits: Sequence[int]) -> list[list[int]]:
+        """Token ids of sources; what is too long is cut from the end of the passage's text. All are tokenised together.
 
         Arguments:
-            title, text: of the passage.
-            lang: language code of the query.
-            limit: tokens at most.
+            passages: title and text of each.
+            langs: language code of the query of each.
+            limits: tokens of each at most.
 
         Raises:
             UsageError: the prompt alone is longer than the limit.
         """
-        ids = self.encode([self.fill(title, text, lang)])[0]
-        if len(ids) <= limit:
-            return ids
-        text = head(text, self.limit)
-        offsets = tokenised(self.tokenizer, text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-        keep = len(offsets)
-        while len(ids) > limit:
-            keep -= max(1, len(ids) - limit)
-            if keep < 0:
-                raise UsageError(
-                    f"the prompt alone has more than {limit} tokens in {language_name(lang)}",
-                    "shorten the template, or raise source_length under [label] of a run file (--config)",
-                )
-            ids = self.encode([self.fill(title, text[: offsets[keep - 1][1] if keep else 0], lang)])[0]
-        return ids
+        found = self.encode([self.fill(*passage, lang) for passage, lang in zip(passages, langs, strict=True)])
+        long = [n for n, ids in enumerate(found) if len(ids) > limits[n]]
+        texts = {n: head(passages[n][1], self.limit) for n in long}
+        ends = self._token_ends(list(texts.values()))
+        keep = {n: len(ends[text]) for n, text in texts.items()}  # tokens of the text
+        while long:
+            for n in long:
+                keep[n] -= max(1, len(found[n]) - limits[n])
+                if keep[n] < 0:
+                    raise UsageError(
+                        f"the prompt alone has more than {limits[n]} tokens in {language_name(langs[n])}",
+                        "shorten the template, or raise source_length under [label] of a run file (--config)",
+                    )
+            cut = [texts[n][: ends[texts[n]][keep[n] - 1] if keep[n] else 0] for n in long]
+            again = self.encode([self.fill(passages[n][0], text, langs[n]) for n, text in zip(long, cut, strict=True)])
+            for n, ids in zip(long, again, strict=True):
+                found[n] = ids
+            long = [n for n in long if len(found[n]) > limits[n]]
+        return found
+
+    def _token_ends(self, texts: Sequence[str]) -> dict[str, list[int]]:
+        """Where each token of a text ends, in characters."""
+        unique = list(dict.fromkeys(texts))
+        encoded = tokenised(self.tokenizer, unique, add_special_tokens=False, return_offsets_mapping=True) if unique else None
+        return {text: [end for _, end in spans] for text, spans in zip(unique, encoded.offset_mapping if encoded else [], strict=True)}
 
     def target_ids(self, name: str, query: str) -> list[int]:
         """Token ids of a target; of an encoder-decoder with what its tokenizer ends a text with.

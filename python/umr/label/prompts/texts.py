@@ -57,26 +57,25 @@ def write_texts(
         def tokenised() -> Iterator[list[int]]:
             for start in range(0, len(sources), CHUNK):
                 some = sources[start : start + CHUNK]
-                texts = workspace.passages.texts(some[:, 0].astype(np.uint32))
-                filled = [prompt.fill(*text, str(codes[lang])) for text, lang in zip(texts, some[:, 1].tolist(), strict=True)]
-                for number, ids in enumerate(prompt.encode(filled)):
-                    _, lang, limit = some[number].tolist()
-                    if len(ids) > limit:
-                        query = int(queries[first[start + number]])
-                        ids = _cut(prompt, texts[number], str(codes[lang]), limit, names[query], workspace, some[number, :1])
-                    yield ids
+                texts, langs = workspace.passages.texts(some[:, 0].astype(np.uint32)), codes[some[:, 1]].tolist()
+                try:
+                    yield from prompt.sources(texts, langs, some[:, 2].tolist())
+                except UsageError:
+                    for n, passage in enumerate(texts):  # which one it is
+                        _require_source(prompt, passage, langs[n], some[n], names[queries[first[start + n]]], workspace)
+                    raise
                 bar.advance(len(some))
 
         write_token_ids(folder, "sources", tokenised())
     return source_of.reshape(-1).astype(np.int64), target_of.reshape(-1).astype(np.int64)
 
 
-def _cut(prompt: Prompt, passage: tuple[str, str], lang: str, limit: int, query: str, workspace: Workspace, row: Ints) -> list[int]:
-    """A source that is too long, cut; its query and passage are named where the prompt alone is."""
+def _require_source(prompt: Prompt, passage: tuple[str, str], lang: str, source: Ints, query: str, workspace: Workspace) -> None:
+    """Refuse a source [row, language, limit] whose prompt alone is too long, naming its query and passage."""
     try:
-        return prompt.source_ids(*passage, lang, limit)
+        prompt.source_ids(*passage, lang, int(source[2]))
     except UsageError as error:
-        name = workspace.passages.ids(row.astype(np.uint32))[0]
+        name = workspace.passages.ids(source[:1].astype(np.uint32))[0]
         raise UsageError(f"query {query!r} and passage {name!r}: {error.message}", error.hint) from error
 
 
@@ -99,7 +98,8 @@ def sample_trees(workspace: Workspace, candidates: Candidates, prompt: Prompt) -
     for n in best[:SAMPLED_PASSAGES]:
         queries = asking[(rows == passages[n]).any(axis=1)][:SHARED].tolist()
         targets = [prompt.target_ids(candidates.query_ids[q], query_texts[q]) for q in queries]
-        sources = [prompt.source_ids(*texts[n], candidates.langs[q], prompt.room(len(t))) for q, t in zip(queries, targets, strict=True)]
+        langs = [candidates.langs[q] for q in queries]
+        sources = prompt.sources([texts[n]] * len(queries), langs, [prompt.room(len(target)) for target in targets])
         pairs = [(sources, targets)] if not prompt.encoder_decoder else [([s], [t]) for s, t in zip(sources, targets, strict=True)]
         made += [prompt.tree(s, t, [0] * len(t)) for s, t in pairs]
     return made
