@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from umr.progress import reporter_of
 from umr.train import loop
 from umr.work.ranks import Ranks
 
+search = import_module("umr.search")
 torch.set_num_threads(1)
 Job = dict[str, Any]
 CONFIGS: dict[str, Any] = {
@@ -72,7 +74,7 @@ def child(job: Job, rank: int) -> None:
     said = os.open(f"{job['work']}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 2)
     code, loop.CHECKPOINT_SECONDS = 1, 0.0
-    for module, name in ((scoring, "score_within"), (embeddings, "_save"), (loop, "batch_at")):
+    for module, name in ((scoring, "score_within"), (embeddings, "_save"), (search, "top_k"), (loop, "batch_at")):
         slowed(module, name, job["pause"])
     try:
         stage(job, Ranks(rank, job["ranks"], waits=True))
@@ -110,7 +112,9 @@ def attempt(job: Job, draw: random.Random, kills: int, seconds: float) -> tuple[
     if hit and job["stage"] == "train":  # as torchrun does it: the others would wait for the one that is gone
         for pid in set(running) - hit:
             os.kill(pid, signal.SIGKILL)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in running], len(hit)
+        return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in running], len(hit)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in running]
+    return codes, codes.count(-signal.SIGKILL)  # a rank that was ending when the signal came has ended
 
 
 def done(job: Job, number: int, seconds: float) -> tuple[list[int], int, float]:

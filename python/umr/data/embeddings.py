@@ -138,7 +138,7 @@ class Embeddings:
                 first, end = self.span(shard)
                 spans |= {f"{self.folder.name}-{a}-{b}": (a, b) for a, b in pairwise([*cut(first, end), end])}
         bar.skip(self.rows - sum(end - first for first, end in spans.values()))
-        for unit, _ in claims.each(list(spans)):
+        for unit, _ in claims.each(list(spans), wait=True):  # the search, which is shared too, needs them all
             first, end = spans[unit]
             path = self._piece_path(first, end)
             if self._growing().has(path, hint=None):
@@ -215,9 +215,9 @@ class Embeddings:
         first, end = self.span(shard)
         return _load(path, (end - first, self.dimensions), DTYPES[self.dtype])
 
-    def mapped(self) -> list[tuple[str, int, int]]:
-        """Path, byte offset of the values, and rows of every shard, as the search takes them."""
-        shards = ((self.path(s), self._map(s)) for s in range(self.shards))
+    def mapped(self, some: Iterable[int] | None = None) -> list[tuple[str, int, int]]:
+        """Path, byte offset of the values, and rows of every shard, or of some, as the search takes them."""
+        shards = ((self.path(s), self._map(s)) for s in (range(self.shards) if some is None else some))
         return [(str(path), int(values.offset), len(values)) for path, values in shards]  # type: ignore[attr-defined]
 
     def read(self, rows: NDArray[np.uint32] | None = None) -> NDArray[np.float32]:

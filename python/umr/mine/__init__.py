@@ -13,7 +13,7 @@ from umr.errors import InputError
 from umr.layout import RoundLayout
 from umr.manifest import checksums, read_manifest, require_same, write_manifest
 from umr.mine.options import options
-from umr.progress import Reporter, Reporting, reporter_of
+from umr.progress import Reporter, Reporting, Silent, reporter_of
 from umr.progress.clock import Clock
 from umr.work.aside import make_room
 from umr.work.ranks import Ranks, about, working_together
@@ -60,7 +60,7 @@ def mine(
 
 
 def share_mining(workspace: Workspace, config: MineConfig, number: int, ranks: Ranks, reporter: Reporter) -> None:
-    """Encode what no other rank encodes; `mine` then finds all vectors, searches and selects.
+    """Encode what no other rank encodes, and search what no other searches; `mine` then finds vectors and lists, and selects.
 
     Arguments:
         workspace, config, reporter: as in `mine`.
@@ -71,13 +71,18 @@ def share_mining(workspace: Workspace, config: MineConfig, number: int, ranks: R
         MismatchError: other ranks do something else.
         as `mine`.
     """
+    from umr.mine.select import rules_for
     from umr.mine.sources import share_encoding
 
     place = workspace.layout.round(number)
     _require_enough(workspace, config)
     with working_together(workspace.layout, ranks, _agreed(workspace, place, config), reporter) as claims:
         if not place.mined.exists():
-            share_encoding(workspace, number, config, claims, reporter)
+            sources = share_encoding(workspace, number, config, claims, reporter)
+            if config.index == "exact":
+                depth = min(rules_for(workspace, config, Silent())[0].depth, len(workspace.passages))
+                for source in sources:
+                    source.share(depth, claims)
 
 
 def _agreed(workspace: Workspace, place: RoundLayout, config: MineConfig) -> dict[str, Any]:

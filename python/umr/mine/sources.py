@@ -58,6 +58,10 @@ class EncoderSource:
     reporter: Reporter
     full: Bools | None = None
 
+    def share(self, depth: int, claims: Claims) -> None:
+        """Do this rank's part of the search of all queries, `depth` deep."""
+        find(self.queries, self.passages, depth, self.config, self.reporter, self.full, claims)
+
     def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
         """The best passages.
 
@@ -178,12 +182,15 @@ def load_encoders(workspace: Workspace, number: int, config: MineConfig, reporte
     return loaded
 
 
-def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims: Claims, reporter: Reporter) -> None:
+def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims: Claims, reporter: Reporter) -> list[EncoderSource]:
     """Encode what no other rank encodes, of the passages and queries that a round is mined with.
 
     Arguments:
         workspace, number, config, reporter: as in `open_sources`; precision may be `auto`.
         claims: of the ranks.
+
+    Returns:
+        the encoders, ready to be searched with.
 
     Raises:
         as `open_sources`; runs are read for that alone, so that a bad one costs no encoding.
@@ -195,11 +202,14 @@ def share_encoding(workspace: Workspace, number: int, config: MineConfig, claims
         precision = keep_precision(workspace.layout.mining_precision, config.precision, pick_device(config.device), reporter)
     config = replace(config, precision=precision)
     texts: tuple[tuple[Side, Records], ...] = (("passage", workspace.passages), ("query", workspace.queries.records))
-    for _, encoder in load_encoders(workspace, number, config, reporter):
+    loaded = load_encoders(workspace, number, config, reporter)
+    for _, encoder in loaded:
         for side, records in texts:
             with claims.alone():
                 token_store(records, encoder.side(side), side, workspace.layout, reporter)
             encode(records, encoder, side, workspace.layout, config, reporter, claims)
+    with claims.alone():  # one puts pieces together and centres them, and the others find it done
+        return [_encode(f"encoder{place}", *one, workspace, config, reporter) for place, one in enumerate(loaded, start=1)]
 
 
 def _refuse_twice(option: str, named: Sequence[tuple[str, Any]]) -> None:

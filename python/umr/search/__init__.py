@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +14,13 @@ from umr.errors import InputError, ScoreError, UsageError
 from umr.layout import unfinished_search
 from umr.models.device import pick_device
 from umr.progress import Reporter, Silent
-from umr.search.exact import top_k
+from umr.search.exact import Guard, top_k
 from umr.search.gpu import top_k_on
 from umr.search.hnsw import hnsw_top_k
 from umr.search.lists import Bools, Floats, Lists, no_lists
+from umr.search.shared import collected, of_all, share
 from umr.sizes import bytes_of
+from umr.work.ranks import Claims
 
 NEARLY_ALL = 0.9  # of the passages: so many that count are found by a graph over all
 
@@ -28,6 +32,7 @@ def find(
     config: MineConfig,
     reporter: Reporter | None = None,
     only: Bools | None = None,
+    claims: Claims | None = None,
 ) -> Lists:
     """The k passages of the largest inner product with each query, by the index that `config` names.
 
@@ -41,9 +46,10 @@ def find(
         config: `index`, `device`, `threads` and `memory` count.
         reporter: shows the progress, and the recall where the answer is approximate.
         only: [n] which passages count. (default: all)
+        claims: of the ranks that search together; this one does its part of an exact search, which is found by the same call without them.
 
     Returns:
-        lists [Q, k]: score down, then row up; shorter where `only` leaves fewer passages than k.
+        lists [Q, k]: score down, then row up; shorter where `only` leaves fewer passages than k. None of a rank.
 
     Raises:
         InputError: k is larger than the corpus.
@@ -53,6 +59,9 @@ def find(
     """
     reporter = reporter or Silent()
     _require_searchable(queries, passages, k)
+    if claims:
+        share(_shared(queries, passages, k, only), passages, partial(_exact_shard, queries, passages, k, config, reporter, only), claims)
+        return no_lists(0, k)
 
     def exact(sample: Floats, wanted: int) -> Lists:
         return _exact(sample, passages, wanted, config, reporter, only)
@@ -68,7 +77,10 @@ def find(
 
 
 def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None) -> Lists:
-    """On a GPU where `config.device` is one, else in Rust; the bytes are the same."""
+    """On a GPU where `config.device` is one, else in Rust; the bytes are the same. What ranks have found is not searched again."""
+    shared = collected(_shared(queries, passages, k, only), passages, len(queries), k) if len(queries) > 1 else None
+    if shared:
+        return shared
     device = pick_device(config.device)
     memory = bytes_of(config.memory, "memory") if config.memory else None
     if device.type == "cuda":
@@ -76,6 +88,27 @@ def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, re
     # A single query ends before a checkpoint is worth its file, and several processes may ask one at a time.
     checkpoint = unfinished_search(passages.folder, _identity(queries, k, only)) if len(queries) > 1 else None
     return top_k(queries, passages, k, config.threads, reporter, only=only, memory=memory, checkpoint=checkpoint)
+
+
+def _exact_shard(
+    queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None, shard: int, guard: Guard
+) -> Lists:
+    """The best passages of one shard: no more than it has."""
+    device, (first, end) = pick_device(config.device), passages.span(shard)
+    memory = bytes_of(config.memory, "memory") if config.memory else None
+    if device.type == "cuda":
+        some = np.zeros(passages.rows, dtype=np.bool_)
+        some[first:end] = True if only is None else only[first:end]
+        return top_k_on(device, queries, passages, k, memory=memory, reporter=reporter, only=some)
+    part, least = None if only is None else only[first:end], min(k, end - first)
+    found = of_all(top_k(queries, passages, least, config.threads, reporter, only=part, memory=memory, shard=shard, guard=guard), first)
+    whole = no_lists(len(queries), k)
+    whole.rows[:, :least], whole.scores[:, :least] = found
+    return whole
+
+
+def _shared(queries: Floats, passages: Embeddings, k: int, only: Bools | None) -> Path:
+    return unfinished_search(passages.folder, _identity(queries, k, only)).with_suffix(".shared")
 
 
 def _identity(queries: Floats, k: int, only: Bools | None) -> str:

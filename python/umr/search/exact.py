@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from umr.manifest import Growing
 from umr.progress import Reporter, Silent, follow
 from umr.search.lists import Bools, Floats, Lists, no_lists
 
+Guard = Callable[[], AbstractContextManager[None]]
 SCREENED_QUERIES = 24  # from so many on, int8 shards are worth making (as in rust/src/search/group.rs)
 FREE_DISK_BYTES = 1 << 30  # that int8 shards leave on the disk
 LEAST_MEMORY_BYTES = 1 << 24  # of working memory: less would make many passes over all passages
@@ -32,6 +35,8 @@ def top_k(
     only: Bools | None = None,
     memory: int | None = None,
     checkpoint: Path | None = None,
+    shard: int | None = None,
+    guard: Guard = nullcontext,
 ) -> Lists:
     """The k passages of the largest inner product with each query.
 
@@ -45,6 +50,8 @@ def top_k(
         memory: bytes that queries, results and the search may take; mapped files do not count. (default: 1 GiB beside
             queries and results)
         checkpoint: a file that a killed search goes on from; removed in the end. (default: none)
+        shard: search this one alone, whose rows count from 0; `only` is of them. (default: all)
+        guard: keeps other processes away while the manifest of the int8 shards is written.
 
     Returns:
         lists [Q, k]: score down, then row up.
@@ -56,10 +63,11 @@ def top_k(
     """
     reporter = reporter or Silent()
     room = 0 if memory is None else _room(memory, queries.nbytes + len(queries) * k * 8)
-    int8_shards = _int8_shards(queries, passages, threads, reporter)
+    shards = list(range(passages.shards)) if shard is None else [shard]
+    int8_shards = _int8_shards(queries, passages, shards, threads, reporter, guard)
     with follow(reporter, "searching", len(queries), "queries") as counter:
         rows, scores = search(
-            queries, passages.mapped(), passages.dtype, k, threads=threads, counter=counter,
+            queries, passages.mapped(shards), passages.dtype, k, threads=threads, counter=counter,
             only=None if only is None else np.ascontiguousarray(only).view(np.uint8),
             int8_shards=int8_shards, memory=room, checkpoint=None if checkpoint is None else str(checkpoint),
             checkpoint_seconds=CHECKPOINT_SECONDS,
@@ -71,18 +79,19 @@ def top_k(
     return found
 
 
-def _int8_shards(queries: Floats, passages: Embeddings, threads: int, reporter: Reporter) -> list[str]:
+def _int8_shards(queries: Floats, passages: Embeddings, shards: list[int], threads: int, reporter: Reporter, guard: Guard) -> list[str]:
     """The paths of the int8 shards, made where they are missing; a shard without one (an empty path) is quantised while it is searched."""
-    places, known = [passages.int8_shard(shard) for shard in range(passages.shards)], _known(passages)
-    missing = [shard for shard, place in enumerate(places) if not _whole(known, place, passages)]
+    with guard():
+        known = _known(passages)
+    missing = [shard for shard in shards if not _whole(known, passages.int8_shard(shard), passages)]
     if missing and len(queries) < SCREENED_QUERIES:
         return []
     needed, free = len(missing) * passages.shard_rows * (passages.dimensions + 20), shutil.disk_usage(passages.folder).free
     if missing and free < needed + FREE_DISK_BYTES:
         reporter.warn(f"no int8 shards: the disk has {free / 1e9:.1f} GB free, they take {needed / 1e9:.1f}; every search quantises again")
     elif missing:
-        missing = _quantise(passages, known, missing, threads, reporter)
-    return ["" if shard in missing else str(place) for shard, place in enumerate(places)]
+        missing = _quantise(passages, missing, threads, reporter, guard)
+    return ["" if shard in missing else str(passages.int8_shard(shard)) for shard in shards]
 
 
 def _known(passages: Embeddings) -> Growing:
@@ -101,15 +110,16 @@ def _whole(known: Growing, place: Path, passages: Embeddings) -> bool:
     return place.name in passages.opened
 
 
-def _quantise(passages: Embeddings, known: Growing, missing: list[int], threads: int, reporter: Reporter) -> list[int]:
+def _quantise(passages: Embeddings, missing: list[int], threads: int, reporter: Reporter, guard: Guard) -> list[int]:
     """Write int8 shards; returns those that could not be written."""
-    shards, left = passages.mapped(), list(missing)
-    with follow(reporter, "quantising passages", sum(shards[shard][2] for shard in missing), "passages") as counter:
-        for shard in missing:
+    shards, left = dict(zip(missing, passages.mapped(missing), strict=True)), list(missing)
+    with follow(reporter, "quantising passages", sum(rows for *_, rows in shards.values()), "passages") as counter:
+        for shard, vectors in shards.items():
             place = passages.int8_shard(shard)
             try:
-                write_int8_shards([shards[shard]], passages.dtype, passages.dimensions, [str(place)], threads=threads, counter=counter)
-                known.add(place)
+                write_int8_shards([vectors], passages.dtype, passages.dimensions, [str(place)], threads=threads, counter=counter)
+                with guard():
+                    _known(passages).add(place)
             except StorageError as error:
                 reporter.warn(f"not all int8 shards are kept, so that every search quantises again: {error.message}")
                 return left

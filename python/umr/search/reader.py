@@ -27,9 +27,7 @@ class Reader:
     """
 
     def __init__(self, passages: Embeddings, device: torch.device = CPU) -> None:
-        self.passages, self.device = passages, device
-        shards = passages.mapped()
-        self.shards = [np.memmap(path, DTYPES[passages.dtype], "r", at, (rows, passages.dimensions)) for path, at, rows in shards]
+        self.passages, self.device, self.shards = passages, device, dict[int, NDArray[Any]]()
 
     def read(self, rows: Rows) -> NDArray[Any]:
         """The vectors [m, d] of ascending rows [m]; float32, but of consecutive rows for a GPU."""
@@ -38,10 +36,17 @@ class Reader:
         out, at, size = self._buffer(len(rows)), 0, self.passages.shard_rows
         while at < len(rows):  # consecutive rows are copied as they lie
             shard, start = divmod(int(rows[0]) + at, size)
-            part = self.shards[shard][start : start + len(rows) - at]
+            part = self._shard(shard)[start : start + len(rows) - at]
             out[at : at + len(part)] = part
             at += len(part)
         return out
+
+    def _shard(self, number: int) -> NDArray[Any]:
+        """A shard, opened when it is first read."""
+        if number not in self.shards:
+            ((path, at, rows),) = self.passages.mapped([number])
+            self.shards[number] = np.memmap(path, DTYPES[self.passages.dtype], "r", at, (rows, self.passages.dimensions))
+        return self.shards[number]
 
     def _buffer(self, rows: int) -> NDArray[Any]:
         if self.device.type == "cpu":

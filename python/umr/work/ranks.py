@@ -112,13 +112,14 @@ class Claims:
         """Be the only rank in what follows; the others wait."""
         return alone(self.folder / "alone")
 
-    def each(self, units: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    def each(self, units: Sequence[str], wait: bool = False) -> Iterator[tuple[str, bool]]:
         """The units that fall to this process, each locked until the next is asked for; by then it counts as done.
 
         Ranks begin at different units. One that waits goes on until all are done; else it ends when others have what is left.
 
         Arguments:
             units: names of files.
+            wait: until all are done, whatever kind of rank it is.
 
         Yields:
             the unit, and whether another process began it and did not end it.
@@ -140,7 +141,7 @@ class Claims:
                         os.pwrite(file, DONE, 0)
                 finally:
                     os.close(file)
-            if others and not self.ranks.waits:
+            if others and not (wait or self.ranks.waits):
                 return
             if len(others) == len(left):
                 time.sleep(LOOK_SECONDS)
