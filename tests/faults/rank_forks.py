@@ -1,7 +1,9 @@
 """Does stages on several ranks, in forks of one process that has torch loaded, and kills some: `python rank_forks.py LM JOBS`.
 
 JOBS is a JSON list of {`work`: a folder, `stage`: mine, label or train, `ranks`: how many, `kills`: ranks to kill at random moments,
-`pause`: seconds before each piece of work, `differ`: whether the last rank has other options}. As a launcher does it, all processes of
+`pause`: seconds before each piece of work, `differ`: whether the last rank has other options, `hosts`: network namespaces that the
+ranks run in, the first at ADDRESS, `limit`: seconds that processes wait for each other, `cut`: seconds after which the first host's link is
+taken down, and for how long, `slow`: bits a second of the links}. As a launcher does it, all processes of
 a training begin again where one of them died; of mining and labelling nobody does, and one survives. On stdout: a JSON list of the
 exit codes of the last processes of each job (a signal as its negative number) and how many were killed. What a rank says goes to
 WORK.RANK.
@@ -9,15 +11,18 @@ WORK.RANK.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 import traceback
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,11 +39,13 @@ from umr.errors import UmrError
 from umr.label import scoring
 from umr.label.scorers import causal, seq2seq  # noqa: F401
 from umr.mine import select, sources  # noqa: F401
+from umr.models import group
 from umr.progress import reporter_of
 from umr.train import loop
 from umr.work.ranks import Ranks
 
 search = import_module("umr.search")
+NETWORK, LINK, ADDRESS = 0x40000000, "umr0", "10.77.0.1"  # CLONE_NEWNET; each host's only interface, and where the first is reached
 torch.set_num_threads(1)
 Job = dict[str, Any]
 CONFIGS: dict[str, Any] = {
@@ -69,11 +76,31 @@ def stage(job: Job, ranks: Ranks) -> None:
     getattr(together, f"{name}_together")(work, config, 0, reporter_of("console"), ranks=ranks)
 
 
+def enter(host: str) -> None:
+    """Go into a network namespace, which `ip netns` made."""
+    with Path("/run/netns", host).open() as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), NETWORK):
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+def cut(job: Job) -> None:
+    """Take the link of the first host down for a while, once a training has a state."""
+    until, (after, length) = time.monotonic() + 120, job["cut"]
+    while job["stage"] == "train" and not list(Path(job["work"]).glob("round-0/*/state.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    for seconds, state in ((after, "down"), (length, "up")):
+        time.sleep(seconds)
+        subprocess.run(["ip", "-n", job["hosts"][0], "link", "set", LINK, state], check=True)
+
+
 def child(job: Job, rank: int) -> None:
     """Be a rank; never returns."""
+    if job.get("hosts"):
+        enter(job["hosts"][rank])
+        os.environ |= {"MASTER_ADDR": ADDRESS, "GLOO_SOCKET_IFNAME": LINK}
     said = os.open(f"{job['work']}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 2)
-    code, loop.CHECKPOINT_SECONDS = 1, 0.0
+    code, loop.CHECKPOINT_SECONDS, group.LIMIT = 1, 0.0, timedelta(seconds=job.get("limit", 600))
     for module, name in ((scoring, "score_within"), (embeddings, "_save"), (search, "top_k"), (loop, "batch_at")):
         slowed(module, name, job["pause"])
     try:
@@ -101,7 +128,12 @@ def attempt(job: Job, draw: random.Random, kills: int, seconds: float) -> tuple[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    for host in job.get("hosts", []):
+        queue = ["tbf", "rate", job["slow"], "burst", "32kbit", "latency", "400ms"] if job.get("slow") else ["pfifo"]
+        subprocess.run(["ip", "netns", "exec", host, "tc", "qdisc", "replace", "dev", LINK, "root", *queue], check=True)
     running = [start(job, rank) for rank in range(job["ranks"])]
+    if job.get("cut"):
+        cut(job)
     hit, began = set[int](), time.monotonic()
     for after in sorted(draw.uniform(0.02, 0.8) * seconds for _ in range(kills)):
         time.sleep(max(0.0, began + after - time.monotonic()))

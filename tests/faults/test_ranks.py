@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors.numpy import load_file
 
 import tiny
 import umr
-from faults.rank_forks import CONFIGS, OTHERWISE
+from faults.rank_forks import CONFIGS, LINK, OTHERWISE
 from faults.test_killed_labelling import records
 from train.rig import encoder_config, opened
 from umr.label import label
@@ -76,6 +77,11 @@ def ends(base: Path) -> Ends:
         add(f"mine-killed-{n}", "mine", 4, kills=2)
         add(f"label-killed-{n}", "label", 4, kills=2)
         add(f"train-killed-{n}", "train", 2, kills=2)
+    return forked(base, jobs)
+
+
+def forked(base: Path, jobs: list[dict[str, Any]]) -> Ends:
+    """Do jobs as rank_forks.py does them."""
     paths = [str(Path(umr.__file__).parents[1]), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, str(HERE.with_name("rank_forks.py")), str(base / "llama"), json.dumps(jobs)]
@@ -152,3 +158,72 @@ def test_ranks_that_do_not_agree_name_the_difference(ends: Ends, stage: str) -> 
     assert next(iter(OTHERWISE[stage])) in said(work)
     if stage == "train":
         assert codes == [3, 3]
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[list[str]]:
+    """Two network namespaces with a link between them: to the processes in them, two machines."""
+    names = [f"umr-{os.getpid()}-{letter}" for letter in "ab"]
+    veths = [f"u{os.getpid() % 10**6}{letter}" for letter in "ab"]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", veths[0], "type", "veth", "peer", "name", veths[1])
+        for number, (name, veth) in enumerate(zip(names, veths, strict=True), start=1):
+            ip("link", "set", veth, "netns", name, "name", LINK)
+            ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", LINK)
+            for link in ("lo", LINK):
+                ip("-n", name, "link", "set", link, "up")
+        yield names
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"network namespaces are not allowed here: {error}")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def apart(base: Path, hosts: list[str]) -> Ends:
+    """The same on two hosts, between which the link is cut."""
+    jobs = [
+        {"work": str(folder_for(base, name, ("mine", "label"))), "stage": "train", "ranks": 2, "kills": 0, "pause": 0.2, "hosts": hosts}
+        | more
+        for name, more in (
+            ("hosts", {}),
+            ("hosts-slow", {"slow": "4mbit"}),
+            ("hosts-cut", {"cut": [0.3, 2.0]}),
+            ("hosts-lost", {"cut": [0.3, 12.0], "limit": 4}),
+        )
+    ]
+    mined = {"work": str(folder_for(base, "hosts-mine", ())), "stage": "mine", "ranks": 2, "kills": 0, "pause": 0.2}
+    return forked(base, [*jobs, mined | {"hosts": hosts, "cut": [0.1, 3.0]}])
+
+
+def test_a_training_on_two_hosts_is_that_on_one(apart: Ends, ends: Ends) -> None:
+    work, codes, _ = apart["hosts"]
+    assert codes == [0, 0], said(work)
+    assert (work / "round-0" / FILES["train"]).read_bytes() == (ends["train-2"][0] / "round-0" / FILES["train"]).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["hosts-slow", "hosts-cut"])
+def test_a_training_waits_for_slow_links_and_for_a_host_that_is_cut_off_for_a_while(apart: Ends, name: str) -> None:
+    work, codes, _ = apart[name]
+    assert codes == [0, 0], said(work)
+    assert (work / "round-0" / FILES["train"]).read_bytes() == (apart["hosts"][0] / "round-0" / FILES["train"]).read_bytes()
+
+
+def test_a_training_that_loses_a_host_says_so_and_keeps_its_state(apart: Ends) -> None:
+    work, codes, _ = apart["hosts-lost"]
+    assert codes == [3, 3], said(work)
+    assert "lost another process of this training" in said(work)
+    assert list((work / "round-0").glob("*/state.json"))
+
+
+def test_mining_needs_no_network(apart: Ends, base: Path) -> None:
+    work, codes, _ = apart["hosts-mine"]
+    assert codes == [0, 0], said(work)
+    assert same(work, base, "mine")
