@@ -71,6 +71,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=positive, default=4, help="of all queries; more where some are left out [default: 4]")
     made.add_argument("--batch", type=positive, default=32, help="queries of a step [default: 32]")
     made.add_argument("--drawn", type=positive, default=None, help="candidates of a query in a step [default: all]")
+    made.add_argument("--fuse", type=float, default=1.0, help="weight of the retriever in the labels [default: 1]")
     made.add_argument("--per-language", type=int, default=0, help="candidates from every language, at least [default: 0]")
     made.add_argument("--centres", nargs="+", choices=CENTRES, default=list(CENTRES), help="how rows are centred [default: all ways]")
     made.add_argument("--k", type=positive, default=16, help="candidates of a query [default: 16]")
@@ -97,7 +98,8 @@ class Run:
         self.args, self.report = args, report
         self.last: dict[str, str] = {}  # side -> name of its last measured row
         spread, used = f"-{args.per_language}" if args.per_language else "", f"-of-{args.use}" if args.use else ""
-        cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}"
+        fused = f"-fuse-{args.fuse:g}" if args.fuse != 1 else ""
+        cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}{fused}"
         self.folder = args.work / cell  # of what this cell makes, and no other
         self.shard = SHARD if pick_device(args.device).type == "cpu" else GPU_SHARD
         self.table = Measured(self.folder / "measured", args.work, args.a_language, args.device, self.shard, report)
@@ -130,7 +132,9 @@ class Run:
         """How labels are made."""
         import umr
 
-        return umr.LabelConfig(lm=GEMMA, fuse=1.0, source_length=256, store=str(self.args.work / "scores"), device=self.args.device)
+        return umr.LabelConfig(
+            lm=GEMMA, fuse=self.args.fuse, source_length=256, store=str(self.args.work / "scores"), device=self.args.device
+        )
 
     def training(self, learning_rate: float, drop: float = 0.0) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from umr import Workspace
 
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)  # of the retriever, beside 1 of the likelihood
 PARTS = 8  # of the queries, by how clear their labels are
 
 
@@ -32,21 +33,26 @@ def write_gold_labels(work: Workspace, mix: Mix) -> None:
 
 
 def label_quality(work: Workspace, mix: Mix) -> dict[str, str]:
-    """How many queries of round 0 have a gold passage first, by retriever, likelihood and label, or at all; and how many labels are right
-    in each part of the queries, ordered by how far the best likelihood is above the mean of the candidates (`drop`).
+    """How many queries of round 0 have a gold passage first, by retriever, likelihood and label, or at all; by labels fused with other
+    weights; and how many labels are right in each part of the queries, ordered by how far the best likelihood is above the mean of the
+    candidates (`drop`).
     """
     import numpy as np
 
+    from umr.config import LabelConfig
     from umr.data.labels import labels_of
+    from umr.label.combine import combine_scores
 
     labels = labels_of(work.layout.round(0))
     right = _right(work, mix, labels.candidates.query_ids, labels.candidates.rows)
     orders = {"retriever": labels.candidates.scores, "likelihood": labels.scores, "label": labels.labels}
-    first = {name: np.take_along_axis(right, scores.argmax(axis=1)[:, None], axis=1)[:, 0] for name, scores in orders.items()}
+    fused = {f"{w:g}": combine_scores(labels.candidates, labels.scores[None], LabelConfig(lm="", fuse=w)) for w in WEIGHTS}
+    first = {name: np.take_along_axis(right, s.argmax(axis=1)[:, None], axis=1)[:, 0] for name, s in (orders | fused).items()}
     clear = np.argsort(labels.scores.max(axis=1) - labels.scores.mean(axis=1), kind="stable")
     parts = [f"{100 * first['label'][part].mean():.0f}" for part in np.array_split(clear, PARTS)]
-    shares = ", ".join(f"{name} {100 * found.mean():.1f}" for name, found in first.items())
+    shares, weights = (", ".join(f"{name} {100 * first[name].mean():.1f}" for name in names) for names in (orders, fused))
     return {
+        "gold first by weight of the retriever in the label, %": weights,
         "gold first, % of the queries": f"{shares}; among the candidates {100 * right.any(axis=1).mean():.1f}",
         "gold first by label, %, from the least clear eighth of the queries to the clearest": ", ".join(parts),
     }
