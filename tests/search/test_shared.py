@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -59,12 +60,14 @@ def test_the_lists_are_those_of_one_process(
             require_same((found[0][row], found[1][row]), (expected[0][row], expected[1][row]))
 
 
-def test_a_part_that_is_missing_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-40]), lambda path: path.write_bytes(b"")])
+def test_a_part_that_is_missing_or_damaged_is_searched_again(spoil: Callable[[Path], object]) -> None:
     queries, passages = (np.random.default_rng(seed).standard_normal((30, 8)).astype(np.float32) for seed in (0, 1))
     with kept(passages, shard_rows=7) as store, tempfile.TemporaryDirectory() as folder:
         shared(queries, store, 5, None, Path(folder), 2, MineConfig(device="cpu"))
         parts = sorted(store.folder.glob("*.shared/*.npz"))
         assert len(parts) == store.shards == 5
-        parts[2].unlink()
+        spoil(parts[2])
         alone = find(queries, store, 5, MineConfig(device="cpu"))
+        assert not list(store.folder.glob("*.shared"))
     require_same(alone, top(queries.tolist(), passages.tolist(), 5))

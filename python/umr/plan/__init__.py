@@ -17,7 +17,7 @@ PEAKS = {"H200": (989e12, 141e9), "H100": (989e12, 80e9), "A100": (312e12, 80e9)
          "L4": (121e12, 24e9), "4090": (165e12, 24e9), "V100": (112e12, 32e9), "T4": (65e12, 16e9)}  # fmt: skip
 """Operations a second in bf16 (V100 and T4: fp16) without sparsity, and bytes, by the makers' data sheets."""
 SHARES = {"encode": 0.13, "search": 0.3, "label": 0.25, "train": 0.05}
-"""Of the peak. On an H200, with an encoder of 72 million weights, encoding reached 13 % and training 5 %; labelling 24 % in a prototype of a
+"""Of the peak. On an H200, with an encoder of 72 million weights, encoding reached 13 % and training 5 %; labelling 24 %, a prototype of a
 model of 4 billion weights. That of the search is a guess."""
 STEP_TOKENS = 131_072  # of a forward pass, for working memory
 SCORE_BYTES, CANDIDATE_BYTES = 40, 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -38,23 +39,26 @@ def share(folder: Path, passages: Embeddings, search: Search, claims: Claims) ->
 
 
 def collected(folder: Path, passages: Embeddings, queries: int, k: int) -> Lists | None:
-    """The lists that ranks have found, as one search gives them; their files are removed. None where some are missing.
+    """The lists that ranks have found, as one search gives them; their files are removed. None where some are missing or damaged.
 
     Arguments:
         folder, passages: as in `share`.
         queries: Q.
         k: length of a list.
     """
-    paths = [_part(folder, shard) for shard in range(passages.shards)]
-    if not all(path.exists() for path in paths):
+    if not folder.exists():
         return None
     found = no_lists(queries, k)
-    for path in paths:
-        with np.load(path, allow_pickle=False) as part:
-            rows, scores = (np.stack([ours, theirs]) for ours, theirs in zip(found, (part["rows"], part["scores"]), strict=True))
-        rows, scores = merge_topk(rows, scores, k)
-        found.rows[:, : rows.shape[1]], found.scores[:, : rows.shape[1]] = rows, scores
-    shutil.rmtree(folder)
+    try:
+        for shard in range(passages.shards):
+            with _part(folder, shard).open("rb") as file, np.load(file, allow_pickle=False) as part:  # compared with its checksums
+                both = [np.stack([ours, theirs]) for ours, theirs in zip(found, (part["rows"], part["scores"]), strict=True)]
+            rows, scores = merge_topk(both[0], both[1], k)
+            found.rows[:, : rows.shape[1]], found.scores[:, : rows.shape[1]] = rows, scores
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
