@@ -99,11 +99,28 @@ def test_labelling_with_a_causal_model(tmp_path: Path, monkeypatch: pytest.Monke
     assert (watch.waits, watch.fetched) == (0, 1)
 
 
+def spread(model: Any, gpus: int) -> None:
+    """Put the layers of a model on GPUs in turn, with weights that only have shapes, as accelerate does it with real ones."""
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+
+    layers = len(model.model.layers)
+    places = {"model.embed_tokens": 0, **{f"model.layers.{n}": n * gpus // layers for n in range(layers)}, "model.norm": gpus - 1}
+    for name, module in model.named_modules():
+        place = next((number for part, number in places.items() if name == part or name.startswith(f"{part}.")), 0)
+        for kept, made in ((module._parameters, torch.nn.Parameter), (module._buffers, lambda tensor: tensor)):
+            for key, tensor in kept.items():
+                if tensor is not None:
+                    kept[key] = made(torch.empty(tensor.shape, dtype=tensor.dtype, device=f"cuda:{place}"))
+        if name in places and gpus > 1:
+            add_hook_to_module(module, AlignDevicesHook(execution_device=place))
+
+
 @pytest.mark.filterwarnings("ignore:CUDA is not available")  # so says autocast
 @pytest.mark.skipif(torch.version.cuda is None, reason="needs a torch that was built for CUDA; no GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_labelling_on_a_gpu_that_only_has_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any) -> None:
-    """Tensors without values on a GPU that is not there: asking for a value fails, and so does a tensor on the wrong device."""
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_labelling_on_gpus_that_only_have_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any, gpus: int) -> None:
+    """Tensors without values on GPUs that are not there: asking for a value fails, and so does a tensor on the wrong device."""
     mode, gpu, fetched = FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), list[tuple[Any, ...]]()
 
     def sent(values: Any, device: torch.device) -> torch.Tensor:
@@ -117,7 +134,7 @@ def test_labelling_on_a_gpu_that_only_has_shapes(tmp_path: Path, monkeypatch: py
     scorer = causal.CausalScorer(lm, "mean")
     weight = torch.empty_like(lm.model.get_output_embeddings().weight)
     with mode:
-        lm.model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=gpu))
+        spread(lm.model, gpus)
         head = ChunkedHead(Projection(torch.empty(weight.shape, device=gpu), None, 1.0, None))
         head.twice = torch.empty(len(weight), 2 * weight.shape[1], dtype=torch.bfloat16, device=gpu) if precision == "bf16" else None
         scorer.head = head

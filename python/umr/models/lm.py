@@ -11,7 +11,7 @@ from torch import nn
 
 from umr._rust import fingerprint
 from umr.config import Precision, Weights
-from umr.errors import ModelError
+from umr.errors import MissingExtraError, ModelError
 from umr.models import resolve
 from umr.models.loading import local_folder, pretrained, tokenizer_fingerprint, weights_fingerprint
 from umr.models.norms import fuse_norms
@@ -19,6 +19,9 @@ from umr.models.quantised import quantise, require_quantiser
 from umr.models.special_tokens import settle_special_tokens, special_tokens
 from umr.models.tokenizers import load_tokenizer, require_embeddings
 from umr.progress import Reporter
+from umr.sizes import free_memory
+
+ROOM = 0.8  # of a GPU's free memory, for weights
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,33 @@ def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weigh
     set_precision(model, precision)
     if device.type == "cuda":
         fuse_norms(model)
-    return replace(lm, model=model.to(device).eval(), precision=precision)
+    return replace(lm, model=_placed(lm, model, device).eval(), precision=precision)
+
+
+def _placed(lm: LanguageModel, model: Any, device: torch.device) -> Any:
+    """The model on the device; a causal one that one GPU has no room for goes on all that torch sees, layer by layer, unless one is named.
+
+    Raises:
+        ModelError: all of them have no room for it.
+        MissingExtraError: accelerate is not installed.
+    """
+    size, count = sum(p.numel() * p.element_size() for p in model.parameters()), torch.cuda.device_count()
+    if device.type != "cuda" or device.index is not None or count < 2 or lm.encoder_decoder or size <= ROOM * free_memory("cuda"):
+        return model.to(device)
+    try:
+        from accelerate import dispatch_model, infer_auto_device_map  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{lm.name} has {size / 1e9:.1f} GB of weights, more than one GPU holds", "pip install accelerate"
+        ) from error
+    memory = {number: int(ROOM * free_memory(f"cuda:{number}")) for number in range(count)}
+    places = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=model._no_split_modules)
+    if not all(isinstance(place, int) for place in places.values()):
+        raise ModelError(
+            f"{lm.name} has {size / 1e9:.1f} GB of weights, the {count} GPUs have room for {sum(memory.values()) / 1e9:.1f} GB",
+            "take a smaller model, or --weights int8 or int4",
+        )
+    return dispatch_model(model, places)
 
 
 def _model(lm: LanguageModel, dtype: torch.dtype | str, weights: Weights) -> Any:

@@ -116,7 +116,7 @@ class CausalScorer:
             masks = {kind: self._mask(inputs, self._window if kind == "sliding_attention" else None) for kind in self._kinds}
             options |= {"attention_mask": masks if len(masks) > 1 else masks[self._kinds[0]], "position_ids": inputs["positions"]}
         found = self.lm.model(**options).logits if self._base is None else self._base(**options).last_hidden_state
-        return found.flatten(0, 1).index_select(0, inputs["predict"])  # type: ignore[no-any-return]
+        return found.flatten(0, 1).index_select(0, inputs["predict"].to(found.device)).to(self.lm.device)  # type: ignore[no-any-return]
 
     def _mask(self, inputs: dict[str, Tensor], window: int | None) -> Tensor:
         """[B, 1, W, W] whether a token (row) sees another (column), within a window of tokens, as the model's attention takes it."""
@@ -139,8 +139,8 @@ class CausalScorer:
         ids = torch.tensor([PROBE], device=self.lm.device)
         try:
             with autocast(self.lm.precision, self.lm.device):
-                hidden = base(input_ids=ids, use_cache=False).last_hidden_state[0]
-                logits = model(input_ids=ids, use_cache=False).logits[0]
+                hidden = base(input_ids=ids, use_cache=False).last_hidden_state[0].to(self.lm.device)
+                logits = model(input_ids=ids, use_cache=False).logits[0].to(self.lm.device)
             projection = find_projection(model, hidden, logits, self.lm.precision)
         except REFUSALS:
             return OwnLogits()

@@ -156,9 +156,7 @@ def find_projection(model: Any, hidden: Tensor, logits: Tensor, precision: Preci
     weight = getattr(layer, "weight", None)
     if type(weight) is not torch.nn.Parameter or weight.dtype != torch.float32 or weight.shape != (logits.shape[1], hidden.shape[1]):
         return None
-    if weight.device != hidden.device:  # spread over devices
-        return None
-    config, weight = model.config.get_text_config(), weight.detach()
+    config, weight = model.config.get_text_config(), weight.detach().to(hidden.device)  # of a model on several GPUs it may be on another
     cap = getattr(config, "final_logit_softcapping", None)
     wanted = logits.float()
     for scale in _scales(config, hidden.shape[1]):
