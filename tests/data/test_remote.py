@@ -8,6 +8,8 @@ from typing import Any
 
 import fsspec
 import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 import tiny
@@ -108,9 +110,7 @@ def test_other_objects_are_other_inputs_once_something_is_mined(store: Any, tmp_
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An S3 file system with an empty bucket, served on this machine alone."""
-    server = pytest.importorskip("moto.server", reason="moto, which serves S3's protocol, is not installed")
-    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
     names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
@@ -147,7 +147,6 @@ def test_s3_objects_that_changed_or_are_not_there(bucket: Any, tmp_path: Path) -
     (first,) = fetched("s3://bucket/q.jsonl", tmp_path)
     assert fetched("s3://bucket/q.jsonl", tmp_path) == [first]
     bucket.pipe("bucket/q.jsonl", b'{"id": "1", "query": "two?"}\n')
-    s3fs = pytest.importorskip("s3fs")
     s3fs.S3FileSystem.clear_instance_cache()
     (second,) = fetched("s3://bucket/q.jsonl", tmp_path)
     assert second != first
@@ -164,7 +163,7 @@ def test_s3_without_the_right_to_read_is_named(bucket: Any, tmp_path: Path, monk
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    __import__("s3fs").S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(InputError, match=r"s3://bucket/q\.jsonl") as raised:
         fetched("s3://bucket/q.jsonl", tmp_path)
     assert "credentials" in raised.value.hint

@@ -174,9 +174,11 @@ def hosts() -> Iterator[list[str]]:
             ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", LINK)
             for link in ("lo", LINK):
                 ip("-n", name, "link", "set", link, "up")
+            for queue in (["tbf", "rate", "4mbit", "burst", "32kbit", "latency", "400ms"], ["pfifo"]):  # links that rank_forks slows
+                ip("netns", "exec", name, "tc", "qdisc", "replace", "dev", LINK, "root", *queue)
         yield names
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"network namespaces are not allowed here: {error}")
+        pytest.skip(f"network namespaces with links that can be slowed are not to be had here: {error}")
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

@@ -19,7 +19,8 @@ from reference.scoring import top
 from search.rig import Floats, kept, require_same, tasks
 from umr.config import MineConfig
 from umr.data.embeddings import Embeddings
-from umr.search import find
+from umr.progress import Silent
+from umr.search import find, share_search
 from umr.search.gpu import top_k_on
 from umr.work.ranks import Claims, Ranks
 
@@ -31,7 +32,7 @@ def shared(queries: Floats, store: Embeddings, k: int, only: Any, folder: Path, 
 
     def one(rank: int) -> None:
         own = Embeddings(store.folder, store.made_from, store.rows, store.dimensions, store.dtype, store.shard_rows)
-        assert len(find(queries, own, k, config, only=only, claims=Claims(folder, Ranks(rank, ranks, waits=False))).rows) == 0
+        share_search(queries, own, k, config, Claims(folder, Ranks(rank, ranks, waits=False)), Silent(), only)
 
     with ThreadPoolExecutor(ranks) as threads:
         list(threads.map(one, range(ranks)))
@@ -61,13 +62,18 @@ def test_the_lists_are_those_of_one_process(
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-40]), lambda path: path.write_bytes(b"")])
-def test_a_part_that_is_missing_or_damaged_is_searched_again(spoil: Callable[[Path], object]) -> None:
+def test_a_part_that_is_missing_or_damaged_is_searched_again_and_no_other(
+    spoil: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     queries, passages = (np.random.default_rng(seed).standard_normal((30, 8)).astype(np.float32) for seed in (0, 1))
     with kept(passages, shard_rows=7) as store, tempfile.TemporaryDirectory() as folder:
         shared(queries, store, 5, None, Path(folder), 2, MineConfig(device="cpu"))
         parts = sorted(store.folder.glob("*.shared/*.npz"))
         assert len(parts) == store.shards == 5
         spoil(parts[2])
+        searched, real = list[Any](), stage.top_k
+        monkeypatch.setattr(stage, "top_k", lambda *task, **options: searched.append(options["shard"]) or real(*task, **options))
         alone = find(queries, store, 5, MineConfig(device="cpu"))
         assert not list(store.folder.glob("*.shared"))
+    assert searched == [2]
     require_same(alone, top(queries.tolist(), passages.tolist(), 5))

@@ -28,7 +28,7 @@ from umr.mine.options import run_paths
 from umr.models import resolve
 from umr.models.device import keep_precision, pick_device
 from umr.progress import Reporter
-from umr.search import find
+from umr.search import find, share_search
 from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
 from umr.search.scoring import pair_scores
 from umr.work.ranks import Claims
@@ -60,7 +60,7 @@ class EncoderSource:
 
     def share(self, depth: int, claims: Claims) -> None:
         """Do this rank's part of the search of all queries, `depth` deep."""
-        find(self.queries, self.passages, depth, self.config, self.reporter, self.full, claims)
+        share_search(self.queries, self.passages, depth, self.config, claims, self.reporter, self.full)
 
     def find(self, queries: Ints, depth: int, only: Bools | None = None) -> Lists:
         """The best passages.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from umr.config import MineConfig
+from umr.data.candidates import PADDING
 from umr.data.embeddings import Embeddings
 from umr.errors import InputError, ScoreError, UsageError
 from umr.layout import unfinished_search
@@ -18,7 +20,7 @@ from umr.search.exact import Guard, top_k
 from umr.search.gpu import top_k_on
 from umr.search.hnsw import hnsw_top_k
 from umr.search.lists import Bools, Floats, Lists, no_lists
-from umr.search.shared import collected, of_all, share
+from umr.search.shared import put_together, share
 from umr.sizes import bytes_of
 from umr.work.ranks import Claims
 
@@ -32,7 +34,6 @@ def find(
     config: MineConfig,
     reporter: Reporter | None = None,
     only: Bools | None = None,
-    claims: Claims | None = None,
 ) -> Lists:
     """The k passages of the largest inner product with each query, by the index that `config` names.
 
@@ -46,10 +47,9 @@ def find(
         config: `index`, `device`, `threads` and `memory` count.
         reporter: shows the progress, and the recall where the answer is approximate.
         only: [n] which passages count. (default: all)
-        claims: of the ranks that search together; this one does its part of an exact search, which is found by the same call without them.
 
     Returns:
-        lists [Q, k]: score down, then row up; shorter where `only` leaves fewer passages than k. None of a rank.
+        lists [Q, k]: score down, then row up; shorter where `only` leaves fewer passages than k.
 
     Raises:
         InputError: k is larger than the corpus.
@@ -59,9 +59,6 @@ def find(
     """
     reporter = reporter or Silent()
     _require_searchable(queries, passages, k)
-    if claims:
-        share(_shared(queries, passages, k, only), passages, partial(_exact_shard, queries, passages, k, config, reporter, only), claims)
-        return no_lists(0, k)
 
     def exact(sample: Floats, wanted: int) -> Lists:
         return _exact(sample, passages, wanted, config, reporter, only)
@@ -76,11 +73,28 @@ def find(
     return found
 
 
+def share_search(
+    queries: Floats, passages: Embeddings, k: int, config: MineConfig, claims: Claims, reporter: Reporter, only: Bools | None = None
+) -> None:
+    """Do the part of a rank in an exact search, shard by shard; `find` then finds what all have found.
+
+    Arguments:
+        queries, passages, k, config, reporter, only: as in `find`.
+        claims: of the ranks.
+
+    Raises:
+        as `find`.
+    """
+    _require_searchable(queries, passages, k)
+    search = partial(_exact_shard, queries, passages, k, config, reporter, only, claims.alone)
+    share(_shared(queries, passages, k, only), passages, search, claims)
+
+
 def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None) -> Lists:
-    """On a GPU where `config.device` is one, else in Rust; the bytes are the same. What ranks have found is not searched again."""
-    shared = collected(_shared(queries, passages, k, only), passages, len(queries), k) if len(queries) > 1 else None
-    if shared:
-        return shared
+    """On a GPU where `config.device` is one, else in Rust; the bytes are the same. What ranks have searched is not searched again."""
+    if len(queries) > 1 and (folder := _shared(queries, passages, k, only)).exists():
+        search = partial(_exact_shard, queries, passages, k, config, reporter, only, nullcontext)
+        return put_together(folder, passages, search, len(queries), k)
     device = pick_device(config.device)
     memory = bytes_of(config.memory, "memory") if config.memory else None
     if device.type == "cuda":
@@ -91,20 +105,19 @@ def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, re
 
 
 def _exact_shard(
-    queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None, shard: int, guard: Guard
+    queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None, guard: Guard, shard: int
 ) -> Lists:
-    """The best passages of one shard: no more than it has."""
+    """The best passages of one shard, by their rows in all: no more than it has."""
     device, (first, end) = pick_device(config.device), passages.span(shard)
     memory = bytes_of(config.memory, "memory") if config.memory else None
     if device.type == "cuda":
         some = np.zeros(passages.rows, dtype=np.bool_)
         some[first:end] = True if only is None else only[first:end]
         return top_k_on(device, queries, passages, k, memory=memory, reporter=reporter, only=some)
-    part, least = None if only is None else only[first:end], min(k, end - first)
-    found = of_all(top_k(queries, passages, least, config.threads, reporter, only=part, memory=memory, shard=shard, guard=guard), first)
-    whole = no_lists(len(queries), k)
-    whole.rows[:, :least], whole.scores[:, :least] = found
-    return whole
+    part = None if only is None else only[first:end]
+    found = top_k(queries, passages, k, config.threads, reporter, only=part, memory=memory, shard=shard, guard=guard)
+    found.rows[found.rows != PADDING] += np.uint32(first)
+    return found
 
 
 def _shared(queries: Floats, passages: Embeddings, k: int, only: Bools | None) -> Path:

@@ -45,18 +45,12 @@ class CausalScorer:
         self._window = getattr(text, "sliding_window", None)
         unnamed = "sliding_attention" if self._window else "full_attention"  # of a model whose layers are all alike
         self._kinds: list[str] = sorted(set(getattr(text, "layer_types", None) or [unnamed]))
-        self._added = self._added_type(text._attn_implementation)
+        plain = text._attn_implementation == "sdpa" and lm.device.type == "cpu"  # a GPU would wait in each layer to make it numbers
+        half = lm.device.type == "cuda" and lm.precision == "bf16"
+        self._added = None if plain else torch.bfloat16 if half else torch.float32  # what the mask adds; None: it says yes and no
         self._base: Any = None  # the model without its head, where our own takes its place
         self.head: Head = self._find_head()
         self.cost = cost_of(lm.model)
-
-    def _added_type(self, attention: str) -> torch.dtype | None:
-        """In what type attention adds its mask; None where it takes one of yes and no. On a GPU torch would make that one into numbers
-        in every layer, and wait for it.
-        """
-        if self.lm.device.type == "cuda":
-            return torch.bfloat16 if self.lm.precision == "bf16" else torch.float32
-        return None if attention == "sdpa" else torch.float32
 
     def _limit(self, tokens: dict[str, int]) -> int:
         return tokens.get(self.lm.device.type, tokens["cpu"])

@@ -32,11 +32,15 @@ def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], r
         lm: the model.
         config: `reduction` and `share` decide.
         sample: trees to check the scorer with.
-        reporter: told where a model cannot share passages.
+        reporter: told where a model is on several GPUs, or cannot share passages.
     """
     from umr.label.scorers.causal import CausalScorer
     from umr.label.scorers.seq2seq import EncoderDecoderScorer
 
+    if places := getattr(lm.model, "hf_device_map", None):
+        reporter.say(
+            f"{lm.name} is larger than a GPU: its layers are on {len(set(places.values()))} of them (--device cuda:0 keeps to one)"
+        )
     if lm.encoder_decoder:
         return EncoderDecoderScorer(lm, config.reduction, config.share)
     alone = CausalScorer(lm, config.reduction, share=False)
