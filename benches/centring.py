@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from umr._rust import Records
     from umr.config import Precision
     from umr.data.embeddings import Embeddings
     from umr.data.queries import Queries
@@ -132,35 +133,53 @@ def measure(
         whiten: strength of the whitening.
         shard: texts of a file of vectors.
     """
+    passages, queries, rows, _ = ranked(task, encoder, centre, work, report, few, precision, whiten, shard)
+    return judged(task.gold, queries, rows, places(passages))
+
+
+def ranked(
+    task: Task, encoder: DualEncoder, centre: Any, work: Path, report: Report, few: bool, precision: Precision, whiten: float, shard: int
+) -> tuple[Records, Queries, NDArray[np.uint32], NDArray[np.float32]]:
+    """The passages and queries of a task, and all passages of each query by falling score: rows and scores [Q, n]; see `measure`."""
     import numpy as np
 
     from umr.config import MineConfig
-    from umr.data.corpus import open_passages
     from umr.data.corpus_langs import corpus_languages
-    from umr.data.queries import open_queries
     from umr.encoder.centre import means_for, passage_vectors, query_vectors
     from umr.layout import WorkLayout
     from umr.progress.console import Console
     from umr.search.exact import top_k
 
     talk, layout = Console(), WorkLayout(work)
-    passages = open_passages([str(task.passages)], work / "corpus" / task.name, talk)
-    queries = open_queries([str(task.queries)], work / "corpus" / task.name, None, talk)
+    passages, queries = opened(task, work)
     config = MineConfig(centre="language" if centre == "queries" else centre, shard_rows=shard, precision=precision, whiten=whiten)
     means = means_for(passages, queries, encoder, layout, config, talk)
     stored = passage_vectors(passages, encoder, layout, config, talk, None if centre == "queries" else means)
     vectors = query_vectors(queries, encoder, layout, config, talk, means)
-    ids = passages.ids(np.arange(len(passages), dtype=np.uint32))
-    place = {name: row for row, name in enumerate(ids)}
     if centre == "language":
         found = corpus_languages(passages, layout, talk).of(np.arange(len(passages)))
-        right = [lang == name.split(":")[0] for lang, name in zip(found, ids, strict=True)]
+        right = [lang == name.split(":")[0] for lang, name in zip(found, places(passages), strict=True)]
         report.fact(f"{task.name}: passages whose language was identified as labelled, %", round(100 * float(np.mean(right)), 1))
         if task.name == "A" and few:
-            raw = query_vectors(queries, encoder, layout, config, talk)
-            _few(task, queries, raw, means, stored, place, report)
-    rows, _ = top_k(vectors, stored, len(passages), 0, talk)
-    return _judged(task.gold, queries, rows, place)
+            _few(task, queries, query_vectors(queries, encoder, layout, config, talk), means, stored, places(passages), report)
+    return passages, queries, *top_k(vectors, stored, len(passages), 0, talk)
+
+
+def opened(task: Task, work: Path) -> tuple[Records, Queries]:
+    """The passages and queries of a task."""
+    from umr.data.corpus import open_passages
+    from umr.data.queries import open_queries
+    from umr.progress.console import Console
+
+    passages = open_passages([str(task.passages)], work / "corpus" / task.name, Console())
+    return passages, open_queries([str(task.queries)], work / "corpus" / task.name, None, Console())
+
+
+def places(passages: Records) -> dict[str, int]:
+    """Passage id -> its row, in the order of rows."""
+    import numpy as np
+
+    return {name: row for row, name in enumerate(passages.ids(np.arange(len(passages), dtype=np.uint32)))}
 
 
 def _few(
@@ -181,11 +200,11 @@ def _few(
             chosen = [drawn.choice(np.flatnonzero(langs == lang), number, replace=False) for lang in first.langs]
             table = np.stack([first.table[0], *(vectors[rows].mean(axis=0) for rows in chosen)])
             moved = centred(vectors, table, SideMeans(table, first.langs).groups(queries.langs), normalise=True)
-            found.append(macro(_judged(task.gold, queries, top_k(moved, passages, 1)[0], place, first_only=True))["R@1"])
+            found.append(macro(judged(task.gold, queries, top_k(moved, passages, 1)[0], place, first_only=True))["R@1"])
         report.fact(f"A: R@1, means of {number} queries a language", round(float(np.mean(found)), 1))
 
 
-def _judged(
+def judged(
     gold: Gold, queries: Queries, rows: NDArray[np.uint32], place: Mapping[str, int], first_only: bool = False
 ) -> dict[str, dict[str, Any]]:
     import numpy as np

@@ -13,8 +13,10 @@ from benches.harness import Report
 
 if TYPE_CHECKING:
     from umr import EncoderConfig
+    from umr.evaluate import Evaluation
 
 Values = dict[str, dict[str, Any]]
+METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,28 @@ class Measured:
             temporary.rename(path)
         return self._read(path)
 
-    def paired(self, before: str, after: str, metrics: Sequence[tuple[Task, str]], whiten: float) -> None:
-        """A fact for each task: whether two rows differ by more than chance, centred by language."""
-        from umr.evaluate import Evaluation, compare
+    def paired(self, before: Sequence[str], after: Sequence[str], metrics: Sequence[tuple[Task, str]], whiten: float) -> None:
+        """A fact for each task: whether two rows differ by more than chance, centred by language; of several seeds, their means by query.
+
+        Arguments:
+            before, after: the names of the rows, one a seed.
+            metrics: what is compared.
+            whiten: strength of the whitening.
+        """
+        from umr.evaluate import compare
 
         for task, metric in metrics:
-            sides = []
-            for name in (before, after):
-                values = self._read(self._place(name, task, "language", whiten))
-                langs = {query: str(row["lang"]) for query, row in values.items()}
-                sides.append(Evaluation({metric: {query: row[metric] / 100 for query, row in values.items()}}, langs))
-            row = compare(sides[0], sides[1], metric=metric).macro
+            row = compare(*(self._mean(names, task, metric, whiten) for names in (before, after)), metric=metric).macro
             said = f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f}), p {row.p:.4f}"
-            self.report.fact(f"{task.name} {metric}: {after} less {before}", said)
+            self.report.fact(f"{task.name} {metric}: {after[0]} less {before[0]}", said)
+
+    def _mean(self, names: Sequence[str], task: Task, metric: str, whiten: float) -> Evaluation:
+        """The mean over seeds of every query's value, 0 to 1."""
+        from umr.evaluate import Evaluation
+
+        seeds = [self._read(self._place(name, task, "language", whiten)) for name in names]
+        langs = {query: str(row["lang"]) for query, row in seeds[0].items()}
+        return Evaluation({metric: {query: sum(rows[query][metric] for rows in seeds) / len(seeds) / 100 for query in langs}}, langs)
 
     def _place(self, name: str, task: Task, centre: str, whiten: float) -> Path:
         return self.folder / f"{name}.{centre}.{whiten:g}.{task.name}-{self.a_language}.json"
