@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benches.parts.given import NO_LABEL, write_labels
+from benches.parts.inputs import GEMMA
 from benches.parts.mix import Mix
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def label_quality(work: Workspace, mix: Mix) -> dict[str, str]:
     labels = labels_of(work.layout.round(0))
     right = _right(work, mix, labels.candidates.query_ids, labels.candidates.rows)
     orders = {"retriever": labels.candidates.scores, "likelihood": labels.scores, "label": labels.labels}
-    fused = {f"{w:g}": combine_scores(labels.candidates, labels.scores[None], LabelConfig(lm="", fuse=w)) for w in WEIGHTS}
+    fused = {f"{w:g}": combine_scores(labels.candidates, labels.scores[None], LabelConfig(lm=GEMMA, fuse=w)) for w in WEIGHTS}
     first = {name: np.take_along_axis(right, s.argmax(axis=1)[:, None], axis=1)[:, 0] for name, s in (orders | fused).items()}
     clear = np.argsort(labels.scores.max(axis=1) - labels.scores.mean(axis=1), kind="stable")
     parts = [f"{100 * first['label'][part].mean():.0f}" for part in np.array_split(clear, PARTS)]
