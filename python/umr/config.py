@@ -184,11 +184,12 @@ class LabelConfig(Settings):
         "none", "average: take out of the scores what the languages of query and passage alone do (against same-language bias)."
     )
     reduction: Reduction = setting("mean", "mean (UMR) or sum (UPR) of the log-probabilities of the target's tokens.")
-    source_length: int = setting(
-        512, "Longest prompt with its passage; only the passage's text is ever cut. The paper: 512.", unit="tokens"
-    )
+    source_length: int = setting(512, "Longest prompt with its passage; only the passage's text is cut. The paper: 512.", unit="tokens")
     precision: Precision = setting(
         "auto", "Arithmetic of the language model; auto: the one in which a few pairs are scored faster here.", panel="Resources"
+    )
+    engine: Literal["torch", "vllm"] = setting(
+        "torch", "torch: a passage is computed once; vllm: layers split over GPUs. Needs the extra umr[vllm].", panel="Resources"
     )
     weights: Weights = setting(
         "native", "Weights of the language model in memory: as they are, or in int8 or int4 for models larger than memory.",
@@ -209,6 +210,8 @@ class LabelConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         twice = [name for at, name in enumerate(self.also) if name in (self.lm, *self.also[:at])]
+        if self.engine == "vllm" and self.weights != "native":
+            raise UsageError(f"weights is {self.weights}, which engine = vllm does not round", "leave one of them out")
         if twice:
             raise UsageError(f"the language model {twice[0]!r} is named twice", "name each language model once, in lm or in also")
 
@@ -225,9 +228,7 @@ class TrainConfig(Settings):
         None, "The similarities are divided by it.", found="1 for dot as in the paper, 0.02 for cosine",
         unit="similarity", panel="Training", example=0.02, above=0,
     )  # fmt: skip
-    freeze: Freeze = setting(
-        "none", "Leave the encoder of the passages or of the queries as it is; the other is trained.", panel="Training"
-    )
+    freeze: Freeze = setting("none", "Leave the encoder of passages or of queries as it is; the other is trained.", panel="Training")
     freeze_layers: int | None = setting(
         None, "Leave the embeddings and so many of the lowest layers as they are; 0: the embeddings alone.", found="all is trained",
         unit="layers", example=0, least=0,
@@ -267,9 +268,7 @@ class TrainConfig(Settings):
     )  # fmt: skip
     weight_decay: float = setting(0.0, "Weight decay of AdamW, on weight matrices only.", unit="rate", least=0)
     clip: float = setting(2.0, "Largest norm of the gradient; a larger one is scaled down. The paper: 2.0.", unit="norm", above=0)
-    negatives: Negatives = setting(
-        "in-batch", "Passages in the student's softmax: in-batch, all of the batch; own, those labelled for the query."
-    )
+    negatives: Negatives = setting("in-batch", "Passages in the softmax: in-batch, all of the batch; own, those labelled for the query.")
     duplicates: Duplicates = setting(
         "merge", "A passage drawn twice in a batch: merge, it counts once, with its label for every query that has one; "
         "keep, as in the paper's code.",
@@ -290,9 +289,8 @@ class TrainConfig(Settings):
         super().__post_init__()
         for name in ("merge", "patience"):
             if getattr(self, name) and not self.held_out:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}, but no queries are held out", f"set held_out above 0, or leave {name} out"
-                )
+                said = f"{name} is {getattr(self, name)}, but no queries are held out"
+                raise UsageError(said, f"set held_out above 0, or leave {name} out")
         if self.false_negatives == "mask" and not self.contrast and (self.objective != "kl" or self.negatives == "own"):
             raise UsageError(
                 "false_negatives is mask, but no loss looks at passages without a label",

@@ -61,20 +61,10 @@ class Counting:
         return self.value if pair == self.spoil else -(zlib.crc32(str(pair).encode()) % 1000) / 300
 
 
-class Loaded:
-    """A model that is never called."""
-
-    @staticmethod
-    def parameters() -> Any:
-        import torch
-
-        return iter([torch.zeros(1)])
-
-
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counting = Counting()
-    monkeypatch.setattr(scoring, "scorer_for", counting)
+    monkeypatch.setattr(scoring, "load_scorer", counting)
     return counting
 
 
@@ -364,7 +354,6 @@ def test_scores_of_different_arithmetic_never_mix(
         if change == "engine":
             monkeypatch.setattr(scoring, "ENGINE", "torch-2")
         other = replace(shared, **{"precision": {"precision": "bf16"}, "weights": {"weights": "int8"}}.get(change, {}))
-        monkeypatch.setattr(scoring, "load_lm", lambda lm, *_: replace(lm, model=Loaded))
         scorer.scored.clear()
         stage.label(work, other, force=True)
         assert len(scorer.scored) == 32, change

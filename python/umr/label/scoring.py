@@ -24,12 +24,14 @@ from umr.label.plan.plan import Plan, plan_for
 from umr.label.prompts.prompt import Prompt
 from umr.label.prompts.texts import sample_trees
 from umr.label.scorers import ENGINE, Scorer
-from umr.label.scorers.choose import faster_precision, scorer_for
+from umr.label.scorers.choose import faster_precision, load_scorer
+from umr.label.scorers.vllm import ENGINE as VLLM
+from umr.label.scorers.vllm import require_vllm
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
 from umr.models.device import keep_precision, pick_device
 from umr.models.feeding import prefetch
-from umr.models.lm import LanguageModel, load_lm
+from umr.models.lm import LanguageModel
 from umr.progress import Reporter
 from umr.progress.clock import Clock
 from umr.work.ranks import Claims
@@ -58,6 +60,8 @@ def identity_of(
         reporter: told what was measured.
     """
     device = pick_device(config.device)
+    if config.engine == "vllm":
+        require_vllm(lm, device)
     kept = stores_of(workspace, config) / f"precision-{lm.fingerprint[:16]}.json"
 
     def measure() -> Precision:
@@ -66,7 +70,8 @@ def identity_of(
 
     precision = keep_precision(kept, config.precision, device, reporter, measure)
     return {
-        "engine": ENGINE, "lm": lm.fingerprint, "source": prompt.source, "target": prompt.target, "chat": prompt.chat,
+        "engine": VLLM if config.engine == "vllm" else ENGINE, "lm": lm.fingerprint,
+        "source": prompt.source, "target": prompt.target, "chat": prompt.chat,
         "reduction": config.reduction, "source_length": config.source_length, "weights": config.weights, "precision": precision,
         "device": device.type if precision == "bf16" else "any",  # each device rounds bf16 products in its own way
     }  # fmt: skip
@@ -112,11 +117,11 @@ def score_missing(
     reporter.say(f"{lm.name}: {len(pairs):,} pairs, {int(np.isfinite(table).sum()):,} of them scored before")
     if not len(missing):
         return Forecast(lm.name, len(pairs), 0)
+    device = pick_device(config.device)
     with reporter.bar(f"loading {lm.name}", 0, ""):
-        lm = load_lm(lm, identity["precision"], pick_device(config.device), config.weights)
-        scorer = scorer_for(lm, config, sample_trees(workspace, pairs.candidates, prompt), reporter)
-    budget = budget_for(config, scorer, str(lm.device))
-    made_from = _made_from(workspace, place, identity, config, lm.device.type)
+        scorer = load_scorer(lm, identity["precision"], config, sample_trees(workspace, pairs.candidates, prompt), device, reporter)
+    budget = budget_for(config, scorer, str(device))
+    made_from = _made_from(workspace, place, identity, config, device.type)
     with claims.alone() if claims else nullcontext():
         plan = plan_for(place, made_from, store, workspace, pairs, missing, prompt, scorer.share, budget, reporter)
     if 2 * budget >= plan.budget:  # free memory changes from run to run; the batches of a plan do not
@@ -124,11 +129,11 @@ def score_missing(
     batches = plan.unfinished_batches(table, pairs)
     made = forecast(lm.name, pairs, len(missing), plan, batches, scorer)
     if dry_run:
-        made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, lm.device.type, reporter))
+        made = replace(made, seconds=made.tokens * seconds_per_token(plan, batches, scorer, device.type, reporter))
     announce(made, reporter)
     if not dry_run:
         units = _units(plan, batches, pairs, store, claims) if claims else [batches]
-        _run(workspace, pairs, plan, batches, units, scorer, store, budget, lm.device, reporter)
+        _run(workspace, pairs, plan, batches, units, scorer, store, budget, device, reporter)
         if not claims:
             plan.remove()
     return made

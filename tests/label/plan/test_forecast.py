@@ -67,7 +67,7 @@ def config(lm_folder: Callable[..., Path]) -> LabelConfig:
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_forecast_counts_what_is_done(work: Any, config: LabelConfig, monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
     scorer = Counting(shared)
-    monkeypatch.setattr(scoring, "scorer_for", lambda *_: scorer)
+    monkeypatch.setattr(scoring, "load_scorer", lambda *_: scorer)
     (made,) = stage.forecast_labels(work, config)
     assert 0 < scorer.tokens <= 5 * 150, "some batches are timed"
     assert made.seconds is not None

@@ -103,7 +103,7 @@ class Told:
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Told:
     told = Told()
-    monkeypatch.setattr(scoring, "scorer_for", told)
+    monkeypatch.setattr(scoring, "load_scorer", told)
     return told
 
 

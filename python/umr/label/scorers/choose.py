@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from umr.config import LabelConfig, Precision
+from umr.errors import ModelError
 from umr.label.scorers import REFUSALS, Scorer
 from umr.label.scorers.trees import Tree
-from umr.models.device import out_of_memory
+from umr.models.device import out_of_memory, release_memory
 from umr.models.lm import LanguageModel, load_lm
 from umr.progress import Reporter, Silent
 
@@ -21,6 +24,7 @@ TOLERANCE: dict[Precision, float] = {
     "bf16": 0.15,
 }  # nats a token: beyond it a model does not take the mask of shared passages
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+Scores = NDArray[np.float32]
 TIMED_RUNS = 2  # in each precision; the faster one counts
 TIMED_TOKENS = {"cuda": 65536}  # a GPU takes as long for a few pairs in either precision
 
@@ -53,6 +57,45 @@ def scorer_for(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], r
     detail = f"off by {worst:.3g} nats" if math.isfinite(worst) else "it takes no such mask"
     reporter.warn(f"this model does not score shared passages correctly ({detail}): pairs are scored one by one, which is slower")
     return alone
+
+
+def load_scorer(
+    lm: LanguageModel, precision: Precision, config: LabelConfig, sample: Sequence[Tree], device: torch.device, reporter: Reporter
+) -> Scorer:
+    """Load a language model into its scorer.
+
+    Arguments:
+        lm: the model, found.
+        precision: fp32 or bf16.
+        config: of the stage.
+        sample: trees to check the scorer with.
+        device: where it runs.
+        reporter: as `scorer_for`.
+
+    Raises:
+        ModelError: it cannot be loaded, or vLLM gives other scores than torch.
+    """
+    loaded = load_lm(lm, precision, device, config.weights)
+    if config.engine == "torch":
+        return scorer_for(loaded, config, sample, reporter)
+    from umr.label.scorers.causal import CausalScorer
+    from umr.label.scorers.vllm import VllmScorer
+
+    pairs = [Tree(tree.trunk, [branch]) for tree in sample for branch in tree.branches]
+    ours = CausalScorer(loaded, config.reduction, share=False)
+    expected, cost = ours.score(pairs), ours.cost
+    del loaded, ours  # vLLM needs the room
+    gc.collect()
+    release_memory()
+    theirs = VllmScorer(lm, precision, config, cost, device)
+    worst = _worst(theirs.score(pairs), expected, pairs, config.reduction == "sum")
+    reporter.say(f"{lm.name} by vLLM: {len(pairs)} pairs within {worst:.2g} nats a token of torch")
+    if worst > TOLERANCE[precision]:
+        raise ModelError(
+            f"vLLM's scores of {lm.name} are off by {worst:.3g} nats a token, at most {TOLERANCE[precision]:g} is rounding",
+            "leave engine out: torch computes what the model's own code says",
+        )
+    return theirs
 
 
 def faster_precision(lm: LanguageModel, config: LabelConfig, sample: Sequence[Tree], device: torch.device, reporter: Reporter) -> Precision:
@@ -102,6 +145,11 @@ def disagreement(scorer: Scorer, alone: Scorer, trees: Sequence[Tree], summed: b
             raise
         return math.inf
     expected = alone.score([Tree(tree.trunk, [branch]) for tree in trees for branch in tree.branches])
+    return _worst(found, expected, trees, summed)
+
+
+def _worst(found: Scores, expected: Scores, trees: Sequence[Tree], summed: bool) -> float:
+    """The largest difference, in nats a target token; infinite where one is no number."""
     tokens = np.array([branch.targets if summed else 1 for tree in trees for branch in tree.branches])
     worst = float(np.max(np.abs(found - expected) / tokens, initial=0.0))
     return worst if math.isfinite(worst) else math.inf
