@@ -66,7 +66,8 @@ class VllmScorer:
         try:
             self._llm = LLM(
                 model=lm.folder, skip_tokenizer_init=True, dtype=DTYPES[precision], max_model_len=self.longest + 1,
-                tensor_parallel_size=torch.cuda.device_count() if device.type == "cuda" else 1, enable_prefix_caching=False, gpu_memory_utilization=room,
+                tensor_parallel_size=torch.cuda.device_count() if device.type == "cuda" else 1,
+                gpu_memory_utilization=room, enable_prefix_caching=False,
             )  # fmt: skip
         except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
             raise ModelError(f"vLLM does not load {lm.name}: {str(error).splitlines()[0]}", "leave engine out") from error
