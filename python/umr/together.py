@@ -106,7 +106,7 @@ def train_together(
     """
     from umr.models.group import process_group
 
-    with process_group(ranks.rank, ranks.size, config.device) as group:
+    with process_group(ranks.rank, ranks.size, config.device, config.shard) as group:
         return train(workspace, config, number, reporter, force, group=group)
 
 

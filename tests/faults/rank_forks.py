@@ -1,12 +1,12 @@
 """Does stages on several ranks, in forks of one process that has torch loaded, and kills some: `python rank_forks.py LM JOBS`.
 
 JOBS is a JSON list of {`work`: a folder, `stage`: mine, label or train, `ranks`: how many, `kills`: ranks to kill at random moments,
-`pause`: seconds before each piece of work, `differ`: whether the last rank has other options, `hosts`: network namespaces that the
-ranks run in, the first at ADDRESS, `limit`: seconds that processes wait for each other, `cut`: seconds after which the first host's link is
-taken down, and for how long, `slow`: bits a second of the links}. As a launcher does it, all processes of
-a training begin again where one of them died; of mining and labelling nobody does, and one survives. On stdout: a JSON list of the
-exit codes of the last processes of each job (a signal as its negative number) and how many were killed. What a rank says goes to
-WORK.RANK.
+`pause`: seconds before each piece of work, `options`: of the stage, beside those of all jobs, `differ`: whether the last rank has other
+options, `hosts`: network namespaces that the ranks run in, the first at ADDRESS, `limit`: seconds that processes wait for each other,
+`cut`: seconds after which the first host's link is taken down, and for how long, `slow`: bits a second of the links}. As a launcher
+does it, all processes of a training begin again where one of them died; of mining and labelling nobody does, and one survives. On
+stdout: a JSON list of the exit codes of the last processes of each job (a signal as its negative number) and how many were killed.
+What a rank says goes to WORK.RANK.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def stage(job: Job, ranks: Ranks) -> None:
     """Do a stage as one of the ranks."""
     name, work = job["stage"], open_workspace(Path(job["work"]))
     config = replace(CONFIGS[name], lm=LM) if name == "label" else CONFIGS[name]
+    config = replace(config, **job.get("options", {}))
     if job.get("differ") and ranks.rank == ranks.size - 1:
         config = replace(config, **OTHERWISE[name])
     getattr(together, f"{name}_together")(work, config, 0, reporter_of("console"), ranks=ranks)
@@ -100,6 +101,7 @@ def child(job: Job, rank: int) -> None:
         os.environ |= {"MASTER_ADDR": ADDRESS, "GLOO_SOCKET_IFNAME": LINK}
     said = os.open(f"{job['work']}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 2)
+    torch.set_num_threads(1)  # a fork has to make its pool of threads anew
     code, loop.CHECKPOINT_SECONDS, group.LIMIT = 1, 0.0, timedelta(seconds=job.get("limit", 600))
     for module, name in ((scoring, "score_within"), (embeddings, "_save"), (search, "top_k"), (loop, "batch_at")):
         slowed(module, name, job["pause"])

@@ -31,6 +31,7 @@ FILES = {"mine": "candidates.parquet", "label": "labels.parquet", "train": "enco
 KILLED = int(os.environ.get("UMR_RANK_KILLS", "3"))  # work folders a stage, in each of which two ranks of four are killed
 PAIRS, BATCH = 30 * 6, 12  # in all, and at most in a batch
 TOLERANCE = 2e-6  # of a weight: gradients are added up in another order
+MORE = {"ema": 0.5, "merge": True, "gradient_checkpointing": True, "freeze_layers": 1, "untie": True}
 Ends = dict[str, tuple[Path, list[int], int]]  # work folder, exit codes and kills
 
 
@@ -73,6 +74,12 @@ def ends(base: Path) -> Ends:
         add(f"{stage}-2", stage, 2)
         add(f"{stage}-4", stage, 4)
         add(f"{stage}-differ", stage, 2, differ=True)
+    add("train-parted-2", "train", 2, options={"shard": True})
+    add("train-parted-4", "train", 4, options={"shard": True})
+    for name, options in (("more", MORE), ("lora", {"lora_rank": 2})):
+        add(f"train-{name}-1", "train", 1, options=options)
+        add(f"train-{name}-2", "train", 2, options={**options, "shard": True})
+    add("train-parted-killed", "train", 2, kills=3, options={"shard": True})
     for n in range(KILLED):
         add(f"mine-killed-{n}", "mine", 4, kills=2)
         add(f"label-killed-{n}", "label", 4, kills=2)
@@ -111,20 +118,46 @@ def test_ranks_make_the_bytes_of_one_process(ends: Ends, base: Path, stage: str,
         assert records(work) == records(base / "done")
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_training_on_several_processes_is_that_of_one(ends: Ends, base: Path, ranks: int) -> None:
-    work, codes, _ = ends[f"train-{ranks}"]
-    assert codes == [0] * ranks, said(work)
-    ours, theirs = (load_file(folder / "round-0" / FILES["train"]) for folder in (work, base / "done"))
-    start = load_file(base / "bert" / "model.safetensors")
+def weights_in(folder: Path) -> dict[str, Any]:
+    """All weights of an encoder, of one side or two."""
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*.safetensors"))]
+    return {f"{file} {name}": value for file in files for name, value in load_file(folder / file).items()}
+
+
+def assert_trained_alike(work: Path, other: Path) -> None:
+    """Weights and curve of two trainings, within the tolerance of sums in another order."""
+    ours, theirs = (weights_in(folder / "round-0" / "encoder") for folder in (work, other))
+    assert set(ours) == set(theirs) != set()
     for name, value in theirs.items():
         if name.endswith("attention.self.key.bias"):  # moves no attention: its gradient is rounding alone, which AdamW makes large
             continue
         np.testing.assert_allclose(ours[name], value, rtol=0, atol=TOLERANCE, err_msg=name)
-    assert max(np.abs(value - start[name]).max() for name, value in theirs.items() if name in start) > 100 * TOLERANCE
-    curves = [(folder / "round-0" / "encoder" / "curve.jsonl").read_text().splitlines() for folder in (work, base / "done")]
+    curves = [(folder / "round-0" / "encoder" / "curve.jsonl").read_text().splitlines() for folder in (work, other)]
     for own, one in zip(*curves, strict=True):
         assert json.loads(own) == pytest.approx(json.loads(one), rel=1e-4)
+
+
+@pytest.mark.parametrize("ranks", ["2", "4", "parted-2", "parted-4"])
+def test_a_training_on_several_processes_is_that_of_one(ends: Ends, base: Path, ranks: str) -> None:
+    work, codes, _ = ends[f"train-{ranks}"]
+    assert set(codes) == {0}, said(work)
+    assert_trained_alike(work, base / "done")
+    start, trained = load_file(base / "bert" / "model.safetensors"), load_file(base / "done" / "round-0" / FILES["train"])
+    assert max(np.abs(value - start[name]).max() for name, value in trained.items() if name in start) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["more", "lora"])
+def test_parted_weights_take_the_other_options_of_a_training(ends: Ends, name: str) -> None:
+    """An average over the steps, mixing with the start, layers computed again, a frozen one, two sides; adapters."""
+    (one, *_), (two, codes, _) = ends[f"train-{name}-1"], ends[f"train-{name}-2"]
+    assert codes == [0, 0], said(two)
+    assert_trained_alike(two, one)
+
+
+def test_a_training_of_parted_weights_that_is_killed_ends_with_the_same_bytes(ends: Ends) -> None:
+    (whole, *_), (work, codes, kills) = ends["train-parted-2"], ends["train-parted-killed"]
+    assert (codes, kills) == ([0, 0], 3), said(work)
+    assert (work / "round-0" / FILES["train"]).read_bytes() == (whole / "round-0" / FILES["train"]).read_bytes()
 
 
 @pytest.mark.parametrize("stage", ["mine", "label"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,8 +15,10 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from umr.errors import LostRankError, MismatchError, UsageError
 from umr.models.device import pick_device
@@ -31,6 +33,7 @@ class Group:
         size: how many there are.
         memories: how many of them have a memory of their own: processes on one machine's processor share it.
         device: of what is exchanged.
+        splits: whether each process keeps only its part of the weights, their gradients and moments (FSDP2).
         used: which weights have gradients.
     """
 
@@ -38,6 +41,7 @@ class Group:
     size: int = 1
     memories: float = 1
     device: str = "cpu"
+    splits: bool = False
     used: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -45,19 +49,40 @@ class Group:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def share(self, sizes: Sequence[int]) -> list[int]:
+    def share(self, sizes: Sequence[int]) -> tuple[list[int], int]:
         """Which of some pieces of work fall to this process: the largest go first, each to the process with the least so far.
 
         Arguments:
             sizes: of the pieces.
+
+        Returns:
+            the places of its pieces, and how many it has fewer than another process.
         """
-        loads, mine = [0] * self.size, []
+        loads, places = [0] * self.size, [list[int]() for _ in range(self.size)]
         for place in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
             least = min(range(self.size), key=loads.__getitem__)
             loads[least] += sizes[place]
-            if least == self.rank:
-                mine.append(place)
-        return sorted(mine)
+            places[least].append(place)
+        mine = sorted(places[self.rank])
+        return mine, max(map(len, places)) - len(mine)
+
+    def split(self, encoder: nn.Module, layers: Iterable[nn.Module]) -> None:
+        """Leave to each process its part of an encoder's weights: a layer's are put together while it computes, and its gradients are
+        summed and parted again (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023, arXiv 2304.11277).
+
+        Arguments:
+            encoder: with the same weights on every process; changed in place.
+            layers: its layers.
+        """
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        mesh = DeviceMesh.from_group(dist.group.WORLD, torch.device(self.device).type)  # type: ignore[arg-type]
+        for module in (*layers, encoder):
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)  # else what is loaded afterwards would not be seen
+        for module in encoder.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)  # gradients add up, as in `sum_gradients`
+                module.set_force_sum_reduction_for_comms(True)  # which gloo can do
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in its place."""
@@ -71,7 +96,7 @@ class Group:
         Arguments:
             weights: the same everywhere, in the same order.
         """
-        if self.size == 1:
+        if self.size == 1 or self.splits:
             return
         if not self.used:  # found in the first step: a process that had nothing to encode lacks those of others
             self.used.extend(map(any, zip(*self._all([weight.grad is not None for weight in weights]), strict=True)))
@@ -126,17 +151,38 @@ class Group:
                 raise MismatchError(said, "start all processes with the same options and version, on the same files")
 
 
+def whole(value: Tensor) -> Tensor:
+    """A tensor of which each process may have a part; all of them ask for it together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def parted(value: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor as another one is kept: the part of this process where that one is parted."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def join(encoder: nn.Module) -> None:
+    """Put whole weights in the place of parts, on every process, when the training is over."""
+    for module in encoder.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            if isinstance(value, DTensor):
+                setattr(module, name, nn.Parameter(whole(value.detach()), value.requires_grad))
+
+
 ALONE = Group()
 LIMIT = timedelta(hours=2)  # that processes wait for each other: one may have to encode a side first
 
 
 @contextmanager
-def process_group(rank: int, size: int, device: str) -> Iterator[Group]:
+def process_group(rank: int, size: int, device: str, splits: bool = False) -> Iterator[Group]:
     """The processes that torchrun started, joined while the context is open.
 
     Arguments:
         rank, size: of this process, and how many there are.
         device: auto, cpu, cuda or cuda:N.
+        splits: see `Group`.
 
     Raises:
         LostRankError: another process died.
@@ -154,7 +200,7 @@ def process_group(rank: int, size: int, device: str) -> Iterator[Group]:
         }
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", **names)
         memories = size if place.type == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        yield Group(rank, size, memories, str(place))
+        yield Group(rank, size, memories, str(place), splits and size > 1)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

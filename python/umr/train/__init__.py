@@ -23,7 +23,7 @@ from umr.storage import beside
 from umr.work.aside import make_room, move_aside
 from umr.work.ranks import about
 
-UNRELATED = ("device", "chunk_tokens", "track", "gradient_checkpointing")  # settings that do not decide what is trained
+UNRELATED = ("device", "chunk_tokens", "track", "gradient_checkpointing", "shard")  # settings that do not decide what is trained
 
 if TYPE_CHECKING:
     from umr.models.group import Group
@@ -176,12 +176,17 @@ def _train(
     force: bool,
 ) -> None:
     from umr.train.loop import begun
+    from umr.train.weights import layers_of
 
     group.require_same(about("train", place.number, made_from, **workspace.fingerprints()))
     with group.leader_first():
         if group.leads:
             _settle_unfinished(place, made_from, force, reporter)
         encoders = _prepared(workspace, place, config, reporter)
+    if config.shard and not group.splits:
+        reporter.warn("shard is set, but one process trains: nothing is split")
+    for encoder in encoders.trained().values() if group.splits else ():
+        group.split(encoder, layers_of(encoder, "shard"))
     labels = labels_of(place)
     if saturated := saturation(labels):
         reporter.warn(saturated)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umr.manifest import Files, checksums, read_manifest, require_same, require_whole, write_manifest
+from umr.models.group import parted, whole
 from umr.storage import beside
 
 STATE = "state.json"
@@ -48,17 +49,21 @@ def weights_of(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     return {name: value for name, value in named if value.requires_grad}
 
 
-def _on_processor(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu() for name, value in tensors.items()}
+def _on_processor(tensors: Mapping[str, Tensor], leads: bool) -> dict[str, Tensor]:
+    """Whole tensors in main memory; of processes that do not lead none, which only give their parts."""
+    found = ((name, whole(value.detach())) for name, value in tensors.items())
+    return {name: value.cpu() for name, value in found if leads}
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def save_best(folder: Path, trained: Mapping[str, Tensor], history: History) -> None:
-    """Write the weights of the best step so far; the older ones stay until a state names these."""
-    path, weights = folder / f"best-{history.best_step}.safetensors", _on_processor(trained)
+def save_best(folder: Path, trained: Mapping[str, Tensor], history: History, leads: bool = True) -> None:
+    """Write the weights of the best step so far; the older ones stay until a state names these. Only the process that leads writes."""
+    path, weights = folder / f"best-{history.best_step}.safetensors", _on_processor(trained, leads)
+    if not leads:
+        return
     with beside(path, _size(weights)) as temporary:
         save_file(weights, temporary)
     history.best = checksums(path)
@@ -78,7 +83,7 @@ def load_best(folder: Path, trained: Mapping[str, Tensor], history: History) -> 
 def _load(tensors: Mapping[str, Tensor], path: Path) -> None:
     saved = load_file(path)
     for name, value in tensors.items():
-        value.copy_(saved[name])
+        value.copy_(parted(saved[name], value))
 
 
 def save_state(
@@ -88,6 +93,7 @@ def save_state(
     averages: Mapping[str, Tensor],
     history: History,
     made_from: Mapping[str, Any],
+    leads: bool = True,
 ) -> None:
     """Write everything that a training needs to go on; the manifest last, so that a torn state is never read.
 
@@ -98,10 +104,14 @@ def save_state(
         averages: of them over the steps; empty where none are kept.
         history: the position.
         made_from: the configuration, compared when it is read.
+        leads: whether this process writes; the others give their parts of the weights.
     """
-    state, weights, moments = folder / f"state-{history.steps}", _on_processor(trained), optimiser.state_dict()["state"]
-    means = _on_processor(averages)
-    tensors = {f"{i}.{key}": value.cpu().contiguous() for i, values in moments.items() for key, value in values.items()}
+    state, moments = folder / f"state-{history.steps}", optimiser.state_dict()["state"]
+    weights, means = _on_processor(trained, leads), _on_processor(averages, leads)
+    tensors = _on_processor({f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}, leads)
+    if not leads:
+        return
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
     with beside(state, _size(weights) + _size(tensors) + _size(means)) as temporary:
         temporary.mkdir()
         save_file(weights, temporary / "weights.safetensors")
@@ -161,7 +171,8 @@ def load_state(
 
 def _load_moments(optimiser: torch.optim.AdamW, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
+        state.setdefault(int(index), {})[key] = parted(value, weights[int(index)]) if value.dim() else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -81,8 +81,8 @@ class Objective:
     def chunk_tokens(self) -> int:
         """Padded tokens of a chunk: the user's, else what a device is fast with and has memory for."""
         device = self.encoders.query.encoder.device.type
-        if self.config.chunk_tokens or device == "cpu":
-            return self.config.chunk_tokens or CHUNK_TOKENS[device]
+        if self.config.chunk_tokens or device == "cpu" or self.group.splits:  # measuring would part a layer of one process alone
+            return self.config.chunk_tokens or (LEAST_TOKENS if self.group.splits else CHUNK_TOKENS[device])
         return max(LEAST_TOKENS, min(CHUNK_TOKENS[device], self.whole_tokens))
 
     @cached_property
@@ -119,7 +119,7 @@ class Objective:
         """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
         sides = (inputs.query, inputs.passage)
-        whole = sum(side.tokens for side in sides) <= self.whole_tokens * self.group.memories
+        whole = not self.group.splits and sum(side.tokens for side in sides) <= self.whole_tokens * self.group.memories
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
         return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole, self.group)
 

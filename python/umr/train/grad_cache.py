@@ -26,7 +26,7 @@ class Chunk:
     Arguments:
         ids: [b, L] int64.
         mask: [b, L].
-        places: [b] where their vectors go among the batch's.
+        places: [b] where their vectors go among the batch's; none where they are encoded for the sake of the other processes.
         seed: of the dropout.
     """
 
@@ -41,7 +41,7 @@ def encode_chunk(encoder: Encoder, chunk: Chunk, precision: Precision) -> Tensor
     torch.manual_seed(chunk.seed)
     with autocast(precision, encoder.device):
         vectors = encoder(chunk.ids, chunk.mask)
-    return vectors.float()  # type: ignore[no-any-return]
+    return vectors[: len(chunk.places)].float()  # type: ignore[no-any-return]
 
 
 def cached_backward(
@@ -97,7 +97,13 @@ def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: 
 
 
 def _own(chunks: Sequence[Chunk], group: Group) -> list[Chunk]:
-    return [chunks[n] for n in group.share([chunk.ids.numel() for chunk in chunks])]
+    """The chunks of this process; where weights are parted, as many as every other one has: all put a layer together at once."""
+    mine, fewer = group.share([chunk.ids.numel() for chunk in chunks])
+    own = [chunks[n] for n in mine]
+    if group.splits and fewer:
+        some = min(chunks, key=lambda chunk: chunk.ids.numel())
+        own += [Chunk(some.ids[:1], some.mask[:1], some.places[:0], some.seed)] * fewer
+    return own
 
 
 def _joined(vectors: Tensor, group: Group) -> Tensor:

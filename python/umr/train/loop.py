@@ -19,7 +19,7 @@ from umr.data.labels import Labels
 from umr.errors import InputError, Interrupted, ScoreError
 from umr.models.device import keep_precision
 from umr.models.feeding import prefetch
-from umr.models.group import ALONE, Group
+from umr.models.group import ALONE, Group, join, whole
 from umr.progress import Bar, Reporter
 from umr.progress.clock import Clock
 from umr.train.averages import MovingAverage, merge_with_start, put
@@ -130,6 +130,7 @@ class Training:
         if self.start and len(self.split.held_out):
             self._merge()
         for encoder in self.trained.values():
+            join(encoder)
             merge_adapters(encoder)
         reached = self.history.merged["loss"] if self.history.merged else self.history.best_loss
         if self.history.best_step >= 0 and reached >= self.history.validation[0][1]:
@@ -163,9 +164,9 @@ class Training:
             if len(self.split.held_out) and (last or self.history.steps % max(1, self.steps // self.config.evaluations) == 0):
                 self._validate()
             asked = self._asked_to_stop(stop)
-            if self.group.leads and (asked or (not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS)):
+            if asked or (not last and self._state_is_due()):
                 self._check()
-                save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from)
+                save_state(self.folder, self.weights, self.optimiser, self.average.values, self.history, self.made_from, self.group.leads)
                 self.saved = time.monotonic()
             if asked:
                 self.group.largest(0)  # nobody ends before the leader has saved: a launcher would end it too
@@ -177,6 +178,13 @@ class Training:
             return stop.signal
         due = self.history.steps % CHECK_STEPS[self.device.type] == 0 or self.history.steps == self.total or self._stopped_improving()
         return self.group.largest(stop.signal) if due else 0
+
+    def _state_is_due(self) -> bool:
+        """Whether a state is written after this step: by the leader; where weights are parted, all have to give their parts."""
+        due = self.group.leads and time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        if not self.group.splits:
+            return due
+        return bool(self.history.steps % CHECK_STEPS[self.device.type] == 0 and self.group.first(due))
 
     def _stopped_improving(self) -> bool:
         history, patience = self.history, self.config.patience
@@ -199,7 +207,7 @@ class Training:
         loss = self.objective.backward(inputs)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         self.group.sum_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         self.unchecked.append((inputs.step, inputs.batch.queries, torch.stack([loss, norm])))
         if len(self.unchecked) >= CHECK_STEPS[self.device.type] or inputs.step + 1 == self.total:
             self._check()
@@ -230,8 +238,8 @@ class Training:
             self._note_validation(found)
             if loss < history.best_loss:
                 history.best_step, history.best_loss = history.steps, loss
-                if self.config.keep == "best" and self.group.leads:
-                    save_best(self.folder, self.weights, history)
+                if self.config.keep == "best" and (self.group.leads or self.group.splits):
+                    save_best(self.folder, self.weights, history, self.group.leads)
         best = " (best)" if history.best_step == history.steps else ""
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""
         self.reporter.say(f"step {history.steps:,}: validation loss {loss:.4f}, first as labelled {first:.1%}{masked}{best}")
