@@ -45,6 +45,27 @@ def test_runs_of_any_system_are_compared_with_the_first(shell: Shell, work: Path
     assert found["comparisons"][0]["macro"]["p"] < 0.05
 
 
+def test_scores_by_language_go_into_the_card_in_the_place_of_older_ones(shell: Shell, work: Path, qrels: Path, tmp_path: Path) -> None:
+    path = work / "round-0" / "encoder" / "README.md"
+    written = path.read_text(encoding="utf-8")
+    for metric in ("MRR", "R@1"):
+        done = shell("eval", work, "--qrels", qrels, "--metrics", metric, "--card", "--json")
+        assert done.code == 0, done.err
+    text = path.read_text(encoding="utf-8")
+    after = list(done.json["systems"].values())[-1]
+    assert text.startswith(written.rstrip())
+    assert text.count("## Scores") == 1
+    assert "**gold.qrels**" in text
+    assert "MRR" not in text.partition("## Scores")[2]
+    assert f"| macro | 8 | {100 * after['macro']['R@1']:.1f} |" in text
+    assert shell("status", work).code == 0
+    assert shell("mine", work, "--round", "1", "--top-k", "4").code == 0, "a card that has changed is no damage"
+    run = lists_of(tmp_path / "good.trec", work, "p{}".format)
+    for names, said in (([run], "--card is for one work folder"), ([work, "--round", "first"], "for an encoder that umr trained")):
+        refused = shell("eval", *names, "--qrels", qrels, "--card")
+        assert (refused.code, said in refused.err) == (2, True), refused.err
+
+
 def test_work_folders_encoders_and_runs_stand_side_by_side(
     shell: Shell, work: Path, kit: Any, qrels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from umr.cli.options import Device, Lang, Passages, Queries, option
 from umr.cli.output import Result
 from umr.cli.search import INDEX, round_option, which_encoder
 from umr.config import Index
-from umr.data.workspace import open_workspace
+from umr.data.workspace import Workspace, open_workspace
 from umr.errors import UsageError
 from umr.models import cache_folder
 from umr.progress import Reporter
@@ -35,6 +35,8 @@ Names = Annotated[
 
 Qrels = Annotated[Path | None, option(help="Judgments: TREC `qid 0 docid rel` or BEIR TSV, .gz too.", unit="file", panel="Input")]
 MEASURES = f"Measures: R@k, Success@k, MRR, nDCG@k, mAP, P@k. (default: {METRICS}, or the benchmark's)"
+Tasks = Annotated[list[str] | None, option(help="A task of mteb; may be repeated. Its result files are kept.", unit="name", panel="Input")]
+Card = Annotated[bool, option("--card", help="Put the scores into the card of the work folder's encoder.", panel="Output")]
 Metrics = Annotated[str | None, option(help=MEASURES, unit="names", panel="Measures")]
 
 
@@ -56,9 +58,7 @@ def evaluate(
         Path | None,
         option(help="Folder of the benchmark's files, or of mteb's results. (default: in the cache)", unit="folder", panel="Input"),
     ] = None,
-    mteb: Annotated[
-        list[str] | None, option(help="A task of mteb; may be repeated. Its result files are kept.", unit="name", panel="Input")
-    ] = None,
+    mteb: Tasks = None,
     metrics: Metrics = None,
     top_k: Annotated[
         int, option(help=f"Passages retrieved for every query. (default: {TOP_K})", unit="passages", min=1, panel="Measures")
@@ -68,6 +68,7 @@ def evaluate(
     form: Annotated[
         Form, option("--format", help="Form of the table. (table, markdown, latex, csv; default: table)", unit="choice", panel="Output")
     ] = "table",
+    card: Card = False,
 ) -> Result:
     """Measure encoders on judged queries, by language, and say whether they differ by more than chance.
 
@@ -79,7 +80,7 @@ def evaluate(
     scored = "mteb" if mteb else family if family in (XOR, FULL, *CONVERTED) else "other benchmarks" if benchmark else "qrels"
     own = {"qrels": qrels, "queries": queries, "passages": passages, "lang": lang, "metrics": metrics, "gold": gold}
     forms = {"index": index != "exact", "format": form != "table", "top-k": top_k != TOP_K}
-    _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round, **forms})
+    _refuse_foreign(scored, {**own, "predictions": predictions, "data": data, "round": round, "card": card, **forms})
     if benchmark in (XOR, FULL):
         return _xor(benchmark, names or [], gold, predictions, which_encoder(round), top_k, device, index, form, reporter)
     if mteb and names:
@@ -92,14 +93,18 @@ def evaluate(
     how = Measure(qrels or Path(), tuple(queries or ()), tuple(passages or ()), lang, asked, top_k, device, index)
     if benchmark is not None:
         how = benchmark_measure(benchmark, data, how, metrics is None, reporter)
-    return _compared(measure(names, how, which_encoder(round), reporter), form)
+    trained = _trained(names, which_encoder(round)) if card else None
+    found = measure(names, how, which_encoder(round), reporter)
+    if trained:
+        _put_into_card(*trained, benchmark or Path(str(qrels)).name, found, reporter)
+    return _compared(found, form)
 
 
 BELONGS = {
-    "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round", "index", "format", "top-k"},
-    "other benchmarks": {"lang", "metrics", "round", "data", "index", "format", "top-k"},
-    "lareqa": {"metrics", "round", "data", "index", "format"},
-    "mkqa": {"passages", "metrics", "round", "data", "index", "format", "top-k"},
+    "qrels": {"qrels", "queries", "passages", "lang", "metrics", "round", "index", "format", "top-k", "card"},
+    "other benchmarks": {"lang", "metrics", "round", "data", "index", "format", "top-k", "card"},
+    "lareqa": {"metrics", "round", "data", "index", "format", "card"},
+    "mkqa": {"passages", "metrics", "round", "data", "index", "format", "top-k", "card"},
     XOR: {"gold", "predictions", "round", "index", "format", "top-k"},
     FULL: {"gold", "predictions", "round", "index", "top-k"},
     "mteb": {"data", "round"},
@@ -113,6 +118,32 @@ def _refuse_foreign(scored: str, given: Mapping[str, object]) -> None:
         raise UsageError(
             f"--{foreign[0]} does not belong to {scored}", f"it takes {', '.join(f'--{name}' for name in sorted(BELONGS[scored]))}"
         )
+
+
+def _trained(names: list[str], which: Which | None) -> tuple[Workspace, int]:
+    """The one work folder that is measured, and the round that trained its encoder.
+
+    Raises:
+        UsageError: there is another name, or the encoder has no card.
+    """
+    from umr.judge.systems import kind_of
+    from umr.retrieve import choose_encoder
+
+    if len(names) != 1 or kind_of(names[0]) != "work":
+        raise UsageError(f"--card is for one work folder, and {len(names)} names are given", "umr eval WORK --qrels FILE --card")
+    work = open_workspace(Path(names[0]))
+    number = choose_encoder(work, which)
+    if number == "first":
+        raise UsageError("--card is for an encoder that umr trained, and none is measured", "train a round, or leave --card out")
+    return work, number
+
+
+def _put_into_card(work: Workspace, number: int, title: str, found: Mapping[str, Evaluation], reporter: Reporter) -> None:
+    from umr.evaluate import evaluation_table
+    from umr.train.card import add_scores
+
+    table = evaluation_table(list(found.values())[-1], title).shown("markdown")
+    reporter.say(f"scores are in {add_scores(work, number, str(table), reporter)}")
 
 
 def _compared(found: Mapping[str, Evaluation], form: Form) -> Result:

@@ -83,7 +83,8 @@ class Workspace:
                 f"round {number} needs the encoder trained in round {number - 1}, which is not there",
                 f"run `umr train {self.layout.folder} --round {number - 1}`",
             )
-        require_whole(before.trained, read_manifest(before.trained, "train"), f"train round {number - 1} again with --force")
+        files = {name: of for name, of in read_manifest(before.trained, "train")["files"].items() if not name.endswith("README.md")}
+        require_whole(before.trained, {"files": files}, f"train round {number - 1} again with --force")
         return EncoderConfig(model=str(before.encoder))
 
     def encoder_name(self, number: int) -> dict[str, Any]:

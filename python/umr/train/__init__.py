@@ -222,20 +222,21 @@ def _save(
 ) -> None:
     """Write the encoder, its curve and its card, and the manifest last."""
     from umr.encoder.export import save_encoder
-    from umr.train.card import card
+    from umr.train.card import CARD, card
     from umr.train.loop import CURVE
 
     means = encoders.dual.means
     make_room(place, "train", reporter)
     save_encoder(encoders.dual, place.encoder)
-    with beside(place.encoder / CURVE) as curve, beside(place.encoder / "README.md") as readme:
+    with beside(place.encoder / CURVE) as curve, beside(place.encoder / CARD) as readme:
         shutil.copyfile(place.training / CURVE, curve)
         readme.write_text(card(workspace, place, config, history), encoding="utf-8")
     if means and means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0
     kept = history.best_step if best else history.steps
-    files = checksums(*sorted(path for path in place.encoder.rglob("*") if path.is_file()), folder=place.folder)
+    made = sorted(path for path in place.encoder.rglob("*") if path.is_file() and path.name != CARD)  # people edit cards
+    files = checksums(*made, folder=place.folder)
     contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "merged": history.merged, "files": files}
     write_manifest(place.trained, "train", made_from, contents)
     shutil.rmtree(place.training, ignore_errors=True)

@@ -15,8 +15,12 @@ from umr.data.workspace import Workspace
 from umr.errors import ModelError
 from umr.layout import RoundLayout
 from umr.manifest import read_manifest
+from umr.progress import Reporter
+from umr.storage import beside
 from umr.train.checkpoint import History
 
+CARD = "README.md"
+SCORES = "## Scores"
 SHOWN = 60  # languages that are listed
 UNPAIRED = (
     "Trained without a labelled pair: the labels are likelihoods of the queries under a language model (UMR, arXiv 2403.03516).\n"
@@ -64,6 +68,26 @@ def _page(facts: dict[str, Any], langs: list[str], base: str, claim: str) -> str
         f"{'language:' if named else ''}\n{named}---\n\n# A dense retriever, trained by umr\n\n"
         f"{claim}| | |\n|---|---|\n{rows}"
     )
+
+
+def add_scores(workspace: Workspace, number: int, table: str, reporter: Reporter) -> Path:
+    """Put scores into the card of a trained encoder, in the place of those that it has.
+
+    Arguments:
+        workspace: of the round.
+        number: of the round that trained the encoder.
+        table: Markdown.
+        reporter: told where another process is waited for.
+
+    Returns:
+        the card.
+    """
+    path = workspace.layout.round(number).encoder / CARD
+    with workspace.writing(reporter):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        with beside(path) as temporary:
+            temporary.write_text(f"{text.partition(SCORES)[0].rstrip()}\n\n{SCORES}\n\n{table}\n", encoding="utf-8")
+    return path
 
 
 def open_on_hub(name: str) -> None:
