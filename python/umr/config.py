@@ -188,9 +188,7 @@ class LabelConfig(Settings):
     precision: Precision = setting(
         "auto", "Arithmetic of the language model; auto: the one in which a few pairs are scored faster here.", panel="Resources"
     )
-    engine: Literal["torch", "vllm"] = setting(
-        "torch", "torch: a passage is computed once; vllm: layers split over GPUs. Needs the extra umr[vllm].", panel="Resources"
-    )
+    engine: Literal["torch", "vllm"] = setting("torch", "torch: a passage is computed once; vllm: layers split over GPUs. Needs umr[vllm].")
     weights: Weights = setting(
         "native", "Weights of the language model in memory: as they are, or in int8 or int4 for models larger than memory.",
         panel="Resources",
