@@ -120,7 +120,7 @@ class Sizes:
         scored = self.labelled_passages * self.passage_tokens + self.pairs * self.query_tokens
         trained = self.epochs * self.queries * (self.query_tokens + self.drawn * self.passage_tokens)
         work = STEP_TOKENS * 40  # bytes of states for each number of a vector
-        vectors, copies = n * d * self.value_bytes, n * (d + 16)
+        vectors, copies = (n + self.queries) * d * self.value_bytes, n * (d + 16)
         lists, width = self.pairs * CANDIDATE_BYTES, (self.lm / 12) ** (1 / 3)  # of a hidden state, about
         parts = {
             "encode": (encoded, 2 * self.encoder * encoded, 2 * self.encoder + work * d, vectors + 4 * encoded),
