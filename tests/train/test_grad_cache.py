@@ -49,12 +49,12 @@ def loss(vectors: list[Tensor]) -> Tensor:
     return distillation_loss(vectors[0] @ vectors[1].T, labels, 1.0, "in-batch")
 
 
-def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool, whole: bool = False) -> tuple[float, Tensor]:
+def gradients(pair: Sequence[Encoder], chunks: list[list[Chunk]], cached: bool, room: int = 0) -> tuple[float, Tensor]:
     """The loss, and all gradients as one vector."""
     for encoder in pair:
         encoder.zero_grad(set_to_none=True)
     sizes = [len(lengths) for lengths in LENGTHS]
-    value = cached_backward(pair, chunks, sizes, loss, "fp32", whole).item() if cached else twin.backward(pair, chunks, sizes, loss)
+    value = cached_backward(pair, chunks, sizes, loss, "fp32", room).item() if cached else twin.backward(pair, chunks, sizes, loss)
     weights = {id(p): p for encoder in pair for p in encoder.parameters() if p.grad is not None}
     return value, torch.cat([p.grad.flatten().double() for p in weights.values() if p.grad is not None])
 
@@ -75,9 +75,10 @@ def test_cached_gradients_are_the_plain_ones(encoders: tuple[Encoder, Encoder], 
     expected_value, expected = gradients(pair, chunks, cached=False)
     assert value == pytest.approx(expected_value, rel=1e-6)
     assert relative(found, expected) < 1e-6
-    value, found = gradients(pair, chunks, cached=True, whole=True)
-    assert value == pytest.approx(expected_value, rel=1e-6)
-    assert relative(found, expected) < 1e-6
+    for room in (20, 10_000):  # the graph of some chunks, of all
+        value, found = gradients(pair, chunks, cached=True, room=room)
+        assert value == pytest.approx(expected_value, rel=1e-6)
+        assert relative(found, expected) < 1e-6
     if not dropout:  # then the chunks change nothing either, but the rounding of longer padded sums
         whole = [chunks_of(lengths, 7, 0) for lengths in LENGTHS]
         assert relative(found, gradients(pair, whole, cached=False)[1]) < 1e-5
@@ -91,21 +92,35 @@ def test_the_two_passes_see_the_same_dropout_and_other_seeds_another(encoders: t
     assert not torch.equal(first, encode_chunk(encoder, other, "fp32"))
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_frozen_side_gets_no_gradient(encoders: tuple[Encoder, Encoder], whole: bool) -> None:
+@pytest.mark.parametrize("room", [0, 20, 10_000])
+def test_a_frozen_side_gets_no_gradient(encoders: tuple[Encoder, Encoder], room: int) -> None:
     pair = [t.train(False) for t in encoders]
     queries, passages = (chunks_of(lengths, 4, 0) for lengths in LENGTHS)
     fixed = encode_all(pair[1], passages, 7, "fp32")
     for encoder in pair:
         encoder.zero_grad(set_to_none=True)
     frozen = partial(lambda vectors, held: loss([vectors[0], held]), held=fixed)
-    value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32", whole)
+    value = cached_backward(pair, [queries, []], [4, 7], frozen, "fp32", room)
     found = {name: p.grad.clone() for name, p in pair[0].named_parameters() if p.grad is not None}
     assert all(p.grad is None for p in pair[1].parameters())
     assert value.item() == pytest.approx(gradients(pair, [queries, passages], cached=False)[0], rel=1e-6)
     for name, parameter in pair[0].named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("room", "encoded"), [(0, 8), (10, 8 - 1), (23, 8 - 2), (10_000, 4)])
+def test_only_chunks_without_room_are_encoded_twice(
+    encoders: tuple[Encoder, Encoder], monkeypatch: pytest.MonkeyPatch, room: int, encoded: int
+) -> None:
+    """Four chunks of 24, 10, 52 and 12 padded tokens, in this order; one that fits into what is left is kept."""
+    from umr.train import grad_cache
+
+    chunks = [chunks_of(lengths, size, 0) for lengths, size in zip(LENGTHS, (2, 4), strict=True)]
+    seen, function = list[int](), grad_cache.encode_chunk
+    monkeypatch.setattr(grad_cache, "encode_chunk", lambda e, chunk, p: (seen.append(chunk.ids.numel()), function(e, chunk, p))[1])
+    gradients(list(encoders), chunks, cached=True, room=room)
+    assert len(seen) == encoded, seen
 
 
 def test_rows_come_back_in_the_batchs_order(encoders: tuple[Encoder, Encoder]) -> None:

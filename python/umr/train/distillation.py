@@ -87,8 +87,8 @@ class Objective:
 
     @cached_property
     def whole_tokens(self) -> int:
-        """Tokens of a batch that is encoded once, with the graph of all of it in memory: a share of what the device has in all,
-        so that a resumed training does as before.
+        """Tokens of a batch whose graph is in memory until the loss is known: a share of what the device has in all, so that a resumed
+        training does as before.
         """
         room = WHOLE_SHARE * total_memory(str(self.encoders.query.encoder.device))
         return int(room / self.graph_bytes_per_token)
@@ -118,10 +118,10 @@ class Objective:
             the loss, a scalar on the device: nats a query.
         """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
-        sides = (inputs.query, inputs.passage)
-        whole = not self.group.splits and sum(side.tokens for side in sides) <= self.whole_tokens * self.group.memories
+        sides, group = (inputs.query, inputs.passage), self.group
+        room = 0 if group.splits else int(self.whole_tokens * group.memories / group.size)
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
-        return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, whole, self.group)
+        return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, room, group)
 
     @torch.no_grad()
     def validation(self, labels: Labels, held_out: Rows) -> Validation:

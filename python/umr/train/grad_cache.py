@@ -1,8 +1,8 @@
 """GradCache (Gao et al. 2021, arXiv 2101.06983): the gradient of a large batch in the memory of a small one.
 
-A batch that fits into memory goes through the encoders once, with a graph. Of a larger one every chunk is encoded without
-a graph, the loss gives the gradient at the vectors, and each chunk is encoded again with a graph to carry that gradient to the
-weights. Dropout is drawn from a seed of its own for each chunk, so that both passes see the same network.
+Every chunk is encoded, the loss gives the gradient at the vectors, and each chunk carries it to the weights. As many chunks as memory has
+room for keep their graph until then; the others are encoded without one, and once more with it. Dropout is drawn from a seed of its
+own for each chunk, so that both times see the same network.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cached_backward(
     sizes: Sequence[int],
     loss: Callable[[list[Tensor]], Tensor],
     precision: Precision,
-    whole: bool = False,
+    room: int = 0,
     group: Group = ALONE,
 ) -> Tensor:
     """Add the gradients of the loss to the encoders' weights: of the chunks that this process encodes.
@@ -61,31 +61,32 @@ def cached_backward(
         sizes: vectors of each encoder in the batch.
         loss: from the encoders' vectors, [size, d] each, to a scalar.
         precision: fp32 or bf16 autocast.
-        whole: keep the graph of all chunks, and encode none twice.
+        room: padded tokens whose graph is kept.
         group: processes that encode the batch together. The loss is that of the whole batch on each of them, and the gradients add up to
             its gradient, whatever their number.
 
     Returns:
         the loss, detached.
     """
-    own = [_own(parts, group) for parts in chunks]
-    if whole:
-        graphs = [_encode(*side, precision) for side in zip(encoders, own, sizes, strict=True)]
-        value = loss([_joined(vectors, group) if parts else vectors for vectors, parts in zip(graphs, chunks, strict=True)])
-        if value.requires_grad:  # else this process had nothing to encode
-            value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-    cached = [
-        encode_all(encoder, parts, size, precision, group).requires_grad_(bool(parts))
-        for encoder, parts, size in zip(encoders, chunks, sizes, strict=True)
-    ]
+    cached, pieces = list[Tensor](), list[tuple[Encoder, Chunk, Tensor | None, Tensor]]()
+    for encoder, parts, size in zip(encoders, chunks, sizes, strict=True):
+        vectors = torch.zeros(size, encoder.dimensions, device=encoder.device)
+        cached.append(vectors)
+        for chunk in _own(parts, group):
+            keep = chunk.ids.numel() <= room
+            room -= keep * chunk.ids.numel()
+            with torch.set_grad_enabled(keep):
+                found = encode_chunk(encoder, chunk, precision)
+            vectors[chunk.places] = found.detach()
+            pieces.append((encoder, chunk, found if keep else None, vectors))
+        if parts:
+            group.sum(vectors).requires_grad_()
     value = loss(cached)
     value.backward()  # type: ignore[no-untyped-call]
-    for encoder, parts, vectors in zip(encoders, own, cached, strict=True):
-        if vectors.grad is None:
-            continue
-        for chunk in parts:
-            encode_chunk(encoder, chunk, precision).backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
+    for encoder, chunk, graph, vectors in sorted(pieces, key=lambda piece: piece[2] is None):  # kept graphs make room first
+        if vectors.grad is not None:
+            found = encode_chunk(encoder, chunk, precision) if graph is None else graph
+            found.backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
     return value.detach()
 
 
@@ -104,11 +105,6 @@ def _own(chunks: Sequence[Chunk], group: Group) -> list[Chunk]:
         some = min(chunks, key=lambda chunk: chunk.ids.numel())
         own += [Chunk(some.ids[:1], some.mask[:1], some.places[:0], some.seed)] * fewer
     return own
-
-
-def _joined(vectors: Tensor, group: Group) -> Tensor:
-    """The vectors of all processes [size, d], which are zero but for their own; the graph leads to this one's alone."""
-    return vectors if group.size == 1 else group.sum(vectors.detach().clone()) + (vectors - vectors.detach())
 
 
 def _encode(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: Precision) -> Tensor:
