@@ -48,7 +48,7 @@ class Run:
         self.last: dict[str, list[str]] = {}  # side -> names of its last measured rows, one a seed
         spread, used = f"-{args.per_language}" if args.per_language else "", f"-of-{args.use}" if args.use else ""
         fused = f"-fuse-{args.fuse:g}" if args.fuse != 1 else ""
-        cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}{fused}"
+        cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}{fused}{'-bm25' if args.bm25 else ''}"
         self.folder = args.work / cell  # of what this cell makes, and no other
         self.shard = SHARD if pick_device(args.device).type == "cpu" else GPU_SHARD
         self.table = Measured(self.folder / "measured", args.work, args.a_language, args.device, self.shard, report)
@@ -72,7 +72,7 @@ class Run:
         import umr
 
         return umr.MineConfig(
-            top_k=self.args.k, per_language=self.args.per_language, centre="language", whiten=self.args.whiten, precision="bf16",
+            top_k=self.args.k, per_language=self.args.per_language, bm25=self.args.bm25, centre="language", whiten=self.args.whiten, precision="bf16",
             shard_rows=self.shard, device=self.args.device,
         )  # fmt: skip
 
