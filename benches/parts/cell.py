@@ -72,8 +72,8 @@ class Run:
         import umr
 
         return umr.MineConfig(
-            top_k=self.args.k, per_language=self.args.per_language, bm25=self.args.bm25, centre="language", whiten=self.args.whiten, precision="bf16",
-            shard_rows=self.shard, device=self.args.device,
+            top_k=self.args.k, per_language=self.args.per_language, bm25=self.args.bm25, centre="language", whiten=self.args.whiten,
+            precision="bf16", shard_rows=self.shard, device=self.args.device,
         )  # fmt: skip
 
     @property
