@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 import tiny
+import umr
 from train.rig import MINE, TRAIN, encoder_config, labelled, opened
 from umr.config import MineConfig, TrainConfig
 from umr.data.labels import labels_of
@@ -77,11 +79,16 @@ def test_the_trained_folder_gives_what_the_next_round_mines_with(work: Workspace
     train(work, replace(ONE, freeze=freeze))
     mine(work, mined)
     first, second = (json.loads(work.layout.round(r).mined.read_text()) for r in (0, 1))
-    assert first["means"] == second["means"] == second["own_means"]
+    assert second["means"] == second["own_means"]
+    assert (first["means"] == second["means"]) == (freeze == "none"), "of the moved queries, where the passages' vectors are there"
     assert first["query_weights"] != second["query_weights"]
-    assert (first["passage_embeddings"] == second["passage_embeddings"]) == (freeze == "passages")
+    assert (first["passage_weights"] == second["passage_weights"]) == (freeze == "passages")
     encoder = load_encoder(work.encoder_of(1))
+    assert encoder.means is not None
     assert encoder.tied == (freeze == "none")
+    if freeze == "passages":
+        raw = encoder.encode(work.queries.texts(), "query").astype(np.float64)
+        np.testing.assert_allclose(encoder.means.queries.table[0], raw.mean(axis=0), atol=1e-6)
     queries, passages = vectors_of(work, encoder, mined)
     folder, rows = work.layout.round(0).encoder, np.arange(60, dtype=np.uint32)
     np.testing.assert_allclose(theirs(folder, "query", work.queries.texts()), queries, rtol=1e-5, atol=2e-6)
@@ -91,7 +98,28 @@ def test_the_trained_folder_gives_what_the_next_round_mines_with(work: Workspace
     train(work, replace(ONE, freeze=freeze))  # and it can be trained on
     again = load_encoder(work.encoder_of(2))
     assert again.means is not None
-    assert again.means.fingerprint == first["means"]
+    assert (again.means.fingerprint == first["means"]) == (freeze == "none")
+
+
+@pytest.mark.parametrize("whiten", [0.0, 0.5])
+def test_the_means_of_trainings_are_averaged_with_their_weights(work: Workspace, tmp_path: Path, whiten: float) -> None:
+    """Of two seeds, whose queries have moved apart; the means of the passages are those of both."""
+    labelled(work, mining=replace(MINE, centre="global", whiten=whiten))
+    folders = []
+    for seed in (0, 1):
+        folders.append(tmp_path / f"seed {seed}")
+        shutil.copytree(train(work, replace(ONE, seed=seed, freeze="passages"), force=True), folders[-1])
+    first, second, found = (load_encoder(str(one)).means for one in (*folders, umr.average_encoders(folders, tmp_path / "average")))
+    assert first is not None
+    assert second is not None
+    assert found is not None
+    assert len({first.fingerprint, second.fingerprint, found.fingerprint}) == 3
+    np.testing.assert_allclose(found.queries.table, (first.queries.table + second.queries.table) / 2, atol=1e-6)
+    np.testing.assert_array_equal(found.passages.table, first.passages.table)
+    for one in (first, second, found):
+        assert (one.whitening is None) == (not whiten)
+    if first.whitening is not None and second.whitening is not None:
+        np.testing.assert_allclose(found.whitening, (first.whitening + second.whitening) / 2, atol=1e-6)
 
 
 def test_by_language_the_next_round_uses_the_same_means(work: Workspace) -> None:

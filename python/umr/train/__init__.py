@@ -223,15 +223,17 @@ def _save(
     """Write the encoder, its curve and its card, and the manifest last."""
     from umr.encoder.export import save_encoder
     from umr.train.card import CARD, card
+    from umr.train.encoders import centred_anew
     from umr.train.loop import CURVE
 
-    means = encoders.dual.means
+    mined = from_record(MineConfig, read_manifest(place.mined, "mine")["config"], place.mined)
+    trained = centred_anew(workspace, encoders.dual, config, mined, reporter)
     make_room(place, "train", reporter)
-    save_encoder(encoders.dual, place.encoder)
+    save_encoder(trained, place.encoder)
     with beside(place.encoder / CURVE) as curve, beside(place.encoder / CARD) as readme:
         shutil.copyfile(place.training / CURVE, curve)
         readme.write_text(card(workspace, place, config, history), encoding="utf-8")
-    if means and means.centre == "language":
+    if trained.means and trained.means.centre == "language":
         reporter.say("umr centres this encoder's vectors by language; other libraries that load it give them as they are before that")
     best = config.keep == "best" and history.best_step >= 0
     kept = history.best_step if best else history.steps

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from umr.encoder.means import Means, SideMeans, Vectors
 
 MERGED = (0.25, 0.5, 0.75, 1.0)  # shares of the trained weights that are tried
 
@@ -107,7 +112,7 @@ def average_encoders(folders: Sequence[Path | str], out: Path | str) -> Path:
     for at, other in enumerate(others, 1):
         for what, a, b in (
             ("settings", first.query.settings, other.query.settings),
-            ("means", first.means and first.means.fingerprint, other.means and other.means.fingerprint),
+            ("means", _kind(first.means), _kind(other.means)),
             ("tied sides", first.tied, other.tied),
             ("weights", _shapes(first.query), _shapes(other.query)),
             ("weights", _shapes(first.passage), _shapes(other.passage)),
@@ -117,8 +122,36 @@ def average_encoders(folders: Sequence[Path | str], out: Path | str) -> Path:
     _average([encoder.query for encoder in (first, *others)])
     if not first.tied:
         _average([encoder.passage for encoder in (first, *others)])
-    save_encoder(first, out)
+    save_encoder(replace(first, means=_mean([one.means for one in (first, *others) if one.means])), out)
     return out
+
+
+def _kind(means: Means | None) -> Any:
+    """What means have to have in common: all but the vectors that they were estimated from."""
+    if means is None:
+        return None
+    made_from = {key: value for key, value in means.made_from.items() if key not in ("passage_vectors", "query_vectors", "average_of")}
+    return means.centre, means.normalise, means.passages.langs, means.queries.langs, made_from
+
+
+def _mean(several: Sequence[Means]) -> Means | None:
+    """The average of what several trainings are centred with; the same where it is the same."""
+    if len({means.fingerprint for means in several}) < 2:
+        return next(iter(several), None)
+    first = several[0]
+    passages, queries = (_mean_side([one.passages for one in several]), _mean_side([one.queries for one in several]))
+    whitenings = [one.whitening for one in several if one.whitening is not None]
+    made_from = {**first.made_from, "average_of": [one.fingerprint for one in several]}
+    return Means(first.centre, first.normalise, passages, queries, made_from, _mean_table(whitenings) if whitenings else None)
+
+
+def _mean_side(several: Sequence[SideMeans]) -> SideMeans:
+    return replace(several[0], table=_mean_table([one.table for one in several]))
+
+
+def _mean_table(several: Sequence[Vectors]) -> Vectors:
+    mean: Vectors = np.stack(several).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def _shapes(encoder: nn.Module) -> dict[str, tuple[int, ...]]:

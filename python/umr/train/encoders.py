@@ -17,6 +17,7 @@ from umr.data.workspace import Workspace
 from umr.encoder.centre import languages_for, means_for, passage_groups
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, Encoder
+from umr.encoder.load import weights_fingerprint
 from umr.encoder.means import Means
 from umr.encoder.rows import Side, token_batches, token_store
 from umr.models.feeding import send
@@ -159,6 +160,25 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
     reporter.say(f"training {what}" + (f", centred ({means.centre})" if means else ""))
     return made
+
+
+def centred_anew(workspace: Workspace, trained: DualEncoder, config: TrainConfig, mined: MineConfig, reporter: Reporter) -> DualEncoder:
+    """A trained encoder with means of its own vectors: training moves the queries', and what was their mean with them.
+
+    Where the passages are frozen their vectors are there already, and only the queries are encoded. Where they are trained the encoder
+    keeps the means that it was trained with.
+
+    Arguments:
+        workspace: the texts.
+        trained: both sides after the training.
+        config, mined: as `prepare` takes them.
+        reporter: shows what is encoded.
+    """
+    if trained.means is None or config.freeze != "passages" or mined.centre == "off":
+        return trained
+    trained.query.fingerprint = weights_fingerprint(trained.query.model)
+    bare = replace(trained, means=None)
+    return replace(trained, means=means_for(workspace.passages, workspace.queries, bare, workspace.layout, mined, reporter))
 
 
 def _fixed(workspace: Workspace, name: Side, means: Means, device: torch.device, reporter: Reporter) -> FixedMeans:
