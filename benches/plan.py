@@ -7,7 +7,7 @@ compared with what it took. Vectors on disk and language model tokens are compar
 
 Targets: every stage within 15 % of what was foretold, for one process and for two; so are vectors and tokens.
 
-    .venv/bin/python benches/plan.py [--check]    about ten minutes on 2 cores that do nothing else
+    .venv/bin/python benches/plan.py [--check]    about a quarter of an hour on 2 cores that do nothing else
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from benches.parts.mix import Mix, write_mix
 if TYPE_CHECKING:
     from umr.plan import Sizes
 
-RUNS = ((100, 16), (400, 48), (1200, 128))  # passages and queries
-TOP_K, DRAWN, BATCH = 4, 4, 16
+RUNS = ((60, 16), (240, 32), (500, 64))  # passages and queries
+TOP_K, DRAWN, BATCH = 4, 2, 16
 STAGES = {"mine": "encode", "label": "label", "train": "train"}  # command -> stage of the plan
 ENCODER, LM, WIDTH = 21.3e6, 100e6, 384  # weights without embeddings, and numbers of a vector
 OFF = 0.15
