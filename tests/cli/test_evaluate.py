@@ -49,12 +49,14 @@ def test_scores_by_language_go_into_the_card_in_the_place_of_older_ones(shell: S
     path = work / "round-0" / "encoder" / "README.md"
     written = path.read_text(encoding="utf-8")
     for metric in ("MRR", "R@1"):
+        path.write_text(path.read_text(encoding="utf-8") + "\n## By hand\n\nStays.\n", encoding="utf-8")
         done = shell("eval", work, "--qrels", qrels, "--metrics", metric, "--card", "--json")
         assert done.code == 0, done.err
     text = path.read_text(encoding="utf-8")
     after = list(done.json["systems"].values())[-1]
     assert text.startswith(written.rstrip())
     assert text.count("## Scores") == 1
+    assert text.count("Stays.") == 2
     assert "**gold.qrels**" in text
     assert "MRR" not in text.partition("## Scores")[2]
     assert f"| macro | 8 | {100 * after['macro']['R@1']:.1f} |" in text

@@ -131,7 +131,7 @@ def _trained(names: list[str], which: Which | None) -> tuple[Workspace, int]:
 
     if len(names) != 1 or kind_of(names[0]) != "work":
         raise UsageError(f"--card is for one work folder, and {len(names)} names are given", "umr eval WORK --qrels FILE --card")
-    work = open_workspace(Path(names[0]))
+    work = open_workspace(Path(names[0]).expanduser())
     number = choose_encoder(work, which)
     if number == "first":
         raise UsageError("--card is for an encoder that umr trained, and none is measured", "train a round, or leave --card out")

@@ -110,7 +110,7 @@ def _verify(workspace: Workspace, reporter: Reporter) -> None:
     wrong += workspace.passages.verify() + workspace.queries.records.verify()
     read |= {layout.corpus / "passages.index", layout.corpus / "queries.index", *(layout.corpus / "unpacked").glob("*")}
     files = {path for path in layout.folder.rglob("*") if path.is_file()}
-    files -= {layout.lock, layout.entrance, *layout.ranks.rglob("*")}
+    files -= {layout.lock, layout.entrance, *layout.ranks.rglob("*"), *(place.encoder / "README.md" for place in layout.rounds())}
     unread = sorted(str(path.relative_to(layout.folder)) for path in files - read)
     if unread:
         named = ", ".join(unread[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")

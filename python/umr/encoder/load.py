@@ -116,12 +116,12 @@ def weights_fingerprint(model: Any) -> str:
     It is the same before and after saving, whatever the files look like: a frozen encoder keeps its embeddings.
 
     Arguments:
-        model: a transformers model in float32, on the CPU.
+        model: a transformers model in float32.
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().numpy())
+        digest.update(value.cpu().contiguous().numpy())
     config = {key: value for key, value in model.config.to_dict().items() if key not in UNRELATED and not key.startswith("_")}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     return digest.hexdigest()

@@ -76,6 +76,8 @@ class Group:
         """
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
+        if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+            raise UsageError(f"shard needs a newer torch than {torch.__version__}", "leave shard out, or take the newest torch")
         mesh = DeviceMesh.from_group(dist.group.WORLD, torch.device(self.device).type)  # type: ignore[arg-type]
         for module in (*layers, encoder):
             fully_shard(module, mesh=mesh, reshard_after_forward=True)  # else what is loaded afterwards would not be seen
@@ -164,11 +166,11 @@ def parted(value: Tensor, like: Tensor) -> Tensor:
 
 
 def join(encoder: nn.Module) -> None:
-    """Put whole weights in the place of parts, on every process, when the training is over."""
+    """Put whole weights in main memory in the place of parts, on every process, when the training is over: the encoder can be saved."""
     for module in encoder.modules():
         for name, value in list(module.named_parameters(recurse=False)):
             if isinstance(value, DTensor):
-                setattr(module, name, nn.Parameter(whole(value.detach()), value.requires_grad))
+                setattr(module, name, nn.Parameter(whole(value.detach()).cpu(), value.requires_grad))
 
 
 ALONE = Group()

@@ -178,7 +178,8 @@ def _train(
     from umr.train.loop import begun
     from umr.train.weights import layers_of
 
-    group.require_same(about("train", place.number, made_from, **workspace.fingerprints()))
+    how = {"shard": config.shard, "chunk_tokens": config.chunk_tokens}
+    group.require_same(about("train", place.number, made_from, **how, **workspace.fingerprints()))
     with group.leader_first():
         if group.leads:
             _settle_unfinished(place, made_from, force, reporter)
@@ -196,7 +197,8 @@ def _train(
         history = _run(training, config, place, trackers)
     with group.leader_first():
         if group.leads:
-            _save(workspace, place, config, made_from, encoders, history, reporter)
+            anew = not group.splits  # what was split can be saved, but not asked for vectors any more
+            _save(workspace, place, config, made_from, encoders, history, reporter, anew)
 
 
 def _run(training: Training, config: TrainConfig, place: RoundLayout, trackers: Sequence[Tracker]) -> History:
@@ -219,6 +221,7 @@ def _save(
     encoders: TrainingEncoders,
     history: History,
     reporter: Reporter,
+    anew: bool,
 ) -> None:
     """Write the encoder, its curve and its card, and the manifest last."""
     from umr.encoder.export import save_encoder
@@ -227,7 +230,7 @@ def _save(
     from umr.train.loop import CURVE
 
     mined = from_record(MineConfig, read_manifest(place.mined, "mine")["config"], place.mined)
-    trained = centred_anew(workspace, encoders.dual, config, mined, reporter)
+    trained = centred_anew(workspace, encoders.dual, config, mined, reporter) if anew else encoders.dual
     make_room(place, "train", reporter)
     save_encoder(trained, place.encoder)
     with beside(place.encoder / CURVE) as curve, beside(place.encoder / CARD) as readme:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +87,8 @@ def add_scores(workspace: Workspace, number: int, table: str, reporter: Reporter
     with workspace.writing(reporter):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         with beside(path) as temporary:
-            temporary.write_text(f"{text.partition(SCORES)[0].rstrip()}\n\n{SCORES}\n\n{table}\n", encoding="utf-8")
+            others = re.sub(rf"(?ms)^{SCORES}$.*?(?=^##? |\Z)", "", text).rstrip()  # sections that people added stay
+            temporary.write_text(f"{others}\n\n{SCORES}\n\n{table}\n", encoding="utf-8")
     return path
 
 

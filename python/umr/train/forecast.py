@@ -78,5 +78,5 @@ def _step(training: Training, number: int) -> None:
 def _memory(training: Training, weights: int, tokens: int) -> int:
     if training.device.type == "cuda":
         return torch.cuda.max_memory_allocated(training.device)
-    whole = tokens if tokens <= training.objective.whole_tokens else training.objective.chunk_tokens
-    return ADAM * weights + int(whole * training.objective.graph_bytes_per_token)
+    kept = min(tokens, max(training.objective.whole_tokens, training.objective.chunk_tokens))
+    return ADAM * weights + int(kept * training.objective.graph_bytes_per_token)

@@ -75,6 +75,7 @@ def load_scorer(
     Raises:
         ModelError: it cannot be loaded, or vLLM gives other scores than torch.
     """
+    gc.collect()  # an engine of another language model holds its memory until then
     loaded = load_lm(lm, precision, device, config.weights)
     if config.engine == "torch":
         return scorer_for(loaded, config, sample, reporter)

@@ -69,8 +69,9 @@ class VllmScorer:
                 tensor_parallel_size=torch.cuda.device_count() if device.type == "cuda" else 1,
                 gpu_memory_utilization=room, enable_prefix_caching=False,
             )  # fmt: skip
-        except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise ModelError(f"vLLM does not load {lm.name}: {str(error).splitlines()[0]}", "leave engine out") from error
+        except (AssertionError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"vLLM does not load {lm.name}: {said}", "leave engine out") from error
 
     @property
     def bytes_per_token(self) -> int:
