@@ -137,7 +137,8 @@ def test_ranks_that_began_otherwise_are_named(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(1, 1000), max_size=30), st.integers(1, 5))
 def test_every_chunk_falls_to_one_process(sizes: list[int], processes: int) -> None:
-    shares = [Group(rank, processes).share(sizes) for rank in range(processes)]
+    shares, fewer = zip(*(Group(rank, processes).share(sizes) for rank in range(processes)), strict=True)
+    assert {len(share) + lacking for share, lacking in zip(shares, fewer, strict=True)} == {max(map(len, shares))}
     assert sorted(chain.from_iterable(shares)) == list(range(len(sizes)))
     loads = [sum(sizes[n] for n in share) for share in shares]
     assert max(loads) - min(loads) <= max(sizes, default=0)
