@@ -279,7 +279,9 @@ class TrainConfig(Settings):
     gradient_checkpointing: bool = setting(
         False, "Keep only what enters each layer, and compute the rest again for the gradient: less memory, a third more time."
     )
-    shard: bool = setting(False, "Split weights and moments over the processes (FSDP2): an encoder larger than a GPU.", panel="Resources")
+    shard: bool = setting(
+        False, "Shard weights, gradients and moments over the processes (FSDP2), where they do not fit on a GPU.", panel="Resources"
+    )
     chunk_tokens: int | None = setting(
         None, "Padded tokens encoded at once.", found="2048, on a GPU 16384 where they fit", unit="tokens", example=2048
     )  # fmt: skip

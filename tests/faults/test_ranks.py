@@ -22,6 +22,7 @@ import umr
 from faults.rank_forks import CONFIGS, LINK, OTHERWISE
 from faults.test_killed_labelling import records
 from train.rig import encoder_config, opened
+from umr.data.workspace import open_workspace
 from umr.label import label
 from umr.mine import mine
 from umr.train import train
@@ -56,6 +57,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
             stage(work, config)
             done = (*done, name)
             shutil.copytree(work.layout.folder, folder / "-".join(("done", *done)))
+        centred = open_workspace(Path(shutil.copytree(folder / "done-mine-label", folder / "done-mine-centred")))
+        mine(centred, replace(CONFIGS["mine"], centre="global"), 0, force=True)
+        label(centred, replace(CONFIGS["label"], lm=lm), 0, force=True)
     finally:
         torch.set_num_threads(threads)
     return folder
@@ -68,18 +72,19 @@ def ends(base: Path) -> Ends:
     jobs: list[dict[str, Any]] = []
 
     def add(name: str, stage: str, ranks: int, **more: Any) -> None:
-        jobs.append({"work": str(folder_for(base, name, before[stage])), "stage": stage, "ranks": ranks, "kills": 0, "pause": 0.02} | more)
+        labelled = ("mine", "centred") if "centred" in name else before[stage]
+        jobs.append({"work": str(folder_for(base, name, labelled)), "stage": stage, "ranks": ranks, "kills": 0, "pause": 0.02} | more)
 
     for stage in FILES:
         add(f"{stage}-2", stage, 2)
         add(f"{stage}-4", stage, 4)
         add(f"{stage}-differ", stage, 2, differ=True)
-    add("train-parted-2", "train", 2, options={"shard": True})
-    add("train-parted-4", "train", 4, options={"shard": True})
-    for name, options in (("more", MORE), ("lora", {"lora_rank": 2})):
+    add("train-sharded-2", "train", 2, options={"shard": True})
+    add("train-sharded-4", "train", 4, options={"shard": True})
+    for name, options in (("more", MORE), ("lora", {"lora_rank": 2}), ("centred", {"freeze": "passages"})):
         add(f"train-{name}-1", "train", 1, options=options)
         add(f"train-{name}-2", "train", 2, options={**options, "shard": True})
-    add("train-parted-killed", "train", 2, kills=3, options={"shard": True})
+    add("train-sharded-killed", "train", 2, kills=3, options={"shard": True})
     for n in range(KILLED):
         add(f"mine-killed-{n}", "mine", 4, kills=2)
         add(f"label-killed-{n}", "label", 4, kills=2)
@@ -137,7 +142,7 @@ def assert_trained_alike(work: Path, other: Path) -> None:
         assert json.loads(own) == pytest.approx(json.loads(one), rel=1e-4)
 
 
-@pytest.mark.parametrize("ranks", ["2", "4", "parted-2", "parted-4"])
+@pytest.mark.parametrize("ranks", ["2", "4", "sharded-2", "sharded-4"])
 def test_a_training_on_several_processes_is_that_of_one(ends: Ends, base: Path, ranks: str) -> None:
     work, codes, _ = ends[f"train-{ranks}"]
     assert set(codes) == {0}, said(work)
@@ -146,16 +151,16 @@ def test_a_training_on_several_processes_is_that_of_one(ends: Ends, base: Path, 
     assert max(np.abs(value - start[name]).max() for name, value in trained.items() if name in start) > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["more", "lora"])
-def test_parted_weights_take_the_other_options_of_a_training(ends: Ends, name: str) -> None:
-    """An average over the steps, mixing with the start, layers computed again, a frozen one, two sides; adapters."""
+@pytest.mark.parametrize("name", ["more", "lora", "centred"])
+def test_sharded_weights_take_the_other_options_of_a_training(ends: Ends, name: str) -> None:
+    """An average over the steps, mixing with the start, layers computed again, a frozen one, two sides; adapters; means anew."""
     (one, *_), (two, codes, _) = ends[f"train-{name}-1"], ends[f"train-{name}-2"]
     assert codes == [0, 0], said(two)
     assert_trained_alike(two, one)
 
 
-def test_a_training_of_parted_weights_that_is_killed_ends_with_the_same_bytes(ends: Ends) -> None:
-    (whole, *_), (work, codes, kills) = ends["train-parted-2"], ends["train-parted-killed"]
+def test_a_training_of_sharded_weights_that_is_killed_ends_with_the_same_bytes(ends: Ends) -> None:
+    (whole, *_), (work, codes, kills) = ends["train-sharded-2"], ends["train-sharded-killed"]
     assert (codes, kills) == ([0, 0], 3), said(work)
     assert (work / "round-0" / FILES["train"]).read_bytes() == (whole / "round-0" / FILES["train"]).read_bytes()
 

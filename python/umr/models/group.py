@@ -33,7 +33,7 @@ class Group:
         size: how many there are.
         memories: how many of them have a memory of their own: processes on one machine's processor share it.
         device: of what is exchanged.
-        splits: whether each process keeps only its part of the weights, their gradients and moments (FSDP2).
+        sharded: whether each process keeps only its part of the weights, their gradients and moments (FSDP2).
         used: which weights have gradients.
     """
 
@@ -41,7 +41,7 @@ class Group:
     size: int = 1
     memories: float = 1
     device: str = "cpu"
-    splits: bool = False
+    sharded: bool = False
     used: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -66,9 +66,9 @@ class Group:
         mine = sorted(places[self.rank])
         return mine, max(map(len, places)) - len(mine)
 
-    def split(self, encoder: nn.Module, layers: Iterable[nn.Module]) -> None:
+    def shard(self, encoder: nn.Module, layers: Iterable[nn.Module]) -> None:
         """Leave to each process its part of an encoder's weights: a layer's are put together while it computes, and its gradients are
-        summed and parted again (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023, arXiv 2304.11277).
+        summed and sharded again (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023, arXiv 2304.11277).
 
         Arguments:
             encoder: with the same weights on every process; changed in place.
@@ -98,7 +98,7 @@ class Group:
         Arguments:
             weights: the same everywhere, in the same order.
         """
-        if self.size == 1 or self.splits:
+        if self.size == 1 or self.sharded:
             return
         if not self.used:  # found in the first step: a process that had nothing to encode lacks those of others
             self.used.extend(map(any, zip(*self._all([weight.grad is not None for weight in weights]), strict=True)))
@@ -158,15 +158,17 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def parted(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor as another one is kept: the part of this process where that one is parted."""
+def sharded_like(value: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor as another one is kept: the part of this process where that one is sharded."""
     if not isinstance(like, DTensor):
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def join(encoder: nn.Module) -> None:
-    """Put whole weights in main memory in the place of parts, on every process, when the training is over: the encoder can be saved."""
+    """Put whole weights in main memory in the place of shards, on every process, when the training is over: the encoder can be saved,
+    but not called, for what FSDP2 left on it would ask the other processes.
+    """
     for module in encoder.modules():
         for name, value in list(module.named_parameters(recurse=False)):
             if isinstance(value, DTensor):
@@ -178,13 +180,13 @@ LIMIT = timedelta(hours=2)  # that processes wait for each other: one may have t
 
 
 @contextmanager
-def process_group(rank: int, size: int, device: str, splits: bool = False) -> Iterator[Group]:
+def process_group(rank: int, size: int, device: str, sharded: bool = False) -> Iterator[Group]:
     """The processes that torchrun started, joined while the context is open.
 
     Arguments:
         rank, size: of this process, and how many there are.
         device: auto, cpu, cuda or cuda:N.
-        splits: see `Group`.
+        sharded: see `Group`.
 
     Raises:
         LostRankError: another process died.
@@ -202,7 +204,7 @@ def process_group(rank: int, size: int, device: str, splits: bool = False) -> It
         }
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", **names)
         memories = size if place.type == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        yield Group(rank, size, memories, str(place), splits and size > 1)
+        yield Group(rank, size, memories, str(place), sharded and size > 1)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

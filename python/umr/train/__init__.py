@@ -26,6 +26,7 @@ from umr.work.ranks import about
 UNRELATED = ("device", "chunk_tokens", "track", "gradient_checkpointing", "shard")  # settings that do not decide what is trained
 
 if TYPE_CHECKING:
+    from umr.encoder.encoder import DualEncoder
     from umr.models.group import Group
     from umr.train.checkpoint import History
     from umr.train.curve import Tracker
@@ -175,6 +176,8 @@ def _train(
     group: Group,
     force: bool,
 ) -> None:
+    from umr.models.device import pick_device
+    from umr.train.encoders import reloaded
     from umr.train.loop import begun
     from umr.train.weights import layers_of
 
@@ -184,10 +187,10 @@ def _train(
         if group.leads:
             _settle_unfinished(place, made_from, force, reporter)
         encoders = _prepared(workspace, place, config, reporter)
-    if config.shard and not group.splits:
-        reporter.warn("shard is set, but one process trains: nothing is split")
-    for encoder in encoders.trained().values() if group.splits else ():
-        group.split(encoder, layers_of(encoder, "shard"))
+    if config.shard and not group.sharded:
+        reporter.warn("shard is set, but one process trains: nothing is sharded")
+    for encoder in encoders.trained().values() if group.sharded else ():
+        group.shard(encoder, layers_of(encoder, "shard"))
     labels = labels_of(place)
     if saturated := saturation(labels):
         reporter.warn(saturated)
@@ -197,8 +200,8 @@ def _train(
         history = _run(training, config, place, trackers)
     with group.leader_first():
         if group.leads:
-            anew = not group.splits  # what was split can be saved, but not asked for vectors any more
-            _save(workspace, place, config, made_from, encoders, history, reporter, anew)
+            dual = reloaded(encoders.dual, place.training, pick_device(config.device)) if group.sharded else encoders.dual
+            _save(workspace, place, config, made_from, dual, history, reporter)
 
 
 def _run(training: Training, config: TrainConfig, place: RoundLayout, trackers: Sequence[Tracker]) -> History:
@@ -218,10 +221,9 @@ def _save(
     place: RoundLayout,
     config: TrainConfig,
     made_from: dict[str, Any],
-    encoders: TrainingEncoders,
+    trained: DualEncoder,
     history: History,
     reporter: Reporter,
-    anew: bool,
 ) -> None:
     """Write the encoder, its curve and its card, and the manifest last."""
     from umr.encoder.export import save_encoder
@@ -230,7 +232,7 @@ def _save(
     from umr.train.loop import CURVE
 
     mined = from_record(MineConfig, read_manifest(place.mined, "mine")["config"], place.mined)
-    trained = centred_anew(workspace, encoders.dual, config, mined, reporter) if anew else encoders.dual
+    trained = centred_anew(workspace, trained, config, mined, reporter)
     make_room(place, "train", reporter)
     save_encoder(trained, place.encoder)
     with beside(place.encoder / CURVE) as curve, beside(place.encoder / CARD) as readme:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umr.manifest import Files, checksums, read_manifest, require_same, require_whole, write_manifest
-from umr.models.group import parted, whole
+from umr.models.group import sharded_like, whole
 from umr.storage import beside
 
 STATE = "state.json"
@@ -83,7 +83,7 @@ def load_best(folder: Path, trained: Mapping[str, Tensor], history: History) -> 
 def _load(tensors: Mapping[str, Tensor], path: Path) -> None:
     saved = load_file(path)
     for name, value in tensors.items():
-        value.copy_(parted(saved[name], value))
+        value.copy_(sharded_like(saved[name], value))
 
 
 def save_state(
@@ -174,5 +174,5 @@ def _load_moments(optimiser: torch.optim.AdamW, tensors: Mapping[str, Tensor]) -
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = parted(value, weights[int(index)]) if value.dim() else value
+        state.setdefault(int(index), {})[key] = sharded_like(value, weights[int(index)]) if value.dim() else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

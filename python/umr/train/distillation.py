@@ -81,8 +81,8 @@ class Objective:
     def chunk_tokens(self) -> int:
         """Padded tokens of a chunk: the user's, else what a device is fast with and has memory for."""
         device = self.encoders.query.encoder.device.type
-        if self.config.chunk_tokens or device == "cpu" or self.group.splits:  # measuring would part a layer of one process alone
-            return self.config.chunk_tokens or (LEAST_TOKENS if self.group.splits else CHUNK_TOKENS[device])
+        if self.config.chunk_tokens or device == "cpu" or self.group.sharded:  # a measure would be one more call of all
+            return self.config.chunk_tokens or (LEAST_TOKENS if self.group.sharded else CHUNK_TOKENS[device])
         return max(LEAST_TOKENS, min(CHUNK_TOKENS[device], self.whole_tokens))
 
     @cached_property
@@ -119,7 +119,7 @@ class Objective:
         """
         encoders = [self.encoders.query.encoder, self.encoders.passage.encoder]
         sides, group = (inputs.query, inputs.passage), self.group
-        room = 0 if group.splits else int(self.whole_tokens * group.memories / group.size)
+        room = 0 if group.sharded else int(self.whole_tokens * group.memories / group.size)
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
         return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, room, group)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from umr.data.workspace import Workspace
 from umr.encoder.centre import languages_for, means_for, passage_groups
 from umr.encoder.encode import encode
 from umr.encoder.encoder import DualEncoder, Encoder
-from umr.encoder.load import weights_fingerprint
+from umr.encoder.export import save_encoder
+from umr.encoder.load import load_encoder, weights_fingerprint
 from umr.encoder.means import Means
 from umr.encoder.rows import Side, token_batches, token_store
 from umr.models.feeding import send
@@ -160,6 +163,19 @@ def prepare(workspace: Workspace, encoder: DualEncoder, config: TrainConfig, min
     what = {None: "both sides", "passage": "the query side", "query": "the passage side"}[frozen_side]
     reporter.say(f"training {what}" + (f", centred ({means.centre})" if means else ""))
     return made
+
+
+def reloaded(trained: DualEncoder, folder: Path, device: torch.device) -> DualEncoder:
+    """An encoder that was sharded, saved and loaded again: it can be called, by one process too.
+
+    Arguments:
+        trained: both sides, with whole weights.
+        folder: for the files between.
+        device: where the weights go.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        save_encoder(trained, Path(name) / "encoder")
+        return load_encoder(str(Path(name) / "encoder"), device)
 
 
 def centred_anew(workspace: Workspace, trained: DualEncoder, config: TrainConfig, mined: MineConfig, reporter: Reporter) -> DualEncoder:

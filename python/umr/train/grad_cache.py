@@ -98,10 +98,10 @@ def encode_all(encoder: Encoder, chunks: Sequence[Chunk], size: int, precision: 
 
 
 def _own(chunks: Sequence[Chunk], group: Group) -> list[Chunk]:
-    """The chunks of this process; where weights are parted, as many as every other one has: all put a layer together at once."""
+    """The chunks of this process; where weights are sharded, as many as every other one has: all put a layer together at once."""
     mine, fewer = group.share([chunk.ids.numel() for chunk in chunks])
     own = [chunks[n] for n in mine]
-    if group.splits and fewer:
+    if group.sharded and fewer:
         some = min(chunks, key=lambda chunk: chunk.ids.numel())
         own += [Chunk(some.ids[:1], some.mask[:1], some.places[:0], some.seed)] * fewer
     return own

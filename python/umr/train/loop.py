@@ -180,9 +180,9 @@ class Training:
         return self.group.largest(stop.signal) if due else 0
 
     def _state_is_due(self) -> bool:
-        """Whether a state is written after this step: by the leader; where weights are parted, all have to give their parts."""
+        """Whether a state is written after this step: by the leader; where weights are sharded, all have to give theirs."""
         due = self.group.leads and time.monotonic() - self.saved > CHECKPOINT_SECONDS
-        if not self.group.splits:
+        if not self.group.sharded:
             return due
         return bool(self.history.steps % CHECK_STEPS[self.device.type] == 0 and self.group.first(due))
 
@@ -238,7 +238,7 @@ class Training:
             self._note_validation(found)
             if loss < history.best_loss:
                 history.best_step, history.best_loss = history.steps, loss
-                if self.config.keep == "best" and (self.group.leads or self.group.splits):
+                if self.config.keep == "best" and (self.group.leads or self.group.sharded):
                     save_best(self.folder, self.weights, history, self.group.leads)
         best = " (best)" if history.best_step == history.steps else ""
         masked = f", {near:.1f} likely false negatives a query left out" if self.config.false_negatives == "mask" else ""

@@ -69,7 +69,7 @@ class VllmScorer:
                 tensor_parallel_size=torch.cuda.device_count() if device.type == "cuda" else 1,
                 gpu_memory_utilization=room, enable_prefix_caching=False,
             )  # fmt: skip
-        except (AssertionError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+        except (AssertionError, OSError, RuntimeError, ValueError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"vLLM does not load {lm.name}: {said}", "leave engine out") from error
 
