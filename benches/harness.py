@@ -31,6 +31,7 @@ from benches.hardware import hardware
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 REPEATS = 3
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_NUM_THREADS")
 
 
 class UnavailableError(Exception):
@@ -156,7 +157,7 @@ def bench(options: argparse.ArgumentParser, body: Callable[[argparse.Namespace, 
 
 def set_threads(threads: int) -> None:
     """Give every engine of this process and of its children the same threads; call before they are imported."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_NUM_THREADS"):
+    for name in THREADS:
         os.environ[name] = str(threads)
     os.environ |= {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import REPOSITORY, Report, bench, parser, require_model, say
+from benches.harness import REPOSITORY, THREADS, Report, bench, parser, require_model, say
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.mix import Mix, write_mix
 
@@ -101,7 +101,7 @@ def run(mix: Mix, work: Path, processes: int) -> dict[str, float]:
 def environment(processes: int) -> dict[str, str]:
     """Each of several processes has its share of the threads."""
     threads = str(max(1, int(os.environ["OMP_NUM_THREADS"]) // processes))
-    return os.environ | {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    return os.environ | dict.fromkeys(THREADS, threads)
 
 
 def compare(processes: int, sizes: list[Sizes], took: list[dict[str, float]], report: Report) -> None:

@@ -41,13 +41,14 @@ def label_quality(work: Workspace, mix: Mix) -> dict[str, str]:
     import numpy as np
 
     from umr.config import LabelConfig
+    from umr.data.candidates import candidates_of
     from umr.data.labels import labels_of
     from umr.label.combine import combine_scores
 
-    labels = labels_of(work.layout.round(0))
-    right = _right(work, mix, labels.candidates.query_ids, labels.candidates.rows)
-    orders = {"retriever": labels.candidates.scores, "likelihood": labels.scores, "label": labels.labels}
-    fused = {f"{w:g}": combine_scores(labels.candidates, labels.scores[None], LabelConfig(lm=GEMMA, fuse=w)) for w in WEIGHTS}
+    labels, candidates = labels_of(work.layout.round(0)), candidates_of(work.layout.round(0))
+    right = _right(work, mix, candidates.query_ids, candidates.rows)
+    orders = {"retriever": candidates.scores, "likelihood": labels.scores, "label": labels.labels}
+    fused = {f"{w:g}": combine_scores(candidates, labels.scores[None], LabelConfig(lm=GEMMA, fuse=w)) for w in WEIGHTS}
     first = {name: np.take_along_axis(right, s.argmax(axis=1)[:, None], axis=1)[:, 0] for name, s in (orders | fused).items()}
     clear = np.argsort(labels.scores.max(axis=1) - labels.scores.mean(axis=1), kind="stable")
     parts = [f"{100 * first['label'][part].mean():.0f}" for part in np.array_split(clear, PARTS)]

@@ -166,7 +166,7 @@ class LabelConfig(Settings):
     )  # fmt: skip
     chat: bool = setting(False, "Put the prompt into the model's own chat template.", panel="Labels")
     fuse: float = setting(
-        0.0, "Weight of the retriever's score in the labels, beside 1 for the language model; 0 leaves it out.",
+        0.0, "Weight of what was mined with (encoders, BM25, runs) in the labels, beside 1 for the language model; 0: none.",
         unit="weight", panel="Labels", least=0,
     )  # fmt: skip
     screen: int | None = setting(

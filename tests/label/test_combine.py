@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from reference import combine as slow
 from umr.config import LabelConfig, Scale
-from umr.data.candidates import Candidates
+from umr.data.candidates import Candidates, Provenance
 from umr.errors import ScoreError, UsageError
 from umr.label.combine import combine_scores, make_labels, normalise, scale_scores, standardise
 
@@ -46,11 +47,23 @@ def drawn(seed: int, models: int = 1) -> tuple[list[Floats], Candidates]:
     return [np.where(screened, np.nan, table).astype(np.float32) for table in tables[:-1]], candidates_of(tables[-1])
 
 
-@given(SEEDS, st.integers(1, 3), WEIGHTS)
-def test_combined_scores_equal_the_loop(seed: int, models: int, fuse: float) -> None:
+def found_by(candidates: Candidates, sources: int, seed: int) -> Candidates:
+    """The same, mined with further sources that found a part of them, or nothing for a query."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(sources + 1, *candidates.rows.shape)).round(1).astype(np.float32)
+    scores[rng.random(scores.shape) < rng.choice([0, 0.5, 1])] = np.nan
+    scores[0] = candidates.scores
+    names = ("encoder", *(f"source{n}" for n in range(sources)))
+    return replace(candidates, provenance=Provenance(names, (~np.isnan(scores)).astype(np.uint32), scores))
+
+
+@given(SEEDS, st.integers(1, 3), WEIGHTS, st.integers(0, 2))
+def test_combined_scores_equal_the_loop(seed: int, models: int, fuse: float, sources: int) -> None:
     tables, candidates = drawn(seed, models)
+    candidates = found_by(candidates, sources, seed) if sources else candidates
     found = combine_scores(candidates, np.stack(tables), configured(fuse=fuse))
-    expected = slow.combined([t.tolist() for t in tables], candidates.scores.tolist(), fuse)
+    retrievers = [candidates.scores] if candidates.provenance is None else list(candidates.provenance.scores)
+    expected = slow.combined([t.tolist() for t in tables], [r.tolist() for r in retrievers], fuse)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.array(expected), rtol=2e-7, atol=2e-6)
 
@@ -86,6 +99,18 @@ def test_a_large_weight_takes_the_retrievers_order() -> None:
     candidates = candidates_of(np.array([[0.1, 0.2, 0.9, 0.3]], dtype=np.float32))
     found = combine_scores(candidates, scores[None], configured(fuse=1e6))
     assert np.argsort(-found[0]).tolist() == [2, 3, 1, 0]
+
+
+def test_what_a_source_did_not_find_is_below_what_it_found() -> None:
+    """The encoder says nothing here, BM25 found two of three: its order is taken, and the third comes last."""
+    scores = np.array([[-1.0, -1.1, -1.2]], dtype=np.float32)
+    bm25 = np.array([[np.nan, 3.0, 9.0]], dtype=np.float32)
+    alone = candidates_of(np.ones((1, 3), dtype=np.float32))
+    candidates = replace(
+        alone, provenance=Provenance(("encoder", "bm25"), np.ones((2, 1, 3), dtype=np.uint32), np.stack([alone.scores, bm25]))
+    )
+    assert combine_scores(candidates, scores[None], configured(fuse=1e6))[0].argmax() == 2
+    assert combine_scores(alone, scores[None], configured(fuse=1e6))[0].argmax() == 0
 
 
 def test_models_enter_alike_whatever_their_units() -> None:

@@ -61,7 +61,7 @@ def test_fused_labels(work: Any, config: LabelConfig) -> None:
     with pytest.raises(MismatchError, match=r"fuse is 0\.0, asked for 0\.5"):
         stage.label(work, replace(config, fuse=0.5))
     made = stage.label(work, replace(config, fuse=0.5), force=True)
-    expected = slow.combined([alone.scores.tolist()], alone.candidates.scores.tolist(), 0.5)
+    expected = slow.combined([alone.scores.tolist()], [alone.candidates.scores.tolist()], 0.5)
     same(made, alone.scores, expected, 0.5)
     manifest = kept_whole(work, made)
     assert manifest["made_from"]["fuse"] == 0.5
@@ -88,7 +88,7 @@ def test_two_language_models(work: Any, config: LabelConfig, lm_folder: Callable
     both = replace(config, also=(other,), fuse=0.25)
     made = stage.label(work, both, force=True)
     assert set(work.layout.scores.glob("*/*.scores")) == segments, "nothing is scored again"
-    expected = slow.combined([alone.scores.tolist(), second.scores.tolist()], alone.candidates.scores.tolist(), 0.25)
+    expected = slow.combined([alone.scores.tolist(), second.scores.tolist()], [alone.candidates.scores.tolist()], 0.25)
     same(made, alone.scores, expected, 0.5)
     manifest = kept_whole(work, made)
     assert manifest["also"] == [other]

@@ -108,7 +108,7 @@ def test_models_have_an_effect_each_and_the_retriever_keeps_its_scores() -> None
     candidates = candidates_of(retriever, langs)
     found = combine_scores(candidates, np.stack([scores, other]), LabelConfig("lm", fuse=0.5, correct="average"), passage_langs)
     apart = [corrected(table, langs, passage_langs, retriever) for table in (scores, other)]
-    expected = slow.combined([table.tolist() for table in apart], retriever.tolist(), 0.5)
+    expected = slow.combined([table.tolist() for table in apart], [retriever.tolist()], 0.5)
     np.testing.assert_allclose(found, np.array(expected), atol=1e-4)
 
 

@@ -9,19 +9,26 @@ Row = Sequence[float]
 Table = Sequence[Row]
 
 
-def combined(models: Sequence[Table], retriever: Table, fuse: float) -> list[list[float]]:
-    """Scores of models (the first one's units), averaged by their z and fused with the retriever's; NaN where not scored."""
+def combined(models: Sequence[Table], retrievers: Sequence[Table], fuse: float) -> list[list[float]]:
+    """Scores of models (the first one's units), averaged by their z and fused with the retrievers'; NaN where not scored or found."""
     found = []
     for q, scores in enumerate(models[0]):
         kept = [j for j, score in enumerate(scores) if not math.isnan(score)]
         first = [scores[j] for j in kept]
         rows = [first, *([table[q][j] for j in kept] for table in models[1:])]
         z = [math.fsum(values) / len(rows) for values in zip(*(z_scores(row) for row in rows), strict=True)]
-        other = z_scores([retriever[q][j] for j in kept])
+        others = [z_scores(_filled([table[q][j] for j in kept])) for table in retrievers]
+        other = [math.fsum(values) / len(others) for values in zip(*others, strict=True)]
         mean, deviation = mean_and_deviation(first)
         made = dict(zip(kept, (mean + deviation * (a + fuse * b) / (1 + fuse) for a, b in zip(z, other, strict=True)), strict=True))
         found.append([made.get(j, math.nan) for j in range(len(scores))])
     return found
+
+
+def _filled(values: Row) -> list[float]:
+    """What was not found gets the least value that was; all are equal where nothing was found."""
+    least = min((value for value in values if not math.isnan(value)), default=0.0)
+    return [least if math.isnan(value) else value for value in values]
 
 
 def scaled(table: Table, scale: str) -> list[list[float]]:

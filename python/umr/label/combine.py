@@ -78,22 +78,22 @@ def normalise(scores: Floats, temperature: float) -> Floats:
 
 
 def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, passage_langs: NDArray[Any] | None = None) -> Floats:
-    """Correct the scores, average the language models, and add the retriever.
+    """Correct the scores, average the language models, and add the retrievers: the encoder, and whatever else was mined with.
 
     All three work on z-scores over a query's scored candidates (population deviation; 0 where all are equal) and are
     scaled back to mean and deviation of the first language model, corrected:
 
-        combined = mean + deviation * (average of the models' z + fuse * z of the retriever) / (1 + fuse)
+        combined = mean + deviation * (average of the models' z + fuse * average of the retrievers' z) / (1 + fuse)
 
     So the combined scores are nats of the first model, never more spread than its own, and the temperature keeps its meaning
     whatever the weight and the number of models. Sources that agree leave the spread as it is; where they disagree it shrinks.
 
     Arguments:
-        candidates: their `scores` are the retriever's [Q, k], their `langs` the queries'.
+        candidates: their `scores` are the encoder's [Q, k], `provenance` has those of further sources, `langs` are the queries'.
         scores: [M, Q, k] float32 nats of each language model, NaN where a candidate was not scored: the same in all.
         config: `fuse` and `correct` are read.
         passage_langs: [Q, k] numbers of the passages' languages; with `correct` average, which takes the language effect
-            out of the scores of every model; the retriever's stay.
+            out of the scores of every model; the retrievers' stay.
 
     Returns:
         [Q, k] float32 nats, NaN where not scored; the first model's scores where nothing is to be done.
@@ -107,17 +107,36 @@ def combine_scores(candidates: Candidates, scores: Floats, config: LabelConfig, 
     if not config.fuse and config.correct == "none" and len(scores) == 1:
         first: Floats = scores[0]
         return first
-    retriever = standardise(candidates.scores.astype(np.float64), present)
+    encoder = standardise(candidates.scores.astype(np.float64), present)
     tables = scores.astype(np.float64)
     if config.correct == "average":
         if passage_langs is None or passage_langs.shape != present.shape:
             raise UsageError("the average correction needs a language for every candidate")
         query_langs = np.unique(candidates.langs, return_inverse=True)[1]
-        tables = np.stack([table - language_effect(table, retriever, present, query_langs, passage_langs) for table in tables])
+        tables = np.stack([table - language_effect(table, encoder, present, query_langs, passage_langs) for table in tables])
     mean, deviation = moments(tables[0], present)
     z = np.mean([standardise(table, present) for table in tables], axis=0)
-    combined: Floats = np.where(present, mean + deviation * (z + config.fuse * retriever) / (1 + config.fuse), np.nan).astype(np.float32)
+    retrievers = np.mean([encoder, *further_sources(candidates, present)], axis=0)
+    combined: Floats = np.where(present, mean + deviation * (z + config.fuse * retrievers) / (1 + config.fuse), np.nan).astype(np.float32)
     return combined
+
+
+def further_sources(candidates: Candidates, present: Bools) -> list[Doubles]:
+    """The z-scores of each further source that the candidates were mined with: encoders, BM25, runs.
+
+    Arguments:
+        candidates: with their provenance; where that is None there are none.
+        present: [Q, k] which candidates count.
+
+    Returns:
+        [Q, k] of each; a candidate that a source did not find has the least score that it gave one of the query: its list ends above it.
+    """
+    found = list[Doubles]()
+    for scores in candidates.provenance.scores[1:].astype(np.float64) if candidates.provenance else ():
+        known = present & np.isfinite(scores)
+        least = np.where(known, scores, np.inf).min(axis=1, keepdims=True)
+        found.append(standardise(np.where(known, scores, np.where(np.isinf(least), 0.0, least)), present))
+    return found
 
 
 def moments(values: Doubles, present: Bools) -> tuple[Doubles, Doubles]:
