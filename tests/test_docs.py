@@ -225,7 +225,7 @@ FOREIGN = {
     "--no-deps", "--wheel-dir", "--kills", "--places", "--times", "--check", "--alone", "--pairs", "--repeats",
     "--previous-output", "--rows", "--apart", "--tasks", "--a-language", "--whiten", "--layers", "--write", "--learning-rates",
     "--drops", "--k", "--rounds", "--start", "--array", "--cpus-per-task", "--dependency", "--gres", "--job-name",
-    "--max-restarts", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rdzv-backend",
+    "--max-restarts", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rerank", "--rdzv-backend",
     "--rdzv-endpoint", "--rdzv-id", "--requeue", "--time", "--batch", "--drawn", "--centres", "--use", "--seeds",
 }  # fmt: skip
 """Options of other programs that the documents name: pip, the benchmarks, the paper's code, Slurm and torchrun."""

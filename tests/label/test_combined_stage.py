@@ -15,11 +15,12 @@ import tiny
 from reference import combine as slow
 from reference import labels as slow_labels
 from umr.config import LabelConfig
+from umr.data.candidates import Provenance, candidates_of
 from umr.data.labels import Labels, read_labels
 from umr.data.passage_langs import passage_languages
 from umr.errors import MismatchError, UsageError
 from umr.label.combine import combine_scores
-from umr.manifest import read_manifest
+from umr.manifest import checksums, read_manifest
 from umr.progress import Silent
 
 stage = import_module("umr.label")  # the module: `umr.label` is the function
@@ -67,6 +68,19 @@ def test_fused_labels(work: Any, config: LabelConfig) -> None:
     assert manifest["made_from"]["fuse"] == 0.5
     assert manifest["pairs"] == 32
     assert len(list(work.layout.scores.glob("*/*.scores"))) == 1, "nothing is scored again"
+
+
+def test_labels_are_fused_with_every_source_of_the_candidates(work: Any, config: LabelConfig) -> None:
+    place, found = work.layout.round(0), candidates_of(work.layout.round(0))
+    bm25 = np.random.default_rng(1).random(found.scores.shape).astype(np.float32)
+    bm25[:, 1] = np.nan  # not found
+    sources = np.stack([found.scores, bm25])
+    provenance = Provenance(("encoder", "bm25"), (~np.isnan(sources)).astype(np.uint32), sources)
+    replace(found, provenance=provenance).write(place.candidates, work.passages)
+    tiny.change_manifest(place.mined, files=checksums(place.candidates))
+    made = stage.label(work, replace(config, fuse=0.5))
+    expected = slow.combined([made.scores.tolist()], sources.tolist(), 0.5)
+    same(made, made.scores, expected, 0.5)
 
 
 def test_the_language_effect_is_taken_out(work: Any, config: LabelConfig) -> None:
