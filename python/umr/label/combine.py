@@ -129,7 +129,7 @@ def further_sources(candidates: Candidates, present: Bools) -> list[Doubles]:
         present: [Q, k] which candidates count.
 
     Returns:
-        [Q, k] of each; a candidate that a source did not find has the least score that it gave one of the query: its list ends above it.
+        [Q, k] of each; a candidate that a source did not find has the least score that it gave another of the query.
     """
     found = list[Doubles]()
     for scores in candidates.provenance.scores[1:].astype(np.float64) if candidates.provenance else ():
