@@ -101,15 +101,17 @@ def test_a_large_weight_takes_the_retrievers_order() -> None:
     assert np.argsort(-found[0]).tolist() == [2, 3, 1, 0]
 
 
-def test_what_a_source_did_not_find_is_below_what_it_found() -> None:
-    """The encoder says nothing here, BM25 found two of three: its order is taken, and the third comes last."""
+def test_what_a_source_did_not_find_counts_as_the_least_that_it_found() -> None:
+    """The encoder says nothing here, BM25 found two of three: its best comes first, and the third stands beside its worst."""
     scores = np.array([[-1.0, -1.1, -1.2]], dtype=np.float32)
     bm25 = np.array([[np.nan, 3.0, 9.0]], dtype=np.float32)
     alone = candidates_of(np.ones((1, 3), dtype=np.float32))
     candidates = replace(
         alone, provenance=Provenance(("encoder", "bm25"), np.ones((2, 1, 3), dtype=np.uint32), np.stack([alone.scores, bm25]))
     )
-    assert combine_scores(candidates, scores[None], configured(fuse=1e6))[0].argmax() == 2
+    found = combine_scores(candidates, scores[None], configured(fuse=1e6))[0]
+    assert found.argmax() == 2
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
     assert combine_scores(alone, scores[None], configured(fuse=1e6))[0].argmax() == 0
 
 

@@ -1,4 +1,4 @@
-"""Scores become labels: language models are averaged, the retriever is added, and a softmax is taken (paper, section 3.2)."""
+"""Scores become labels: language models are averaged, the retrievers are added, and a softmax is taken (paper, section 3.2)."""
 
 from __future__ import annotations
 
