@@ -62,6 +62,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--batch", type=positive, default=32, help="queries of a step [default: 32]")
     made.add_argument("--drawn", type=positive, default=None, help="candidates of a query in a step [default: all]")
     made.add_argument("--fuse", type=float, default=1.0, help="weight of the retriever in the labels [default: 1]")
+    made.add_argument("--label-temperature", type=float, default=1.0, help="divides the labels [default: 1]")
     made.add_argument("--per-language", type=int, default=0, help="candidates from every language, at least [default: 0]")
     made.add_argument("--bm25", action="store_true", help="mine with BM25 too")
     made.add_argument("--centres", nargs="+", choices=CENTRES, default=list(CENTRES), help="how rows are centred [default: all ways]")

@@ -48,6 +48,7 @@ class Run:
         self.last: dict[str, list[str]] = {}  # side -> names of its last measured rows, one a seed
         spread, used = f"-{args.per_language}" if args.per_language else "", f"-of-{args.use}" if args.use else ""
         fused = f"-fuse-{args.fuse:g}" if args.fuse != 1 else ""
+        fused += f"-labels-{args.label_temperature:g}" if args.label_temperature != 1 else ""
         cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}{fused}{'-bm25' if args.bm25 else ''}"
         self.folder = args.work / cell  # of what this cell makes, and no other
         self.shard = SHARD if pick_device(args.device).type == "cpu" else GPU_SHARD
@@ -82,8 +83,9 @@ class Run:
         import umr
 
         return umr.LabelConfig(
-            lm=GEMMA, fuse=self.args.fuse, source_length=256, store=str(self.args.work / "scores"), device=self.args.device
-        )
+            lm=GEMMA, fuse=self.args.fuse, temperature=self.args.label_temperature, source_length=256,
+            store=str(self.args.work / "scores"), device=self.args.device,
+        )  # fmt: skip
 
     def training(self, learning_rate: float, drop: float = 0.0) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""
@@ -163,7 +165,8 @@ class Run:
         """A training, by what is not the same in all."""
         options = {
             f"drop {config.drop:g}": config.drop, "merge": config.merge, "both": config.freeze == "none",
-            f"t {config.student_temperature:g}": config.student_temperature != TEMPERATURE, f"seed {config.seed}": config.seed,
+            f"t {config.student_temperature:g}": config.student_temperature != TEMPERATURE,
+            f"drawn {config.passages_per_query}": config.passages_per_query != self.args.k, f"seed {config.seed}": config.seed,
         }  # fmt: skip
         return " ".join([side, f"{config.learning_rate:g}", *(option for option, there in options.items() if there)])
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from umr.encoder.dropout import quick_dropout
 from umr.encoder.encoder import Encoder
 from umr.train.grad_cache import Chunk
 
@@ -20,7 +21,9 @@ def backward(
         rows: list[Tensor | None] = [None] * size
         for chunk in parts:
             torch.manual_seed(chunk.seed)
-            for place, vector in zip(chunk.places.tolist(), encoder(chunk.ids, chunk.mask), strict=True):
+            with quick_dropout(encoder.device):
+                found = encoder(chunk.ids, chunk.mask)
+            for place, vector in zip(chunk.places.tolist(), found, strict=True):
                 rows[place] = vector
         vectors.append(torch.stack([r for r in rows if r is not None]) if parts else torch.zeros(size, encoder.dimensions))
     value = loss(vectors)

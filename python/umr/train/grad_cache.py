@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from umr.config import Precision
+from umr.encoder.dropout import quick_dropout
 from umr.encoder.encoder import Encoder
 from umr.models.device import autocast
 from umr.models.group import ALONE, Group
@@ -68,26 +69,27 @@ def cached_backward(
     Returns:
         the loss, detached.
     """
-    cached, pieces = list[Tensor](), list[tuple[Encoder, Chunk, Tensor | None, Tensor]]()
-    for encoder, parts, size in zip(encoders, chunks, sizes, strict=True):
-        vectors = torch.zeros(size, encoder.dimensions, device=encoder.device)
-        cached.append(vectors)
-        for chunk in _own(parts, group):
-            keep = chunk.ids.numel() <= room
-            room -= keep * chunk.ids.numel()
-            with torch.set_grad_enabled(keep):
-                found = encode_chunk(encoder, chunk, precision)
-            vectors[chunk.places] = found.detach()
-            pieces.append((encoder, chunk, found if keep else None, vectors))
-        if parts:
-            group.sum(vectors).requires_grad_()
-    value = loss(cached)
-    value.backward()  # type: ignore[no-untyped-call]
-    for encoder, chunk, graph, vectors in sorted(pieces, key=lambda piece: piece[2] is None):  # kept graphs make room first
-        if vectors.grad is not None:
-            found = encode_chunk(encoder, chunk, precision) if graph is None else graph
-            found.backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
-    return value.detach()
+    with quick_dropout(encoders[0].device):
+        cached, pieces = list[Tensor](), list[tuple[Encoder, Chunk, Tensor | None, Tensor]]()
+        for encoder, parts, size in zip(encoders, chunks, sizes, strict=True):
+            vectors = torch.zeros(size, encoder.dimensions, device=encoder.device)
+            cached.append(vectors)
+            for chunk in _own(parts, group):
+                keep = chunk.ids.numel() <= room
+                room -= keep * chunk.ids.numel()
+                with torch.set_grad_enabled(keep):
+                    found = encode_chunk(encoder, chunk, precision)
+                vectors[chunk.places] = found.detach()
+                pieces.append((encoder, chunk, found if keep else None, vectors))
+            if parts:
+                group.sum(vectors).requires_grad_()
+        value = loss(cached)
+        value.backward()  # type: ignore[no-untyped-call]
+        for encoder, chunk, graph, vectors in sorted(pieces, key=lambda piece: piece[2] is None):  # kept graphs make room first
+            if vectors.grad is not None:
+                found = encode_chunk(encoder, chunk, precision) if graph is None else graph
+                found.backward(vectors.grad[chunk.places])  # type: ignore[no-untyped-call]
+        return value.detach()
 
 
 @torch.no_grad()
@@ -124,7 +126,7 @@ def graph_bytes(encoder: Encoder, width: int, precision: Precision) -> int:
         return tensor
 
     ids = torch.full((1, width), encoder.pad, device=encoder.device)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), quick_dropout(encoder.device):
         encode_chunk(encoder, Chunk(ids, torch.ones_like(ids), ids[:, 0], 0), precision)
     weights = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
     return sum(size for address, size in kept.items() if address not in weights)

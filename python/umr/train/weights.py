@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from umr.config import TrainConfig
+from umr.encoder.dropout import quick_dropout
 from umr.encoder.encoder import Encoder
 from umr.errors import MissingExtraError, UsageError
 
@@ -25,11 +27,15 @@ def set_up(encoder: Encoder, config: TrainConfig) -> None:
     """
     if config.gradient_checkpointing:
         for layer in layers_of(encoder, "gradient_checkpointing"):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=partial(_both_times, encoder))
     if config.lora_rank is not None:
         _add_adapters(encoder, config.lora_rank, config.seed)
     if config.freeze_layers is not None:
         freeze_layers(encoder, config.freeze_layers)
+
+
+def _both_times(encoder: Encoder) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+    return quick_dropout(encoder.device), quick_dropout(encoder.device)
 
 
 def layers_of(encoder: Encoder, option: str) -> nn.ModuleList:
