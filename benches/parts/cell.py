@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product, starmap
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from benches.centring import SHARD, Task, macro
 from benches.harness import Report, require_file, stopwatch
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.measured import METRIC, Measured
-from benches.parts.mix import Mix, read_gold, some_of, write_mix
+from benches.parts.mix import Mix, read_gold, some_of, write_across, write_mix
 from benches.quality import english_passages
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 GPU_SHARD = 1 << 18  # texts of a shard: a GPU wants many at once
 TEMPERATURE = 0.05  # of the student
+ACROSS = 1200  # queries
 
 
 class Run:
@@ -48,12 +50,13 @@ class Run:
         self.last: dict[str, list[str]] = {}  # side -> names of its last measured rows, one a seed
         spread, used = f"-{args.per_language}" if args.per_language else "", f"-of-{args.use}" if args.use else ""
         fused = f"-fuse-{args.fuse:g}" if args.fuse != 1 else ""
-        fused += f"-labels-{args.label_temperature:g}" if args.label_temperature != 1 else ""
+        fused += f"-labels-{args.label_temperature:g}" if args.label_temperature != 0.1 else ""
         cell = f"{args.start}-{args.layers}-{sizes}-{args.k}{spread}-{args.whiten:g}{used}{fused}{'-bm25' if args.bm25 else ''}"
         self.folder = args.work / cell  # of what this cell makes, and no other
         self.shard = SHARD if pick_device(args.device).type == "cpu" else GPU_SHARD
         self.table = Measured(self.folder / "measured", args.work, args.a_language, args.device, self.shard, report)
         self.mix: Mix = write_mix(args.work / f"mix-{sizes}", args.queries, args.apart, args.passages)
+        self.across = write_across(args.work / f"mix-{sizes}", self.mix, ACROSS) if "across" in (args.choose, *args.tasks) else None
         self.mix = some_of(self.mix, args.use) if args.use else self.mix
 
     @property
@@ -87,28 +90,29 @@ class Run:
             store=str(self.args.work / "scores"), device=self.args.device,
         )  # fmt: skip
 
-    def training(self, learning_rate: float, drop: float = 0.0) -> TrainConfig:
+    def training(self, learning_rate: float, temperature: float, drop: float = 0.0) -> TrainConfig:
         """How both the pseudo labels and the gold are learned."""
         import umr
 
         return umr.TrainConfig(
             seed=self.args.seeds[0], drop=drop, merge=self.args.merge,
             epochs=round(self.args.epochs / (1 - drop)), batch_size=self.args.batch,
-            passages_per_query=self.args.drawn or self.args.k, learning_rate=learning_rate, student_temperature=self.args.temperature,
+            passages_per_query=self.args.drawn or self.args.k, learning_rate=learning_rate, student_temperature=temperature,
             freeze=self.args.freeze, freeze_layers=0, held_out=0.1, evaluations=1, precision="auto", device=self.args.device,
         )  # fmt: skip
 
-    @property
-    def apart(self) -> Task:
-        """What is chosen by: queries of train-mix that are not trained on."""
-        return Task("apart", self.mix.apart, self.mix.passages, self.mix.gold)
+    @cached_property
+    def apart(self) -> dict[str, Task]:
+        """What may be chosen by: queries of train-mix that are not trained on, as they come, and with gold in another language."""
+        found = {"apart": Task("apart", self.mix.apart, self.mix.passages, self.mix.gold)}
+        return found | ({"across": Task("across", *self.across, self.mix.gold)} if self.across else {})
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """What every encoder is measured on."""
         queries = write_sample(self.args.work, self.args.a_language)
         every = (
-            self.apart,
+            *self.apart.values(),
             Task("A", queries, english_passages(self.args.work), read_gold("xquad-r", "qrels.en.txt.gz")),
             Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_gold("xquad-r", "qrels.any.txt.gz")),
         )
@@ -150,13 +154,15 @@ class Run:
         return macro(self.table.values(name, config, task, centre, whiten))[METRIC[task.name]]
 
     def best(self, side: str, begin: Callable[[Workspace], None], drops: Sequence[float]) -> tuple[TrainConfig, str]:
-        """How a side is trained in round 0 with what is best on `apart`, and the name of its work folder."""
-        found = {}
-        for config in [self.training(rate, drop) for drop in drops for rate in self.args.learning_rates]:
+        """How a side is trained in round 0 with what is best on the task to choose by, and the name of its work folder."""
+        found, task = {}, self.apart[self.args.choose]
+        for config in starmap(self.training, product(self.args.learning_rates, self.args.temperatures, drops)):
             name = self.name(side, config)
             work = self.trained(name, begin, config)
-            value = self.value(name, work.encoder_of(1), self.apart, "language", self.args.whiten)
-            self.report.row(row=name, centre="language", whiten=f"{self.args.whiten:g}", **{"apart R@1": f"{value:.1f}"})
+            value = self.value(name, work.encoder_of(1), task, "language", self.args.whiten)
+            self.report.row(
+                row=name, centre="language", whiten=f"{self.args.whiten:g}", **{f"{task.name} {METRIC[task.name]}": f"{value:.1f}"}
+            )
             found[name] = (value, config)
         name = max(found, key=lambda one: found[one][0])
         return found[name][1], name

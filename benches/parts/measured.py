@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from umr.evaluate import Evaluation
 
 Values = dict[str, dict[str, Any]]
-METRIC = {"apart": "R@1", "A": "R@1", "B": "mAP"}
+METRIC = {"apart": "R@1", "across": "mAP", "A": "R@1", "B": "mAP"}
+CHOOSING = ("apart", "across")  # tasks of train-mix
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,30 @@ def write_mix(folder: Path, queries: int, apart: int, passages: int) -> Mix:
     return Mix(folder / "queries.jsonl", folder / "apart.jsonl", folder / "passages.tsv", gold)
 
 
+def write_across(folder: Path, mix: Mix, count: int) -> tuple[Path, Path]:
+    """Write queries of train-mix with a right passage in another language, in no other part; languages get equal shares.
+
+    Arguments:
+        folder: where the files go.
+        mix: whose queries are left out, and whose passages are searched beside those that the new queries were written from.
+        count: of queries.
+
+    Returns:
+        the files of the queries and of the passages.
+    """
+    used = {json.loads(line)["id"] for path in (mix.queries, mix.apart) for line in path.read_text(encoding="utf-8").splitlines()}
+    rows = [row for row in table("train-mix", "hidden", "query_meta.tsv.gz") if row["kind"] != "same" and row["id"] not in used]
+    chosen = set(_balanced([row for row in rows if row["id"] in mix.gold], count, random.Random(SEED)))
+    source = require_file("data", "train-mix", "queries.jsonl.gz")
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        kept = [line for line in lines if json.loads(line)["id"] in chosen]
+    (folder / "across.jsonl").write_text("".join(kept), encoding="utf-8")
+    with mix.passages.open(encoding="utf-8", newline="") as lines:
+        searched = {row["id"] for row in csv.DictReader(lines, delimiter="\t")}
+    _write_passages(folder / "across.tsv", searched | {passage for name in chosen for passage in mix.gold[name]}, 0, random.Random(SEED))
+    return folder / "across.jsonl", folder / "across.tsv"
+
+
 def _balanced(rows: list[dict[str, str]], count: int, drawn: random.Random) -> list[str]:
     by_lang: dict[str, list[str]] = defaultdict(list)
     for row in rows:

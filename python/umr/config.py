@@ -223,7 +223,7 @@ class TrainConfig(Settings):
     passages_per_query: int = setting(16, "Candidates drawn for each query in each step. The paper: 16.", unit="passages", panel="Training")
     learning_rate: float = setting(2e-5, "Peak learning rate of AdamW. The paper: 2e-5.", unit="rate", panel="Training", above=0)
     student_temperature: float | None = setting(
-        None, "The similarities are divided by it.", found="1 for dot as in the paper, 0.02 for cosine",
+        None, "The similarities are divided by it.", found="1 for dot as in the paper; for cosine as fits the untrained encoder",
         unit="similarity", panel="Training", example=0.02, above=0,
     )  # fmt: skip
     freeze: Freeze = setting("none", "Leave the encoder of passages or of queries as it is; the other is trained.", panel="Training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import distillation as twin
-from umr.config import Negatives, TrainConfig
+from umr.config import FalseNegatives, Negatives, Objectives, TrainConfig
 from umr.train.losses import (
     agreement,
     contrastive_loss,
@@ -22,6 +23,8 @@ from umr.train.losses import (
 )
 
 NEGATIVES: tuple[Negatives, ...] = ("in-batch", "own")
+OBJECTIVES: tuple[Objectives, ...] = ("kl", "margin-mse")
+FALSE_NEGATIVES: tuple[FalseNegatives, ...] = ("keep", "mask")
 SMALL = st.floats(-30, 30, width=32)
 
 
@@ -143,3 +146,19 @@ def test_objectives_add_up() -> None:
     assert agreement(similarities, labels) == 2
     assert false_negatives(similarities, labels).tolist() == [[False, False, False], [False, False, False]]
     assert false_negatives(similarities.flip(1), labels).tolist() == [[False, False, True], [False, False, False]]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(objective=objective, contrast=contrast, false_negatives=false_negatives)
+        for objective, contrast, false_negatives in product(OBJECTIVES, (0.0, 0.5), FALSE_NEGATIVES)
+        if (objective, contrast, false_negatives) != ("margin-mse", 0.0, "mask")  # refused: nothing would look at what is masked
+    ],
+    ids=lambda config: f"{config.objective}-{config.contrast}-{config.false_negatives}",
+)
+def test_the_gradient_of_every_objective_is_that_of_small_differences(config: TrainConfig) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    similarities, labels = (torch.randn(4, 9, generator=drawn, dtype=torch.float64) for _ in range(2))
+    labels[:, ::2] = -math.inf
+    assert torch.autograd.gradcheck(lambda s: training_loss(s, labels, 0.7, config), similarities.requires_grad_())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 
 import tiny
 import umr
-from train.rig import TRAIN, Notes, encoder_config
+from train.rig import MINE, TRAIN, Notes, encoder_config
 from umr.config import TrainConfig
 from umr.data.labels import labels_of
 from umr.data.workspace import Workspace
@@ -29,7 +30,10 @@ from umr.train import averages, checkpoint, train
 from umr.train.averages import MovingAverage
 from umr.train.card import push_to_hub
 from umr.train.curve import Curve
+from umr.train.distillation import TEMPERATURES
+from umr.train.encoders import prepare
 from umr.train.grad_cache import graph_bytes
+from umr.train.loop import Training, begun
 from umr.train.weights import optimiser_of, set_up
 
 Begin = Callable[..., Workspace]
@@ -39,6 +43,12 @@ def weights(work: Workspace) -> tuple[dict[str, torch.Tensor], dict[str, torch.T
     """All weights before and after round 0."""
     before = load_encoder(work.encoder).query.model.state_dict()
     return before, load_file(work.layout.round(0).encoder / "model.safetensors")
+
+
+def begun_in(work: Workspace, config: TrainConfig) -> AbstractContextManager[Training]:
+    """A training that stands before its first step."""
+    encoders = prepare(work, load_encoder(work.encoder), config, MINE, Notes())
+    return begun(encoders, labels_of(work.layout.round(0)), config, {}, work.layout.round(0).training, Notes())
 
 
 @pytest.mark.parametrize(("count", "frozen"), [(0, ("embeddings.",)), (1, ("embeddings.", "encoder.layer.0."))])
@@ -374,3 +384,25 @@ def test_a_sharp_temperature_is_said(begin: Begin) -> None:
         notes = Notes()
         train(begin(name), replace(TRAIN, student_temperature=temperature, learning_rate=1e-6), reporter=notes)
         assert ("leave little to learn from" in "".join(notes.warned)) is said
+
+
+@pytest.mark.parametrize("options", [{}, {"held_out": 0.0}, {"objective": "margin-mse"}], ids=["held-out", "none-held-out", "margins"])
+def test_cosines_are_divided_by_what_makes_the_untrained_loss_least(begin: Begin, options: dict[str, Any]) -> None:
+    config, losses = replace(TRAIN, epochs=1, **options), dict[float, float]()
+    for temperature in TEMPERATURES:
+        work = begin(f"{temperature:g}")
+        with begun_in(work, replace(config, student_temperature=temperature)) as training:
+            rows = training.split.held_out if options.get("held_out", 1) else training.split.training
+            losses[temperature] = training.objective.validation(training.labels, rows).loss
+    work, notes = begin("chosen"), Notes()
+    train(work, config, reporter=notes)
+    chosen = read_manifest(work.layout.round(0).trained, "train")["temperature"]
+    assert chosen == min(losses, key=lambda temperature: losses[temperature])
+    assert f"similarities divided by {chosen:g}" in notes.text
+
+
+def test_a_temperature_that_the_user_gives_is_taken(begin: Begin) -> None:
+    work, notes = begin(), Notes()
+    train(work, replace(TRAIN, student_temperature=0.5), reporter=notes)
+    assert "temperature" not in read_manifest(work.layout.round(0).trained, "train")
+    assert "similarities divided by 0.5" in notes.text

@@ -245,5 +245,6 @@ def _save(
     made = sorted(path for path in place.encoder.rglob("*") if path.is_file() and path.name != CARD)  # people edit cards
     files = checksums(*made, folder=place.folder)
     contents = {"steps": history.steps, "kept_step": kept, "validation": history.validation, "merged": history.merged, "files": files}
+    contents |= {"temperature": history.temperature} if history.temperature else {}
     write_manifest(place.trained, "train", made_from, contents)
     shutil.rmtree(place.training, ignore_errors=True)

@@ -32,6 +32,7 @@ class History:
         total: steps of the whole training.
         best: the file of the best weights, with its digest.
         merged: where weights were mixed, `share` of the trained ones and validation `loss` of the mix.
+        temperature: what divides the similarities, where it was chosen here.
     """
 
     steps: int = 0
@@ -41,6 +42,7 @@ class History:
     total: int = 0
     best: Files = field(default_factory=dict)
     merged: dict[str, float] | None = None
+    temperature: float | None = None
 
 
 def weights_of(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -124,6 +126,7 @@ def save_state(
         "best_loss": history.best_loss if history.best_step >= 0 else None,
         "validation": history.validation,
         "total": history.total,
+        "temperature": history.temperature,
         "files": checksums(*sorted(state.iterdir()), folder=folder) | history.best,
     }
     write_manifest(folder / STATE, "training", made_from, position)
@@ -163,7 +166,7 @@ def load_state(
     _load_moments(optimiser, load_file(state / "optimiser.safetensors"))
     best = {name: written for name, written in value["files"].items() if name.startswith("best-")}
     validation = [(int(step), float(loss), float(first)) for step, loss, first in value["validation"]]
-    history = History(value["steps"], validation=validation, total=value["total"], best=best)
+    history = History(value["steps"], validation=validation, total=value["total"], best=best, temperature=value.get("temperature"))
     if best:
         history.best_step, history.best_loss = value["best_step"], value["best_loss"]
     return history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -25,6 +26,7 @@ CHUNK_TOKENS = {"cpu": 2048, "cuda": 16384}  # larger chunks mix lengths, and a 
 LEAST_TOKENS = 2048  # of a chunk, however small a GPU is
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
+TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)  # of cosines
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
 
 
@@ -73,9 +75,13 @@ class Objective:
 
     @property
     def temperature(self) -> float:
-        """What divides the similarities: the user's value, else 1 for dot (as in the paper's code) and 0.02 for cosine."""
-        cosine = self.encoders.query.encoder.settings.similarity == "cosine"
-        return self.config.student_temperature or (0.02 if cosine else 1.0)
+        """What divides the similarities: the user's value, else 1 for dot (as in the paper's code); 0.02 for cosine until it is chosen."""
+        return self.config.student_temperature or (0.02 if self.cosine else 1.0)
+
+    @property
+    def cosine(self) -> bool:
+        """Whether similarities are cosines."""
+        return self.encoders.query.encoder.settings.similarity == "cosine"
 
     @property
     def chunk_tokens(self) -> int:
@@ -123,7 +129,6 @@ class Objective:
         chunks, sizes = [side.chunks for side in sides], [side.size for side in sides]
         return cached_backward(encoders, chunks, sizes, partial(self._loss, inputs), self.precision, room, group)
 
-    @torch.no_grad()
     def validation(self, labels: Labels, held_out: Rows) -> Validation:
         """The same loss on held-out queries without dropout, over batches that never change. Nothing is masked: with an encoder
         that finds everything near, less would count.
@@ -132,31 +137,53 @@ class Objective:
             labels: of all queries.
             held_out: [H] rows of queries, at least one.
         """
+        return Validation(*(self._over(labels, held_out, self._validation) / len(held_out)).tolist())
+
+    def calibrated(self, labels: Labels, rows: Rows) -> float:
+        """Of `TEMPERATURES` that with the least loss of the encoders as they are: what is left to learn then is the order of passages, and
+        not how far apart similarities lie.
+
+        Arguments:
+            labels: of all queries.
+            rows: of queries, at least one.
+        """
+        return TEMPERATURES[int(self._over(labels, rows, self._at_temperatures).argmin())]
+
+    @torch.no_grad()
+    def _over(self, labels: Labels, rows: Rows, measure: Callable[[BatchInputs, Tensor], Tensor]) -> Tensor:
+        """The sum of a measure of similarities [B, U] over batches of queries that never change, without dropout."""
         in_training = [encoder for encoder in self.encoders.trained().values() if encoder.training]
         for encoder in in_training:
             encoder.eval()
-        device, starts = self.encoders.query.encoder.device, range(0, len(held_out), self.config.batch_size)
+        device, starts = self.encoders.query.encoder.device, range(0, len(rows), self.config.batch_size)
 
         def inputs(start: int) -> BatchInputs:
-            rows, step = held_out[start : start + self.config.batch_size], VALIDATION + start
-            return self.inputs(make_batch(labels, rows, self.config, step), step)
+            some, step = rows[start : start + self.config.batch_size], VALIDATION + start
+            return self.inputs(make_batch(labels, some, self.config, step), step)
 
-        losses = [self._validation(batch) for batch in prefetch(map(inputs, starts), device)]
+        found = [measure(batch, self._similarities(batch, self._vectors(batch))) for batch in prefetch(map(inputs, starts), device)]
         for encoder in in_training:
             encoder.train()
-        return Validation(*(torch.stack(losses).sum(dim=0) / len(held_out)).tolist())
+        return torch.stack(found).sum(dim=0)
 
-    def _validation(self, inputs: BatchInputs) -> Tensor:
-        vectors = [
+    def _vectors(self, inputs: BatchInputs) -> list[Tensor]:
+        return [
             encode_all(own.encoder, side.chunks, side.size, self.precision, self.group)
             for own, side in ((self.encoders.query, inputs.query), (self.encoders.passage, inputs.passage))
         ]
-        similarities = self._similarities(inputs, vectors)
-        config = replace(self.config, false_negatives="keep")
-        loss = training_loss(similarities, inputs.labels, self.temperature, config) * inputs.query.size
+
+    def _validation(self, inputs: BatchInputs, similarities: Tensor) -> Tensor:
+        loss = self._unmasked(inputs, similarities, self.temperature)
         alike, near = agreement(similarities, inputs.labels), false_negatives(similarities, inputs.labels).sum()
         sharp = ((similarities / self.temperature).softmax(dim=1).amax(dim=1) > SHARP).sum()
         return torch.stack([value.double() for value in (loss, alike, near, sharp)])
+
+    def _at_temperatures(self, inputs: BatchInputs, similarities: Tensor) -> Tensor:
+        return torch.stack([self._unmasked(inputs, similarities, temperature).double() for temperature in TEMPERATURES])
+
+    def _unmasked(self, inputs: BatchInputs, similarities: Tensor, temperature: float) -> Tensor:
+        config = replace(self.config, false_negatives="keep")
+        return training_loss(similarities, inputs.labels, temperature, config) * inputs.query.size
 
     def _loss(self, inputs: BatchInputs, vectors: list[Tensor]) -> Tensor:
         return training_loss(self._similarities(inputs, vectors), inputs.labels, self.temperature, self.config)

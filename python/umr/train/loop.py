@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from umr.train.weights import merge_adapters, optimiser_of
 
 CHECKPOINT_SECONDS = 300.0
 CURVE = "curve.jsonl"
+CALIBRATED_ON = 256  # queries at most, by which a temperature is chosen
 CHECK_STEPS = {"cpu": 1, "cuda": 16}  # after which a GPU is waited for, to see whether losses are finite
 
 
@@ -110,6 +112,7 @@ class Training:
         Raises:
             ScoreError: the loss is not finite.
         """
+        self._choose_temperature()
         self._announce()
         self.train_mode()
         clock, before = Clock(self.total), self.history.steps
@@ -143,6 +146,16 @@ class Training:
         """Switch dropout on where the settings say so."""
         for encoder in self.trained.values():
             encoder.train(self.config.dropout)
+
+    def _choose_temperature(self) -> None:
+        """Divide cosines, unless the user says by what, by what makes the untrained encoders' loss least; a resumed training keeps it."""
+        if self.config.student_temperature or not self.objective.cosine:
+            return
+        if not self.history.steps:
+            rows = self.split.held_out if len(self.split.held_out) else self.split.training
+            some = rows[:: -(-len(rows) // CALIBRATED_ON)]
+            self.history.temperature = self.group.first(self.objective.calibrated(self.labels, some))
+        self.objective = replace(self.objective, config=replace(self.config, student_temperature=self.history.temperature))
 
     def _announce(self) -> None:
         held = f", {len(self.split.held_out):,} held out" if len(self.split.held_out) else ""

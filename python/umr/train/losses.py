@@ -60,8 +60,8 @@ def margin_loss(similarities: Tensor, labels: Tensor, temperature: float) -> Ten
     labelled = torch.isfinite(labels)
     best = labels.argmax(dim=1, keepdim=True)  # [B, 1]
     gaps = [values.gather(1, best) - values for values in (similarities / temperature, labels)]  # [B, U] each
-    squares = torch.where(labelled, (gaps[0] - gaps[1]) ** 2, torch.zeros_like(similarities))
-    return (squares.sum(dim=1) / (labelled.sum(dim=1) - 1).clamp(min=1)).mean()
+    off = torch.where(labelled, gaps[0] - gaps[1], torch.zeros_like(similarities))  # before the square: its gradient at inf is none
+    return ((off**2).sum(dim=1) / (labelled.sum(dim=1) - 1).clamp(min=1)).mean()
 
 
 def contrastive_loss(similarities: Tensor, labels: Tensor, temperature: float) -> Tensor:
