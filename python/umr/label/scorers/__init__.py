@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from umr.label.scorers.cost import Cost
 from umr.label.scorers.trees import Tree
 
 REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)  # how a model says that it does not compute as was tried
@@ -24,6 +25,8 @@ class Scorer(Protocol):
 
     share: bool
     """Whether a tree may hold several pairs; where it is off, each tree has to be one pair."""
+    cost: Cost
+    """Of the model."""
 
     @property
     def bytes_per_token(self) -> int:
@@ -44,4 +47,4 @@ class Scorer(Protocol):
 
     def flops(self, trees: Sequence[Tree]) -> float:
         """Floating-point operations that the products with weights take for these trees, without padding."""
-        ...
+        return sum(self.cost.flops(tree) for tree in trees)

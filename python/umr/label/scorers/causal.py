@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
-from umr.label.scorers import REFUSALS
+from umr.label.scorers import REFUSALS, Scorer
 from umr.label.scorers.cost import cost_of
 from umr.label.scorers.head import ChunkedHead, Head, OwnLogits, find_projection, reduce
 from umr.label.scorers.rows import lay_out
@@ -27,7 +27,7 @@ MULTIPLE = {"cpu": 1, "cuda": 64}  # that the width of rows is rounded up to: a 
 PROBE = [5, 6, 7, 8, 9]
 
 
-class CausalScorer:
+class CausalScorer(Scorer):
     """Scores with a causal language model.
 
     Each tree is a row, and a mask lets a token see its own beginning alone. Where a model does not take such a mask, every pair
@@ -52,17 +52,10 @@ class CausalScorer:
         self.head: Head = self._find_head()
         self.cost = cost_of(lm.model)
 
-    def _limit(self, tokens: dict[str, int]) -> int:
-        return tokens.get(self.lm.device.type, tokens["cpu"])
-
     @property
     def bytes_per_token(self) -> int:
         """Working memory that one more token in a batch takes, estimated."""
-        return self.cost.bytes_per_token(compared=self._limit(ROW_TOKENS) * len(self._kinds) if self.share else 0)
-
-    def flops(self, trees: Sequence[Tree]) -> float:
-        """Floating-point operations of the products with weights."""
-        return sum(self.cost.flops(tree) for tree in trees)
+        return self.cost.bytes_per_token(compared=ROW_TOKENS[self.lm.device.type] * len(self._kinds) if self.share else 0)
 
     @torch.inference_mode()
     def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
@@ -81,9 +74,9 @@ class CausalScorer:
 
     def _passes(self, trees: Sequence[Tree]) -> Iterator[list[Tree]]:
         """The rows of each forward pass, as many as fit."""
-        shared = (part for tree in trees for part in split(tree, self._limit(ROW_TOKENS)))
+        shared = (part for tree in trees for part in split(tree, ROW_TOKENS[self.lm.device.type]))
         alone = (replace(tree, branches=[branch]) for tree in trees for branch in tree.branches)
-        limit = self._limit(PASS_TOKENS) if self._base is not None else PASS_TOKENS["cpu"]  # whole logits are large
+        limit = PASS_TOKENS[self.lm.device.type] if self._base is not None else PASS_TOKENS["cpu"]  # whole logits are large
         rows, width = list[Tree](), 0
         for row in shared if self.share else alone:
             width = max(width, row.tokens)
@@ -96,7 +89,7 @@ class CausalScorer:
 
     def _inputs(self, rows: list[Tree]) -> dict[str, Tensor]:
         """What a forward pass takes."""
-        return {name: send(values, self.lm.device) for name, values in vars(lay_out(rows, self._limit(MULTIPLE))).items()}
+        return {name: send(values, self.lm.device) for name, values in vars(lay_out(rows, MULTIPLE[self.lm.device.type])).items()}
 
     def _score(self, inputs: dict[str, Tensor]) -> Tensor:
         """[n] float32 scores of the branches of a forward pass."""

@@ -52,13 +52,14 @@ def lay_out(trees: Sequence[Tree], multiple: int = 1) -> Rows:
     tree_of = np.repeat(np.arange(len(trees)), [len(tree.branches) for tree in trees])  # [n]
     order = np.array(sorted(range(len(branches)), key=lambda n: (tree_of[n], branches[n].ids)), dtype=np.int64)
     read = [branches[n].ids[:-1] for n in order]  # neighbours begin alike
-    ids, lengths = _padded(read)  # [n, D] and [n]
-    shared, trunks = _shared(ids, lengths, tree_of), np.array([len(tree.trunk) for tree in trees], dtype=np.int64)
+    ids, keep = padded(read)  # [n, D] both
+    lengths, shared = keep.sum(axis=1), _shared(ids, keep, tree_of)  # [n]
+    trunks = np.array([len(tree.trunk) for tree in trees], dtype=np.int64)
     sizes = trunks + np.bincount(tree_of, lengths - shared, len(trees)).astype(np.int64)  # [B]
     width = -(-int(sizes.max(initial=1)) // multiple) * multiple
     starts, depth = np.arange(len(trees)) * width, np.arange(ids.shape[1])  # places count through all rows
     begin = (starts + trunks)[tree_of] + _before(lengths - shared, tree_of)  # [n] of the first token that a branch adds
-    new = (depth >= shared[:, None]) & (depth < lengths[:, None])  # [n, D]
+    new = (depth >= shared[:, None]) & keep  # [n, D]
     places = np.maximum.accumulate(np.where(new, begin[:, None] + depth - shared[:, None], -1), axis=0)
     flat = np.zeros((3, len(trees) * width), dtype=np.int64)  # ids, positions and ends
     flat[2] = np.arange(1, len(trees) * width + 1)
@@ -72,17 +73,18 @@ def lay_out(trees: Sequence[Tree], multiple: int = 1) -> Rows:
     return Rows(laid, positions, ends, *_predicted(paths, branches))
 
 
-def _padded(texts: Sequence[list[int]]) -> tuple[Ints, Ints]:
-    """Token ids [n, D] filled up with zeros, and how many each text has [n]."""
+def padded(texts: Sequence[list[int]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """Token ids [n, D] filled up with zeros, and which of them [n, D] are the texts' own."""
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
-    ids = np.zeros((len(texts), int(lengths.max(initial=0))), dtype=np.int64)
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = [token for text in texts for token in text]
-    return ids, lengths
+    keep = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids = np.zeros(keep.shape, dtype=np.int64)
+    ids[keep] = [token for text in texts for token in text]
+    return ids, keep
 
 
-def _shared(ids: Ints, lengths: Ints, tree_of: Ints) -> Ints:
+def _shared(ids: Ints, keep: NDArray[np.bool_], tree_of: Ints) -> Ints:
     """Tokens [n] that each branch begins with as the branch before it in its tree does."""
-    same = (ids[1:] == ids[:-1]) & (np.arange(ids.shape[1]) < np.minimum(lengths[1:], lengths[:-1])[:, None])
+    same = (ids[1:] == ids[:-1]) & keep[1:] & keep[:-1]
     alike = np.cumprod(same, axis=1).sum(axis=1) * (tree_of[1:] == tree_of[:-1])
     return np.concatenate([np.zeros(min(1, len(ids)), dtype=np.int64), alike])
 

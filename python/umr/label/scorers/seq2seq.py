@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umr.config import Reduction
-from umr.label.scorers import REFUSALS
+from umr.label.scorers import REFUSALS, Scorer
 from umr.label.scorers.cost import cost_of
 from umr.label.scorers.cross import Encoded, decode, encode, takes_cache
 from umr.label.scorers.head import AGREE, ChunkedHead, Head, OwnLogits, find_projection, reduce
+from umr.label.scorers.rows import Ints, padded
 from umr.label.scorers.trees import Tree
 from umr.models.device import autocast
 from umr.models.feeding import send
 from umr.models.lm import LanguageModel
 
-Ints = NDArray[np.int64]
 SOURCE_TOKENS = {"cpu": 4096, "cuda": 65536}  # encoded at once, padding included
 TARGET_TOKENS = {"cpu": 1024, "cuda": 16384}  # decoded at once
 PADDING = {"cpu": (0.02, 0.03), "cuda": (0.1, 0.15)}  # of the tokens of a chunk of sources, and of targets, at most
 
 
-class EncoderDecoderScorer:
+class EncoderDecoderScorer(Scorer):
     """Scores with an encoder-decoder; all target tokens count, EOS included (reference: labels of the whole target).
 
     Arguments:
@@ -49,10 +49,6 @@ class EncoderDecoderScorer:
         """Working memory that one more token in a batch takes, estimated."""
         return self.cost.bytes_per_token()
 
-    def flops(self, trees: Sequence[Tree]) -> float:
-        """Floating-point operations of the products with weights."""
-        return sum(self.cost.flops(tree) for tree in trees)
-
     @torch.inference_mode()
     def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
         """Score one batch.
@@ -65,47 +61,37 @@ class EncoderDecoderScorer:
         """
         first = np.cumsum([0, *(len(tree.branches) for tree in trees)])
         scores, found, at = np.empty(int(first[-1]), dtype=np.float32), list[Tensor](), list[Ints]()
+        kind = self.lm.device.type
         with autocast(self.lm.precision, self.lm.device):
-            for chunk in self._sources(trees):
+            for chunk in chunks([len(tree.trunk) for tree in trees], SOURCE_TOKENS[kind], PADDING[kind][0]):
                 encoded = self._encode([trees[n].trunk for n in chunk])
                 targets = [branch.ids for n in chunk for branch in trees[n].branches]
                 place = np.concatenate([np.arange(first[n], first[n + 1]) for n in chunk])
                 source = np.repeat(np.arange(len(chunk)), [len(trees[n].branches) for n in chunk])
-                for rows in self._targets([len(ids) for ids in targets]):
+                for rows in chunks([len(ids) for ids in targets], TARGET_TOKENS[kind], PADDING[kind][1]):
                     found.append(self._decode(encoded, source[rows], [targets[n] for n in rows]))
                     at.append(place[rows])
         if found:
             scores[np.concatenate(at)] = torch.cat(found).cpu().numpy()
         return scores
 
-    def _sources(self, trees: Sequence[Tree]) -> Iterator[list[int]]:
-        return chunks([len(tree.trunk) for tree in trees], self._limit(SOURCE_TOKENS), PADDING[self.lm.device.type][0])
-
-    def _targets(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        return chunks(lengths, self._limit(TARGET_TOKENS), PADDING[self.lm.device.type][1])
-
-    def _limit(self, tokens: dict[str, int]) -> int:
-        return tokens.get(self.lm.device.type, tokens["cpu"])
-
     def _encode(self, sources: list[list[int]]) -> Encoded:
-        ids, keep = _padded(sources)
+        ids, keep = padded(sources)
         mask = None if keep.all() else send(keep.astype(np.int64), self.lm.device)
         return encode(self.lm.model, send(ids, self.lm.device), mask, self._start, self._cached)
 
     def _decode(self, encoded: Encoded, source: Ints, targets: list[list[int]]) -> Tensor:
         """Scores [B] of targets, each behind its source [B]."""
-        labels, keep = _padded(targets)
+        labels, keep = padded(targets)
         inputs = np.concatenate([np.full_like(labels[:, :1], self._start), labels[:, :-1]], axis=1)
         arrays = (inputs, source, np.flatnonzero(keep), labels[keep], np.arange(int(keep.sum())), keep.sum(1))
         ids, rows, kept, wanted, order, counts = (send(a, self.lm.device) for a in arrays)
-        states = self._states(ids, encoded, rows).flatten(0, 1).index_select(0, kept)
+        states = decode(self.lm.model, ids, encoded, rows) if self._own else self._logits(ids, encoded, rows)
+        states = states.flatten(0, 1).index_select(0, kept)
         return reduce(self.head.logp(states, order, wanted), counts, self.reduction)
 
-    def _states(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
-        """Last states [B, T, d] of the decoder, or logits [B, T, V] of a model whose own head is kept."""
-        return decode(self.lm.model, ids, encoded, source) if self._own else self._logits(ids, encoded, source)
-
     def _logits(self, ids: Tensor, encoded: Encoded, source: Tensor) -> Tensor:
+        """Logits [B, T, V] by the model's own head."""
         from transformers.modeling_outputs import BaseModelOutput
 
         mask = torch.ones_like(encoded.states[..., 0], dtype=torch.long) if encoded.mask is None else encoded.mask
@@ -149,13 +135,3 @@ def chunks(lengths: Sequence[int], budget: int, waste: float) -> Iterator[list[i
         used += lengths[number]
     if chunk:
         yield chunk
-
-
-def _padded(rows: list[list[int]]) -> tuple[Ints, NDArray[np.bool_]]:
-    """Rows [B, T] filled up with zeros, and which entries [B, T] are theirs."""
-    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
-    keep = np.zeros(ids.shape, dtype=bool)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = row
-        keep[number, : len(row)] = True
-    return ids, keep

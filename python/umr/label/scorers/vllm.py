@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from umr.config import LabelConfig, Precision
 from umr.errors import MissingExtraError, ModelError, UsageError
+from umr.label.scorers import Scorer
 from umr.label.scorers.cost import Cost
 from umr.label.scorers.trees import Tree
 from umr.models.lm import ROOM, LanguageModel
@@ -39,7 +40,7 @@ def require_vllm(lm: LanguageModel, device: torch.device) -> None:
         raise UsageError(f"engine is vllm, which takes all GPUs of a machine, but this process has {device} alone", hint)
 
 
-class VllmScorer:
+class VllmScorer(Scorer):
     """Scores with vLLM; see `umr.label.scorers.Scorer`. Prefix caching is off: with it, vLLM gives no likelihoods of what it kept.
 
     Arguments:
@@ -77,10 +78,6 @@ class VllmScorer:
     def bytes_per_token(self) -> int:
         """Next to nothing: vLLM has set its memory aside already, and queues what does not fit."""
         return 1
-
-    def flops(self, trees: Sequence[Tree]) -> float:
-        """Floating-point operations of the products with weights."""
-        return sum(self.cost.flops(tree) for tree in trees)
 
     def score(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
         """Score one batch.
