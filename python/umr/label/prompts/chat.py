@@ -25,11 +25,6 @@ def in_chat(source: str, tokenizer: Any) -> str:
     Raises:
         UsageError: the model has no chat template, or one that cannot hold a single turn.
     """
-    before, after = _around(tokenizer)
-    return _literal(before) + source.strip() + _literal(after)
-
-
-def _around(tokenizer: Any) -> tuple[str, str]:
     if not tokenizer.chat_template:  # a text, or several by name
         raise UsageError("this model has no chat template", "leave --chat out, or give the model's chat (instruct, it) version")
     turn = [{"role": "user", "content": TURN}]
@@ -38,10 +33,10 @@ def _around(tokenizer: Any) -> tuple[str, str]:
         text = tokenizer.apply_chat_template(turn, chat_template=template, tokenize=False, add_generation_prompt=True, **SETTINGS)
     except Exception as error:  # a template is a program of the model's makers, and raises what it likes
         raise UsageError(f"the chat template of this model cannot be used: {error}", "leave --chat out") from error
-    parts: list[str] = text.split(TURN)
+    parts = text.split(TURN)
     if len(parts) != 2:
         raise UsageError("the chat template of this model does not hold the user's words once, as they are", "leave --chat out")
-    return parts[0], parts[1]
+    return _literal(parts[0]) + source.strip() + _literal(parts[1])
 
 
 def _literal(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from umr.label.scorers.trees import Tree
 
-CROSS = ("EncDecAttention", "encoder_attn", "crossattention")
+CROSS = {"EncDecAttention", "encoder_attn", "crossattention"}
 KEYS_VALUES = ("k", "v", "k_proj", "v_proj", "key", "value")
 
 
@@ -56,7 +56,7 @@ def cost_of(model: Any) -> Cost:
         shapes = _shapes(model.base_model, skipped)
         return Cost(width, max(out for out, _ in shapes.values()), _weights(shapes), head)
     encoder, decoder = (_shapes(half, skipped) for half in (model.get_encoder(), model.get_decoder()))
-    crossing = {name: shape for name, shape in decoder.items() if _makes_keys_or_values(name)}
+    crossing = {name: shape for name, shape in decoder.items() if name.split(".")[-1] in KEYS_VALUES and CROSS & {*name.split(".")}}
     widest = max(out for out, _ in (*encoder.values(), *decoder.values()))
     body = _weights(decoder) - _weights(crossing)
     return Cost(width, widest, body, head, _weights(encoder) + _weights(crossing), sum(out for out, _ in crossing.values()))
@@ -75,8 +75,3 @@ def _shapes(module: Any, skipped: Any) -> dict[str, tuple[int, int]]:
 
 def _weights(shapes: dict[str, tuple[int, int]]) -> int:
     return sum(out * into for out, into in shapes.values())
-
-
-def _makes_keys_or_values(name: str) -> bool:
-    parts = name.split(".")
-    return parts[-1] in KEYS_VALUES and any(part in CROSS for part in parts)

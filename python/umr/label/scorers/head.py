@@ -130,8 +130,7 @@ class ChunkedHead:
         logits = (states[rows] * self.projection.weight[targets]).sum(1)
         if self.projection.bias is not None:
             logits += self.projection.bias[targets]
-        cap = self.projection.cap
-        return cap * torch.tanh(logits / cap) if cap is not None else logits
+        return self._capped(logits)
 
 
 def two_parts(states: Tensor) -> Tensor:

@@ -50,9 +50,7 @@ def grow(sources: Sequence[list[int]], targets: Sequence[list[int]], pairs: Sequ
     if not all(sources):
         raise UsageError("a prompt has no tokens, so nothing predicts its query", "give a --template with more than the passage")
     low, high = min(sources), max(sources)  # the common beginning of all is that of the two extremes
-    shared, limit = 0, min(len(s) for s in sources)
-    while shared < limit and low[shared] == high[shared]:
-        shared += 1
+    shared = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     branches = [Branch(p, s[shared:] + t, len(t)) for p, s, t in zip(pairs, sources, targets, strict=True)]
     return Tree(sources[0][:shared], branches)
 
