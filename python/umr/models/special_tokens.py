@@ -32,14 +32,19 @@ def settle_special_tokens(tokenizer: Any, family: str) -> bool:
     Returns:
         whether anything was changed.
     """
+    from tokenizers.processors import TemplateProcessing
+
     begin, end = special_tokens(tokenizer)
-    wanted = list(begin)
-    if needs_bos(tokenizer, family) and tokenizer.bos_token_id not in begin:
-        wanted = [tokenizer.bos_token_id, *begin]
+    lacking = needs_bos(tokenizer, family) and tokenizer.bos_token_id not in begin
+    wanted = [tokenizer.bos_token_id, *begin] if lacking else begin
     rest = [token for token in end if token != tokenizer.eos_token_id]
     if (wanted, rest) == (begin, end):
         return False
-    _set_special_tokens(tokenizer, wanted, rest)
+    names = {number: tokenizer.convert_ids_to_tokens(number) for number in [*wanted, *rest]}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*(names[number] for number in wanted), "$A", *(names[number] for number in rest)],
+        special_tokens=[(name, number) for number, name in names.items()],
+    )
     return True
 
 
@@ -61,13 +66,3 @@ def needs_bos(tokenizer: Any, family: str) -> bool:
     if said is not None and "gemma" not in family:
         return bool(said)
     return family.startswith(FAMILIES) and re.sub("[^a-z]", "", bos.lower()) in BEGINNINGS
-
-
-def _set_special_tokens(tokenizer: Any, begin: list[int], end: list[int]) -> None:
-    from tokenizers.processors import TemplateProcessing
-
-    names = {number: tokenizer.convert_ids_to_tokens(number) for number in [*begin, *end]}
-    single = [*(names[number] for number in begin), "$A", *(names[number] for number in end)]
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=single, special_tokens=[(name, number) for number, name in names.items()]
-    )

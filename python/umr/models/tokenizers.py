@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,12 +71,9 @@ def _rules(part: Any) -> dict[str, Any]:
 
 def _growth(rules: dict[str, Any]) -> float:
     """Characters that rules may make of one, at most."""
-    parts = rules.get("normalizers") or rules.get("pretokenizers") or []
     own = {"Replace": len(rules.get("content", "")), "Prepend": len(rules.get("prepend", "")), "ByteLevel": 4}
-    growth = float(max(1, own.get(rules.get("type", ""), 1)))
-    for part in parts:
-        growth *= _growth(part)
-    return growth
+    parts = rules.get("normalizers") or rules.get("pretokenizers") or []
+    return math.prod(map(_growth, parts), start=float(max(1, own.get(rules.get("type", ""), 1))))
 
 
 def lower_case(tokenizer: Any) -> None:
