@@ -87,20 +87,20 @@ def share_search(
     """
     _require_searchable(queries, passages, k)
     search = partial(_exact_shard, queries, passages, k, config, reporter, only, claims.alone)
-    share(_shared(queries, passages, k, only), passages, search, claims)
+    share(_unfinished(queries, passages, k, only).with_suffix(".shared"), passages, search, claims)
 
 
 def _exact(queries: Floats, passages: Embeddings, k: int, config: MineConfig, reporter: Reporter, only: Bools | None) -> Lists:
     """On a GPU where `config.device` is one, else in Rust; the bytes are the same. What ranks have searched is not searched again."""
-    if len(queries) > 1 and (folder := _shared(queries, passages, k, only)).exists():
+    # A single query ends before a checkpoint is worth its file, and several processes may ask one at a time.
+    checkpoint = _unfinished(queries, passages, k, only) if len(queries) > 1 else None
+    if checkpoint and (folder := checkpoint.with_suffix(".shared")).exists():
         search = partial(_exact_shard, queries, passages, k, config, reporter, only, nullcontext)
         return put_together(folder, passages, search, len(queries), k)
     device = pick_device(config.device)
     memory = bytes_of(config.memory, "memory") if config.memory else None
     if device.type == "cuda":
         return top_k_on(device, queries, passages, k, memory=memory, reporter=reporter, only=only)
-    # A single query ends before a checkpoint is worth its file, and several processes may ask one at a time.
-    checkpoint = unfinished_search(passages.folder, _identity(queries, k, only)) if len(queries) > 1 else None
     return top_k(queries, passages, k, config.threads, reporter, only=only, memory=memory, checkpoint=checkpoint)
 
 
@@ -120,17 +120,13 @@ def _exact_shard(
     return found
 
 
-def _shared(queries: Floats, passages: Embeddings, k: int, only: Bools | None) -> Path:
-    return unfinished_search(passages.folder, _identity(queries, k, only)).with_suffix(".shared")
-
-
-def _identity(queries: Floats, k: int, only: Bools | None) -> str:
-    """Names a search among some vectors, so that each finds its own checkpoint."""
+def _unfinished(queries: Floats, passages: Embeddings, k: int, only: Bools | None) -> Path:
+    """The checkpoint of a search, by what is searched for among which vectors, so that each finds its own."""
     found = hashlib.blake2b(f"{queries.shape} {k}".encode(), digest_size=8)
     found.update(np.ascontiguousarray(queries).reshape(-1).data)
     if only is not None:
         found.update(np.packbits(only).data)
-    return found.hexdigest()
+    return unfinished_search(passages.folder, found.hexdigest())
 
 
 def _require_searchable(queries: Floats, passages: Embeddings, k: int) -> None:

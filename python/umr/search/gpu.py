@@ -87,7 +87,7 @@ def top_k_on(
     if not 0 < passages.dimensions <= MOST_DIMENSIONS:
         what = f"passages of {passages.dimensions} dimensions, expected 1 to {MOST_DIMENSIONS}"
         raise UsageError(what, "search on the processor: --device cpu")
-    free = _free(device)
+    free = int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE) if device.type == "cuda" else CPU_BYTES
     sizes = sizes_for(min(memory or free, free), passages.dimensions, k)
     rows = np.arange(passages.rows, dtype=np.uint32) if only is None else np.flatnonzero(only).astype(np.uint32)
     found = no_lists(len(queries), k)
@@ -104,10 +104,6 @@ def top_k_on(
             for whole, part in zip(found, search.best.lists(), strict=True):
                 whole[first : first + sizes.queries] = part
     return found
-
-
-def _free(device: torch.device) -> int:
-    return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE) if device.type == "cuda" else CPU_BYTES
 
 
 def _centre(reader: Reader, rows: Rows) -> Floats:

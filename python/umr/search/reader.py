@@ -64,9 +64,9 @@ class Reader:
                 coming += [ahead.submit(self.read, following) for following in parts[at + 1 : at + 2]]
                 yield part, vectors
 
-    def sample(self, rows: Rows, count: int = SAMPLE_ROWS) -> NDArray[Any]:
-        """The vectors of at most `count` of some rows, evenly spaced."""
-        return self.read(evenly_spaced(rows, count))
+    def sample(self, rows: Rows) -> NDArray[Any]:
+        """The vectors of some rows; of many an even sample."""
+        return self.read(evenly_spaced(rows, SAMPLE_ROWS))
 
 
 def evenly_spaced(rows: Rows, count: int) -> Rows:
