@@ -78,16 +78,14 @@ class Duplicates:
 
     def _exact(self, rows: Rows, keep: Bools) -> Bools:
         unique = np.unique(rows[keep])
-        self._read(unique[~self.known[unique]])
+        unread = unique[~self.known[unique]]
+        for start in range(0, len(unread), READ_PASSAGES):
+            some = unread[start : start + READ_PASSAGES]
+            found = [int(fingerprint(normal(*texts))[:15], 16) for texts in self.passages.texts(some)]
+            self.keys[some], self.known[some] = found, True
         keys = np.full(rows.shape, np.uint64(2**64 - 1))
         keys[keep] = self.keys[rows[keep]]
         return keep & firsts(keys)
-
-    def _read(self, rows: Rows) -> None:
-        for start in range(0, len(rows), READ_PASSAGES):
-            some = rows[start : start + READ_PASSAGES]
-            found = [int(fingerprint(normal(*texts))[:15], 16) for texts in self.passages.texts(some)]
-            self.keys[some], self.known[some] = found, True
 
     def _near(self, rows: Rows, keep: Bools, need: int) -> Bools:
         kept = keep.copy()

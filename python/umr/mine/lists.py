@@ -89,5 +89,5 @@ def places_of(rows: Rows, wanted: Rows) -> Ints:
         return np.full(wanted.shape, -1, dtype=np.int64)
     order = np.argsort(keys, kind="stable")
     at = order[np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)]
-    found = np.where((keys[at] == asked) & (wanted.reshape(-1) != PADDING), at % max(1, rows.shape[1]), -1)
+    found = np.where((keys[at] == asked) & (wanted.reshape(-1) != PADDING), at % rows.shape[1], -1)
     return found.reshape(wanted.shape)

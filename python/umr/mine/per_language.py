@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +12,7 @@ from umr.mine.lists import blocks, compact, places_of
 from umr.mine.select import Rules, Selection
 from umr.mine.sources import EncoderSource
 from umr.progress import Reporter
-from umr.search.lists import Bools, Floats, Ints, Lists, Rows, no_lists
+from umr.search.lists import Bools, Ints, Lists, Rows, no_lists
 
 SOURCE = "language"  # the name under which these candidates have been found
 PASSAGES_PER_RARE = 1000  # an identified language counts with one passage in so many: identifiers find rare ones by mistake
@@ -54,15 +52,6 @@ def require_room(languages: Languages, k: int, least: int, reporter: Reporter) -
         )
 
 
-@dataclass
-class _Added:
-    """What is added to every list: [Q, room], some columns for each language, padded where fewer are added."""
-
-    rows: Rows
-    scores: Floats
-    ranks: Rows
-
-
 def add_languages(
     selection: Selection, languages: Languages, least: int, retriever: EncoderSource, rules: Rules, reporter: Reporter
 ) -> int:
@@ -84,14 +73,14 @@ def add_languages(
     """
     eligible = eligible_languages(languages)
     room = np.minimum(least, np.bincount(languages.numbers, minlength=len(languages.codes))[eligible])  # [L]
-    none = no_lists(len(selection.rows), int(room.sum()))
-    added = _Added(none.rows, none.scores, np.zeros_like(none.rows))
+    added = no_lists(len(selection.rows), int(room.sum()))  # what is added to every list, some columns for each language
+    ranks = np.zeros_like(added.rows)
     missing, ends = np.maximum(0, room - _held(selection, languages, eligible)), np.cumsum(room)  # [Q, L], [L]
     for place, lang in enumerate(eligible):
         if missing[:, place].any():
             columns = slice(int(ends[place] - room[place]), int(ends[place]))
-            _search(selection, added, columns, missing[:, place], languages.numbers == lang, retriever, rules)
-    _put(selection, added, languages, eligible, least)
+            _search(selection, added, ranks, columns, missing[:, place], languages.numbers == lang, retriever, rules)
+    _put(selection, added, ranks, languages, eligible, least)
     total = int((selection.ranks[-1] > 0).sum())
     reporter.say(f"{total:,} candidates added for passage languages that had fewer than {least} in a list")
     return total
@@ -114,9 +103,9 @@ def _held(selection: Selection, languages: Languages, eligible: list[int]) -> In
 
 
 def _search(
-    selection: Selection, added: _Added, columns: slice, missing: Ints, only: Bools, retriever: EncoderSource, rules: Rules
+    selection: Selection, added: Lists, ranks: Rows, columns: slice, missing: Ints, only: Bools, retriever: EncoderSource, rules: Rules
 ) -> None:
-    """Add the best `missing` [Q] passages among `only` [n]; twice as deep where the first ones may not be taken."""
+    """Add the best `missing` [Q] passages among `only` [n] and their ranks; twice as deep where the first ones may not be taken."""
     size, width = int(only.sum()), columns.stop - columns.start
     depth = min(size, width + rules.first_rank)  # what is there already, skipped or left out may come first
     unfinished = np.flatnonzero(missing > 0)
@@ -128,15 +117,15 @@ def _search(
             take &= np.cumsum(take, axis=1) <= missing[queries][:, None]
             full = take.sum(axis=1) == missing[queries]
             settled: Bools = full | (depth == size) | (part.scores[:, -1] < selection.least_scores[queries])
-            which, ranks = queries[settled], np.broadcast_to(np.arange(1, depth + 1, dtype=np.uint32), take.shape)
+            which, rank = queries[settled], np.broadcast_to(np.arange(1, depth + 1, dtype=np.uint32), take.shape)
             added.rows[which, columns] = compact(part.rows, take, width)[settled]
             added.scores[which, columns] = compact(part.scores, take, width, -np.inf)[settled]
-            added.ranks[which, columns] = compact(ranks, take, width, 0)[settled]
+            ranks[which, columns] = compact(rank, take, width, 0)[settled]
             waiting.append(queries[~settled])
         unfinished, depth = np.concatenate(waiting), min(2 * depth, size)
 
 
-def _usable(selection: Selection, added: _Added, queries: Ints, found: Lists, rules: Rules) -> Bools:
+def _usable(selection: Selection, added: Lists, queries: Ints, found: Lists, rules: Rules) -> Bools:
     """[q, w] what may be taken of what was found."""
     there = np.concatenate([selection.skipped[queries], selection.rows[queries], added.rows[queries]], axis=1)
     free: Bools = (found.rows != PADDING) & (found.rows != rules.source_passages[queries][:, None])
@@ -146,7 +135,7 @@ def _usable(selection: Selection, added: _Added, queries: Ints, found: Lists, ru
     return new[:, there.shape[1] :]
 
 
-def _put(selection: Selection, added: _Added, languages: Languages, eligible: list[int], least: int) -> None:
+def _put(selection: Selection, added: Lists, added_ranks: Rows, languages: Languages, eligible: list[int], least: int) -> None:
     """Put what was added behind the lists, and note anew which source found what."""
     queries, k = selection.rows.shape
     ranks, scores = np.zeros((queries, k), dtype=np.uint32), np.full((queries, k), np.nan, dtype=np.float32)
@@ -157,7 +146,7 @@ def _put(selection: Selection, added: _Added, languages: Languages, eligible: li
         selection.rows[some] = compact(np.concatenate([rows, more], axis=1), keep, k)
         both = np.concatenate([selection.scores[some], added.scores[some]], axis=1)
         selection.scores[some] = compact(both, keep, k, -np.inf)
-        ranks[some] = compact(np.concatenate([np.zeros_like(rows), added.ranks[some]], axis=1), keep, k, 0)
+        ranks[some] = compact(np.concatenate([np.zeros_like(rows), added_ranks[some]], axis=1), keep, k, 0)
         scores[some] = np.where(ranks[some] > 0, selection.scores[some], np.float32(np.nan))
     selection.ranks = np.concatenate([selection.ranks, ranks[None]])
     selection.source_scores = np.concatenate([selection.source_scores, scores[None]])
