@@ -151,9 +151,8 @@ def _units(plan: Plan, batches: Sequence[int], pairs: Pairs, store: ScoreStore, 
 def _made_from(workspace: Workspace, place: RoundLayout, identity: Mapping[str, Any], config: LabelConfig, device: str) -> dict[str, Any]:
     """What decides the pairs of a plan, their token ids and, with the budget, their batches."""
     return {
-        **identity, "passages": workspace.passages.fingerprint, "queries": workspace.queries.records.fingerprint,
-        "candidates": read_manifest(place.mined, "mine")["files"].get(place.candidates.name), "screen": config.screen,
-        "on": device, "memory": config.memory, "batch_tokens": config.batch_tokens,
+        **identity, **workspace.fingerprints(), "candidates": read_manifest(place.mined, "mine")["files"].get(place.candidates.name),
+        "screen": config.screen, "on": device, "memory": config.memory, "batch_tokens": config.batch_tokens,
     }  # fmt: skip
 
 

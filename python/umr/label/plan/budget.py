@@ -54,7 +54,7 @@ def score_within(scorer: Scorer, trees: Sequence[Tree], budget: int, reporter: R
         UsageError: one pair alone does not fit.
     """
     scores: list[NDArray[np.float32]] = []
-    waiting = list(fill(trees, budget))[::-1] if _tokens(trees) > budget else [list(trees)]
+    waiting = list(fill(trees, budget))[::-1]
     while waiting:
         part = waiting.pop()
         found = _try(scorer, part)
@@ -77,7 +77,7 @@ def _try(scorer: Scorer, trees: Sequence[Tree]) -> NDArray[np.float32] | str:
 
 
 def _smaller(trees: Sequence[Tree], budget: int, said: str, reporter: Reporter) -> int:
-    tokens = _tokens(trees)
+    tokens = sum(tree.tokens for tree in trees)
     if sum(len(tree.branches) for tree in trees) == 1:
         raise UsageError(
             f"one pair of {tokens:,} tokens does not fit into memory{said}",
@@ -86,7 +86,3 @@ def _smaller(trees: Sequence[Tree], budget: int, said: str, reporter: Reporter) 
     budget = max(1, min(budget, tokens) // 2)
     reporter.warn(f"out of memory in a batch of {tokens:,} tokens: going on with {budget:,} a batch")
     return budget
-
-
-def _tokens(trees: Sequence[Tree]) -> int:
-    return sum(tree.tokens for tree in trees)

@@ -76,8 +76,6 @@ class Prompt:
         Raises:
             UsageError: a text without a token, and a tokenizer without a token to begin with.
         """
-        if not filled:
-            return []
         begin = tokenised(self.tokenizer, "").input_ids[:1]
         bos = self.tokenizer.bos_token_id if begin and begin[0] == self.tokenizer.bos_token_id else None
         return [self._begun(ids, bos) for ids in many_ids(self.tokenizer, filled, special=not self.chat)]
