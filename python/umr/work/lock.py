@@ -38,11 +38,7 @@ def writing(layout: WorkLayout, reporter: Reporter) -> Iterator[None]:
         LockedError: another process writes to it; the message has its number and command.
         StorageError: the folder cannot be written.
     """
-    try:
-        layout.folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise storage_error(error, layout.lock) from error
+    file = open_lock(layout.lock)
     try:
         _take(file, layout, reporter)
         try:
@@ -55,6 +51,15 @@ def writing(layout: WorkLayout, reporter: Reporter) -> Iterator[None]:
             os.ftruncate(file, 0)
     finally:
         os.close(file)  # which releases the lock
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock file, made where it is missing; a StorageError says that it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def _take(file: int, layout: WorkLayout, reporter: Reporter) -> None:
@@ -93,13 +98,6 @@ def writer_of(layout: WorkLayout) -> str:
                 os.kill(int(number), 0)  # raises where that process has died
         return f"process {number} on {host} (`{command}`)"
     return ""
-
-
-def wait_for_writer(layout: WorkLayout, reporter: Reporter) -> None:
-    """Wait until no process writes to a work folder and no rank works there."""
-    reporter.say(f"waiting for {writer_of(layout) or 'other ranks'}")
-    with layout.lock.open("rb+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _remove_unfinished(layout: WorkLayout) -> None:

@@ -24,7 +24,7 @@ from umr.layout import WorkLayout
 from umr.manifest import read_manifest, require_same, write_manifest
 from umr.progress import Reporter
 from umr.storage import canonical, remove, storage_error
-from umr.work.lock import WITHOUT_LOCKS, wait_for_writer
+from umr.work.lock import WITHOUT_LOCKS, open_lock, writer_of
 
 BEGUN, DONE = b"begun", b"ended"
 LOOK_SECONDS = 0.2  # between two looks at units that others have
@@ -88,7 +88,7 @@ def alone(path: Path) -> Iterator[None]:
     Raises:
         StorageError: the file system has no locks, or the file cannot be made.
     """
-    file = _open(path)
+    file = open_lock(path)
     try:
         _lock(file, path, fcntl.LOCK_EX)
         yield
@@ -130,7 +130,7 @@ class Claims:
             others = []
             for unit in left:
                 path = self.folder / unit
-                file = _open(path)
+                file = open_lock(path)
                 try:
                     if not _lock(file, path, fcntl.LOCK_EX | fcntl.LOCK_NB):
                         others.append(unit)
@@ -146,14 +146,6 @@ class Claims:
             if len(others) == len(left):
                 time.sleep(LOOK_SECONDS)
             left = others
-
-
-def _open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise storage_error(error, path) from error
 
 
 def _lock(file: int, path: Path, how: int) -> bool:
@@ -202,7 +194,7 @@ def working_together(layout: WorkLayout, ranks: Ranks, about: Mapping[str, Any],
     """
     about, path = json.loads(canonical(about)), layout.ranks / "about.json"
     with alone(layout.entrance):
-        file = _open(layout.lock)
+        file = open_lock(layout.lock)
         try:
             _enter(file, layout, path, about, reporter)
         except BaseException:
@@ -232,4 +224,6 @@ def _enter(file: int, layout: WorkLayout, path: Path, about: Mapping[str, Any], 
             require_same(path, "the other ranks began", read_manifest(path, "ranks")["made_from"], about, hint)
             return
         else:
-            wait_for_writer(layout, reporter)
+            reporter.say(f"waiting for {writer_of(layout) or 'other ranks'}")
+            with alone(layout.lock):
+                pass  # nobody writes or works there any more
