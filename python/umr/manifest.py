@@ -180,17 +180,15 @@ class Growing:
         require_whole(self.path, {"files": self.files}, hint, file.name)
         return True
 
-    def add(self, file: Path, instead_of: tuple[Path, ...] = (), **contents: Any) -> None:
+    def add(self, file: Path, instead_of: tuple[Path, ...] = ()) -> None:
         """Name a file that was just written.
 
         Arguments:
             file: beside the manifest.
             instead_of: files that it makes needless; they are removed.
-            contents: what the manifest says from now on.
         """
         gone = {other.name for other in instead_of}
         self.files = {name: written for name, written in self.files.items() if name not in gone} | checksums(file)
-        self.contents = {**self.contents, **contents}
         write_manifest(self.path, self.kind, self.made_from, {"files": self.files, **self.contents})
         for other in instead_of:
             other.unlink(missing_ok=True)

