@@ -196,13 +196,8 @@ def process_group(rank: int, size: int, device: str, sharded: bool = False) -> I
         raise UsageError(f"the device is {device} for all processes of a machine", "leave --device out: each takes a GPU of its own")
     try:
         store, *_ = next(rendezvous("env://", rank, size))
-        names: dict[str, Any] = {
-            "store": PrefixStore(_meeting(store, rank, size), store),
-            "rank": rank,
-            "world_size": size,
-            "timeout": LIMIT,
-        }
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", **names)
+        backend, met = "nccl" if place.type == "cuda" else "gloo", PrefixStore(_meeting(store, rank, size), store)
+        dist.init_process_group(backend, store=met, rank=rank, world_size=size, timeout=LIMIT)
         memories = size if place.type == "cuda" else size / int(os.environ.get("LOCAL_WORLD_SIZE", size))
         yield Group(rank, size, memories, str(place), sharded and size > 1)
     except RuntimeError as error:
