@@ -108,29 +108,23 @@ class ChunkedHead:
 
     def _of_whole_rows(self, states: Tensor, twice: Tensor) -> Tensor:
         """The same of states [m, d] in two parts, from whole rows of logits, which torch reads twice and writes once."""
-        logits = product_in_float32(two_parts(states), twice)  # [m, V]
-        if self.projection.bias is not None:
-            logits += self.projection.bias
-        logits = self._capped(logits)
+        logits = self._finished(product_in_float32(two_parts(states), twice), ...)  # [m, V]
         return logits[:, 0] - logits.log_softmax(1)[:, 0]
 
     def logits(self, states: Tensor, start: int, end: int) -> Tensor:
         """Logits [end - start, m] of scaled states [m, d] for a part of the vocabulary; this way round a processor's product is faster."""
-        logits = self.projection.weight[start:end] @ states.T
-        if self.projection.bias is not None:
-            logits += self.projection.bias[start:end, None]
-        return self._capped(logits)
+        return self._finished(self.projection.weight[start:end] @ states.T, (slice(start, end), None))
 
-    def _capped(self, logits: Tensor) -> Tensor:
-        cap = self.projection.cap
+    def _finished(self, logits: Tensor, part: Any) -> Tensor:
+        """Products of states and weights with the bias of their part of the vocabulary, and capped; changed in place."""
+        bias, cap = self.projection.bias, self.projection.cap
+        if bias is not None:
+            logits += bias[part]
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def _targets(self, states: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
         """[t] logits of the targets alone."""
-        logits = (states[rows] * self.projection.weight[targets]).sum(1)
-        if self.projection.bias is not None:
-            logits += self.projection.bias[targets]
-        return self._capped(logits)
+        return self._finished((states[rows] * self.projection.weight[targets]).sum(1), targets)
 
 
 def two_parts(states: Tensor) -> Tensor:
