@@ -107,7 +107,20 @@ def load_lm(lm: LanguageModel, precision: Precision, device: torch.device, weigh
         ModelError: it cannot be loaded, or its files lack a part of it.
         MissingExtraError: the library that rounds weights is not installed.
     """
-    model = _model(lm, torch.float32 if (precision, weights) == ("fp32", "native") else "auto", weights)
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    if weights != "native":
+        require_quantiser()
+    loader = AutoModelForSeq2SeqLM if lm.encoder_decoder else AutoModelForCausalLM
+    dtype = torch.float32 if (precision, weights) == ("fp32", "native") else "auto"
+    model, found = pretrained(Path(lm.folder), loader, dtype=dtype, output_loading_info=True)
+    if found["missing_keys"]:
+        raise ModelError(
+            f"{lm.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",
+            "give a model that was trained to predict text, not an encoder or a classifier made of one",
+        )
+    if weights != "native" and getattr(model.config, "quantization_config", None) is not None:
+        raise ModelError(f"the weights of {lm.name} are quantised already", "use --weights native")
     quantise(model, weights, torch.bfloat16 if precision == "bf16" else torch.float32)
     set_precision(model, precision)
     if device.type == "cuda":
@@ -139,23 +152,6 @@ def _placed(lm: LanguageModel, model: Any, device: torch.device) -> Any:
             "take a smaller model, or --weights int8 or int4",
         )
     return dispatch_model(model, places)
-
-
-def _model(lm: LanguageModel, dtype: torch.dtype | str, weights: Weights) -> Any:
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    if weights != "native":
-        require_quantiser()
-    loader = AutoModelForSeq2SeqLM if lm.encoder_decoder else AutoModelForCausalLM
-    model, found = pretrained(Path(lm.folder), loader, dtype=dtype, output_loading_info=True)
-    if found["missing_keys"]:
-        raise ModelError(
-            f"{lm.name} lacks weights of a language model: {', '.join(sorted(found['missing_keys'])[:3])}",
-            "give a model that was trained to predict text, not an encoder or a classifier made of one",
-        )
-    if weights != "native" and getattr(model.config, "quantization_config", None) is not None:
-        raise ModelError(f"the weights of {lm.name} are quantised already", "use --weights native")
-    return model
 
 
 def set_precision(model: Any, precision: Precision) -> None:
