@@ -34,6 +34,7 @@ from umr.models.feeding import prefetch
 from umr.models.lm import LanguageModel
 from umr.progress import Reporter
 from umr.progress.clock import Clock
+from umr.storage import remove
 from umr.work.ranks import Claims
 
 UNIT_BATCHES = 16  # that a rank takes at once; fewer where there would not be enough for many ranks
@@ -135,7 +136,7 @@ def score_missing(
         units = _units(plan, batches, pairs, store, claims) if claims else [batches]
         _run(workspace, pairs, plan, batches, units, scorer, store, budget, device, reporter)
         if not claims:
-            plan.remove()
+            remove(plan.folder)
     return made
 
 

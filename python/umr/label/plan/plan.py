@@ -6,7 +6,6 @@ the run was broken, and it repeats at most the batch that was in work. What is f
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -89,10 +88,6 @@ class Plan:
         """The batches with a pair that has no score in a table [Q, k]."""
         missing = np.isnan(table[:, : pairs.kept].reshape(-1)[self.numbers])
         return [batch for batch in range(len(self)) if missing[self.places(batch)].any()]
-
-    def remove(self) -> None:
-        """Remove it from disk: all of it is scored."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def plan_for(
