@@ -186,8 +186,7 @@ def distinct_passages(rows: NDArray[np.uint32], count: int) -> tuple[NDArray[np.
     place = np.zeros(count + 1, dtype=np.uint32)  # the last entry stands for no passage
     flat = np.minimum(rows, count)
     place[flat] = 1
-    place[count] = 0
-    passages = np.flatnonzero(place).astype(np.uint32)
+    passages = np.flatnonzero(place[:count]).astype(np.uint32)
     place[passages] = np.arange(len(passages), dtype=np.uint32)
     place[count] = PADDING
     return passages, place[flat]
