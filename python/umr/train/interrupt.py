@@ -19,15 +19,6 @@ class Stop:
 
     signal = 0
 
-    def obey(self) -> None:
-        """Raise where a signal asked for it.
-
-        Raises:
-            Interrupted: with its number.
-        """
-        if self.signal:
-            raise Interrupted(self.signal)
-
 
 @contextmanager
 def deferred_interrupt(reporter: Reporter, patient: bool = False) -> Iterator[Stop]:
@@ -46,8 +37,8 @@ def deferred_interrupt(reporter: Reporter, patient: bool = False) -> Iterator[St
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not (patient and number == signal.SIGTERM):
-            stop.obey()
+        if stop.signal and not (patient and number == signal.SIGTERM):
+            raise Interrupted(stop.signal)
         stop.signal = stop.signal or number
         reporter.say("finishing this step, then saving (Ctrl-C again stops at once, losing the steps since the last save)")
 
