@@ -70,16 +70,10 @@ def train(
         if place.trained.exists() and not force:  # another process was quicker
             return _trained_before(workspace, place, config, reporter)
         made_from = _made_from(workspace, place, config)
-        _train(workspace, place, config, made_from, reporter, trackers, group or _alone(), force)
+        _train(workspace, place, config, made_from, reporter, trackers, group, force)
     next_command = f"umr mine {workspace.layout.folder} --round {place.number + 1}"
     reporter.say(f"round {place.number} trained in {duration(clock.elapsed)}: {place.encoder}; next: {next_command}")
     return place.encoder
-
-
-def _alone() -> Group:
-    from umr.models.group import ALONE
-
-    return ALONE
 
 
 def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) -> dict[str, Any]:
@@ -173,15 +167,16 @@ def _train(
     made_from: dict[str, Any],
     reporter: Reporter,
     trackers: Sequence[Tracker],
-    group: Group,
+    group: Group | None,
     force: bool,
 ) -> None:
     from umr.models.device import pick_device
+    from umr.models.group import ALONE
     from umr.train.encoders import reloaded
     from umr.train.loop import begun
     from umr.train.weights import layers_of
 
-    how = {"shard": config.shard, "chunk_tokens": config.chunk_tokens}
+    group, how = group or ALONE, {"shard": config.shard, "chunk_tokens": config.chunk_tokens}
     group.require_same(about("train", place.number, made_from, **how, **workspace.fingerprints()))
     with group.leader_first():
         if group.leads:
