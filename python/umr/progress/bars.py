@@ -51,10 +51,6 @@ class _Shown:
 class _Rate(ProgressColumn):
     """Items done, of all, and the speed of the last minute."""
 
-    def get_table_column(self) -> Column:
-        """A column that is never wrapped."""
-        return Column(no_wrap=True)
-
     def render(self, task: Task) -> Text:
         """Empty where the number of items is not known."""
         clock: Clock = task.fields["clock"]
@@ -85,7 +81,7 @@ class _Bars(Progress):
 @contextmanager
 def terminal_bar(console: Console, what: str, unit: str, clock: Clock) -> Iterator[Bar]:
     """A bar that is drawn again and again, with items a second and the time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), _Rate(), TimeElapsedColumn(), _Left())
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), _Rate(Column(no_wrap=True)), TimeElapsedColumn(), _Left())
     with _Bars(*columns, console=console, transient=not clock.total) as progress:
         task = progress.add_task(escape(what), total=clock.total or None, unit=unit, clock=clock, note="")
         yield _Shown(clock, lambda note: progress.update(task, completed=clock.done, note=note))
