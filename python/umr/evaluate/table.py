@@ -23,6 +23,10 @@ MACRO = "macro"
 """Name of the row that averages the languages, each weighing the same."""
 MICRO = "micro"
 """Name of the row that averages the queries."""
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{sign: f"\\{sign}" for sign in "%&_#${}"}}
+)
+"""How LaTeX prints signs that mean something to it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Grid:
         return "\n\n".join(filter(None, (self.title and f"**{self.title}**", table, self.note)))
 
     def _latex(self) -> str:
-        lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (self.columns, *self.rows)]
+        lines = [" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in (self.columns, *self.rows)]
         body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
         said = "".join(f"% {line}\n" for line in (self.title + "\n" + self.note).split("\n") if line)
         return f"{said}\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}\n{body}\n\\end{{tabular}}"
@@ -143,22 +147,15 @@ def _notes(evaluation: Evaluation) -> str:
 def _cells(comparison: Comparison, row: Difference) -> tuple[str, ...]:
     """Queries, metric, before, after, change, interval, p."""
     star = "*" if comparison.significant(row) else " "
-    interval = f"{_signed(row.low)}, {_signed(row.high)}"
-    means = (_percent(row.before), _percent(row.after))
     return (
         f"{row.queries:,}",
         comparison.metric,
-        *means,
+        _percent(row.before),
+        _percent(row.after),
         f"{_signed(row.difference)}{star}",
-        interval,
+        f"{_signed(row.low)}, {_signed(row.high)}",
         f"{row.p:.3f}" if row.p >= 0.0005 else "<.001",
     )
-
-
-def _escaped(cell: str) -> str:
-    """A cell as LaTeX prints it."""
-    commands = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(commands.get(letter) or (f"\\{letter}" if letter in "%&_#${}" else letter) for letter in cell)
 
 
 def _percent(value: float) -> str:
