@@ -142,11 +142,9 @@ def xor_score(predictions: Sequence[Prediction], gold: Mapping[str, Gold], repor
     for warning in doubts(predictions, gold):
         reporter.warn(warning)
     found = _all_within([(p.ctxs, gold[p.id].spans) for p in asked])
-    langs = list(dict.fromkeys(p.lang for p in asked))
     of = {name: Counter(p.lang for p, hits in zip(asked, found, strict=True) if hits[at]) for at, name in enumerate(LIMITS)}
     reachable = Counter(p.lang for p in asked if any(map(survives, gold[p.id].spans)))
-    counted = Counter(p.lang for p in asked)
-    return XorScore({lang: counted[lang] for lang in langs}, of, reachable)
+    return XorScore(Counter(p.lang for p in asked), of, reachable)
 
 
 def _all_within(asked: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> list[list[bool]]:
