@@ -49,7 +49,7 @@ def read_folder(folder: Path, chosen: Collection[str] = ()) -> dict[str, Any]:
     if "Pooling" in paths and "pooling" not in chosen:
         found["pooling"] = _pooling(paths["Pooling"] / "config.json")
     path = folder / "config_sentence_transformers.json"
-    config = _json(path)
+    config = json_of(path)
     prompts, default = _prompts(path, config)
     found |= prompts
     _require_default(path, default, prompts, chosen)
@@ -70,7 +70,7 @@ def require_prompts_pooled(folder: Path) -> None:
         InputError: `include_prompt` is false.
     """
     where = _modules(folder / "modules.json").get("Pooling", folder) / "config.json"
-    _require(where, "include_prompt", _json(where).get("include_prompt", True), [True])
+    _require(where, "include_prompt", json_of(where).get("include_prompt", True), [True])
 
 
 def lower_cases(folder: Path) -> bool:
@@ -120,13 +120,13 @@ def _modules(path: Path) -> dict[str, Path]:
         raise InputError(f"{path}: the Transformer is in the folder {named[0][1]!r}", RESAVE)
     for key in ("module_input_name", "module_output_name") if "Normalize" in paths else ():
         where = paths["Normalize"] / "config.json"
-        _require(where, key, _json(where).get(key), [None, "sentence_embedding"])
+        _require(where, key, json_of(where).get(key), [None, "sentence_embedding"])
     return paths
 
 
 def _transformer(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The Transformer's file and what it says; a setting that changes vectors is one of those that are honoured."""
-    read = ((folder / name, _json(folder / name)) for name in CONFIGS)
+    read = ((folder / name, json_of(folder / name)) for name in CONFIGS)
     path, config = next(((path, config) for path, config in read if config), (folder / CONFIGS[0], {}))
     for key, value in config.items():
         name, _, form = key.rpartition("_")
@@ -154,7 +154,7 @@ def _lengths(folder: Path) -> dict[str, Any]:
 
 def _pooling(path: Path) -> Pooling:
     """The pooling of both layouts: `pooling_mode_*` booleans (to 5.3), or `pooling_mode` (from 5.4), a name or a list of names."""
-    config = _json(path)
+    config = json_of(path)
     flags = [key.removeprefix("pooling_mode_") for key, value in config.items() if value is True and key.startswith("pooling_mode_")]
     named = config.get("pooling_mode", flags or ["mean"])
     modes = named if isinstance(named, list) else [named]
@@ -193,5 +193,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
+    """The object of a model's JSON file; empty where there is no such file."""
     return read_json(path, MODELS_NUMBER) if path.is_file() else {}

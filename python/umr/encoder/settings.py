@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from umr.config import EncoderConfig, Pooling, Similarity, Title
-from umr.encoder.sentence_folder import read_folder, require_prompts_pooled, shown, typed
+from umr.encoder.sentence_folder import json_of, read_folder, require_prompts_pooled, shown, typed
 from umr.errors import FormatError, InputError
 from umr.settings import choices_of
-from umr.storage import MODELS_NUMBER, read_json
+from umr.storage import read_json
 
 FILE = "umr_encoder.json"
 LIMIT = 512  # tokens: longer passages only on request
@@ -133,7 +133,7 @@ def _short_text(value: str) -> bool:
 
 def _defaults(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    tokenizer = typed(path, _json(path), "model_max_length", (int, float), LIMIT)
+    tokenizer = typed(path, json_of(path), "model_max_length", (int, float), LIMIT)
     limit = max(1, min(LIMIT, _positions(folder) or LIMIT, tokenizer))
     return {
         "query_prefix": "", "passage_prefix": "", "title": "text",
@@ -144,7 +144,7 @@ def _defaults(folder: Path) -> dict[str, Any]:
 def _positions(folder: Path) -> int | None:
     """Tokens that the model has positions for, None where it does not say."""
     path = folder / "config.json"
-    config = _json(path)
+    config = json_of(path)
     # RoBERTa's positions begin after the padding index, so two of them cannot be used.
     reserved = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
     positions = typed(path, config, "max_position_embeddings", int, 0)
@@ -166,9 +166,5 @@ def _family(name: str, folder: Path) -> tuple[dict[str, Any], str]:
 def architecture_of(folder: Path) -> str:
     """The class of the weights as config.json names it, empty where it does not."""
     path = folder / "config.json"
-    names = typed(path, _json(path), "architectures", list, [])
+    names = typed(path, json_of(path), "architectures", list, [])
     return str(names[0]) if names else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return read_json(path, MODELS_NUMBER) if path.is_file() else {}
