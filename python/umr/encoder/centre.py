@@ -27,8 +27,8 @@ BLOCK = 65536  # vectors that are read at once
 SHOWN = 12  # languages that a message names
 
 Rows = NDArray[np.uint32]
-Coded = tuple[Sequence[str], Numbers]
-"""Language codes, and for each text the place of its own [n]."""
+Coded = tuple[Sequence[str], Numbers | None]
+"""Language codes, and for each text the place of its own [n]; none where all have one mean."""
 
 
 def means_for(
@@ -65,7 +65,7 @@ def means_for(
     made_from: dict[str, Any] = {"centre": config.centre, **asked} | {f"{side}_vectors": s.folder.name for side, s in stores.items()}
     if config.whiten:
         made_from |= {"shrink": SHRINK, "moments": "of each side"}
-    coded: dict[str, Coded] = {}
+    coded: dict[str, Coded] = dict.fromkeys(stores, ((), None))
     if config.centre == "language":
         languages = corpus_languages(passages, layout, reporter)
         codes, numbers = np.unique(queries.langs, return_inverse=True)
@@ -93,12 +93,12 @@ def _kept(
         require_whole(manifest, read_manifest(manifest, "means"), "remove its folder: the means are estimated again")
         return read_means(path)
     with reporter.bar("estimating means", sum(store.rows for store in stores.values()), "vectors") as bar:
-        sides = {side: _side(store, coded.get(side), bar) for side, store in stores.items()}
+        sides = {side: estimate(_blocks(store, coded[side][1], bar), store.dimensions, coded[side][0]) for side, store in stores.items()}
     passages, queries = filled(sides["passage"], sides["query"]), filled(sides["query"], sides["passage"])
     means = Means(made_from["centre"], encoder.query.settings.similarity == "cosine", passages, queries, made_from)
     if "whiten" in made_from:
         with reporter.bar("estimating the whitening", sum(store.rows for store in stores.values()), "vectors") as bar:
-            both = (_centred(stores[side], side, coded.get(side), means, bar) for side in get_args(Side))
+            both = (_centred(stores[side], side, coded[side], means, bar) for side in get_args(Side))
             whitening = whitening_of(both, encoder.query.dimensions, made_from["whiten"])
         means = replace(means, whitening=whitening)
     write_means(path, means)
@@ -106,16 +106,11 @@ def _kept(
     return means
 
 
-def _centred(store: Embeddings, side: Side, coded: Coded | None, means: Means, bar: Bar) -> Iterator[Vectors]:
-    codes, numbers = coded or ((), None)
+def _centred(store: Embeddings, side: Side, coded: Coded, means: Means, bar: Bar) -> Iterator[Vectors]:
+    codes, numbers = coded
     places = means.side(side).groups(codes)
     for vectors, here in _blocks(store, numbers, bar):
         yield means.apply(vectors, side, np.zeros(len(vectors), dtype=np.int64) if here is None else places[here])
-
-
-def _side(store: Embeddings, coded: Coded | None, bar: Bar) -> SideMeans:
-    codes, numbers = coded or ((), None)
-    return estimate(_blocks(store, numbers, bar), store.dimensions, codes)
 
 
 def _blocks(store: Embeddings, numbers: Numbers | None, bar: Bar) -> Iterator[tuple[Vectors, Numbers | None]]:
