@@ -174,8 +174,8 @@ def filled(own: SideMeans, other: SideMeans) -> SideMeans:
     """
     both = sorted(set(own.langs) & set(other.langs))
     lacking = sorted(set(other.langs) - set(own.langs))
-    rows = [own.table[own.groups(both)] - other.table[other.groups(both)] if both else own.table[:1] - other.table[:1]]
-    between = np.mean(np.concatenate(rows), axis=0, dtype=np.float64)
+    rows = own.table[own.groups(both)] - other.table[other.groups(both)] if both else own.table[:1] - other.table[:1]
+    between = np.mean(rows, axis=0, dtype=np.float64)
     found = dict(zip(own.langs, own.table[1:], strict=True))
     found |= {lang: (other.table[row] + between).astype(np.float32) for lang, row in zip(lacking, other.groups(lacking), strict=True)}
     return SideMeans(np.stack([own.table[0], *(found[lang] for lang in sorted(found))]), tuple(sorted(found)))
