@@ -37,10 +37,8 @@ class ForMteb:
     def revision(self) -> str:
         """All that decides a vector, as one name: mteb reads results of the same name and revision again."""
         means, sides = self.encoder.means, (self.encoder.query, self.encoder.passage)
-        tables = (
-            [] if means is None else [means.queries.table, means.passages.table, *([] if means.whitening is None else [means.whitening])]
-        )
-        made_of = [fingerprint(table.tobytes().hex()) for table in tables]
+        tables = (means.queries.table, means.passages.table, means.whitening) if means else ()
+        made_of = [fingerprint(table.tobytes().hex()) for table in tables if table is not None]
         return digest(
             {"sides": [[one.fingerprint, repr(one.settings)] for one in sides], "means": made_of, "centre": means and means.centre}
         )[:40]
