@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from umr._rust import Records
 from umr.languages import identify, stated_language
@@ -137,7 +136,8 @@ def check(records: Records, kind: Kind, reporter: Reporter, known: set[int] | No
     untagged: list[str] = []
     every, known = max(1, len(records) // SAMPLE), set() if known is None else known
     with reporter.bar(f"checking {kind}", len(records), kind) as bar:
-        for rows in _blocks(len(records)):
+        for start in range(0, len(records), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(records)), dtype=np.uint32)
             pairs = records.texts(rows)
             texts = [text for _, text in pairs]
             tags = [stated_language(tag) or UNTAGGED for tag in records.langs(rows)]
@@ -186,8 +186,3 @@ def _example(made: Check, finding: str, records: Records, row: int) -> None:
 def _spread(lengths: Sequence[int]) -> tuple[int, int, int]:
     middle, high = np.percentile(lengths, [50, 99])
     return round(middle), round(high), max(lengths)
-
-
-def _blocks(count: int) -> Iterator[NDArray[np.uint32]]:
-    for start in range(0, count, BLOCK):
-        yield np.arange(start, min(start + BLOCK, count), dtype=np.uint32)
