@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -65,17 +65,16 @@ def export(workspace: Workspace, labels: Labels, form: Form, path: Path, keep: i
     counts = np.isfinite(labels.labels).sum(axis=1)
     longest = min(keep or counts.max(initial=0), counts.max(initial=0))
     least = max(2, longest if form == "sentence-transformers" else 2)
-    if not (counts >= least).any():
+    usable = counts >= least
+    if not usable.any():
         raise InputError("no query has two labelled passages", "label more candidates: `umr mine --top-k`, `umr label`")
     rows = (row for row in _rows(workspace, labels, keep) if len(row.ids) >= least)
     if form == "parquet":
-        return _write_parquet(path, rows)
-    written = 0
-    with text_beside(path) as handle:
-        for row in rows:
-            handle.writelines(line + "\n" for line in LINES[form](row))
-            written += 1
-    return written
+        _write_parquet(path, rows)
+    else:
+        with text_beside(path) as handle:
+            handle.writelines(line + "\n" for row in rows for line in LINES[form](row))
+    return int(usable.sum())
 
 
 def _rows(workspace: Workspace, labels: Labels, keep: int | None) -> Iterator[Labelled]:
@@ -118,11 +117,8 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _write_parquet(path: Path, rows: Iterator[Labelled]) -> int:
+def _write_parquet(path: Path, rows: Iterator[Labelled]) -> None:
     names = {"query_id": "id", "query": "text", "lang": "lang", "passage_ids": "ids", "titles": "titles", "passages": "texts",
              "labels": "labels"}  # fmt: skip
-    written = count()
-    counted = (row for row, _ in zip(rows, written, strict=False))
-    blocks = iter(lambda: list(islice(counted, QUERIES)), [])
+    blocks = iter(lambda: list(islice(rows, QUERIES)), [])
     write_blocks(path, ({name: [getattr(row, field) for row in block] for name, field in names.items()} for block in blocks))
-    return next(written)
