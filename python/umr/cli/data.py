@@ -119,16 +119,13 @@ def kind_of(path: Path) -> Kind:
 
 def _shown(made: Check) -> list[RenderableType]:
     """A row a language, then where the first records of each finding stand."""
-    names = {
-        "empty": "empty", "nearly_empty": "nearly empty", "duplicates": "duplicates", "other_script": "other script",
-        "damaged": "damaged", "markup": "markup", "copies": "copies",
-    }  # fmt: skip
-    used = [name for name in names if any(getattr(one, name) for one in made.languages.values())]
-    table = table_of_numbers(made.kind, None, "lang", "records", "median", "99 %", "longest", *(names[name] for name in used))
+    findings = ("empty", "nearly_empty", "duplicates", "other_script", "damaged", "markup", "copies")
+    used = [name for name in findings if any(getattr(one, name) for one in made.languages.values())]
+    table = table_of_numbers(made.kind, None, "lang", "records", "median", "99 %", "longest", *(name.replace("_", " ") for name in used))
     for lang, one in made.languages.items():
         table.add_row(lang, *(f"{n:,}" for n in (one.records, *one.lengths, *(getattr(one, name) for name in used))))
     lines = [
-        f"{names[name]}: {', '.join(f'{Path(path).name}:{line} ({record})' for path, line, record in places)}"
+        f"{name.replace('_', ' ')}: {', '.join(f'{Path(path).name}:{line} ({record})' for path, line, record in places)}"
         for name, places in made.examples.items()
     ]
     if made.sample:
