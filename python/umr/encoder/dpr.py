@@ -16,7 +16,7 @@ SIDES = {"query": "question_model.", "passage": "ctx_model."}  # prefixes of the
 
 
 def load_dpr(folder: Path, config: Any, architecture: str) -> Any:
-    """The BERT of a DPR encoder as transformers saves it.
+    """The BERT inside a DPR encoder as transformers saves it, as a model of its own that can be saved and loaded without DPR.
 
     Raises:
         ModelError: it is a reader, or projects its vectors.
@@ -32,18 +32,12 @@ def load_dpr(folder: Path, config: Any, architecture: str) -> Any:
             f"{folder / 'config.json'}: projection_dim is {config.projection_dim}: a projection of its vectors, which umr does not compute",
             "choose an encoder whose projection_dim is 0",
         )
-    return _bert_of_dpr(pretrained(folder, getattr(transformers, architecture), dtype=torch.float32))
-
-
-def _bert_of_dpr(whole: Any) -> Any:
-    """The BERT inside a DPR encoder, as a model of its own that can be saved and loaded without DPR."""
-    from transformers import BertConfig, BertModel
-
+    whole = pretrained(folder, getattr(transformers, architecture), dtype=torch.float32)
     inside = (whole.question_encoder if hasattr(whole, "question_encoder") else whole.ctx_encoder).bert_model
-    config = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
+    own = {key: value for key, value in inside.config.to_dict().items() if key not in ("model_type", "architectures", "projection_dim")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: Any = BertModel(BertConfig(**config))
+        model: Any = transformers.BertModel(transformers.BertConfig(**own))
     model.float().load_state_dict(inside.state_dict(), strict=False)  # all but the pooler, which no vector uses
     return model
 
