@@ -63,11 +63,10 @@ def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, 
     with quietly():
         encoder.model.save_pretrained(folder)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(folder)
-    for name, value in _sentence_transformers_files(encoder, length, dense is not None).items():
+    settings = asdict(encoder.settings) | ({TIED: True} if halved else {})
+    for name, value in (_sentence_transformers_files(encoder, length, dense is not None) | {FILE: settings}).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    record = asdict(encoder.settings) | ({TIED: True} if halved else {})
-    (folder / FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if dense is not None:
         save_file(dense, next(folder.glob("*_Dense")) / "model.safetensors", {"format": "pt"})
     if whole.means is not None:
@@ -77,10 +76,9 @@ def _save_side(whole: DualEncoder, encoder: Encoder, folder: Path, length: int, 
 def _modules(encoder: Encoder, centred: bool) -> list[dict[str, Any]]:
     length = ["Normalize"] if encoder.settings.similarity == "cosine" else []
     kinds = ["Transformer", "Pooling", *length, *(["Dense", *length] if centred else [])]
-    paths = ["" if i == 0 else f"{i}_{kind}" for i, kind in enumerate(kinds)]
     return [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
     ]
 
 
