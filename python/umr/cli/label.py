@@ -12,7 +12,7 @@ from umr.cli.inspect_labels import inspected
 from umr.cli.options import Force, Rank, Round, Work, Workers, option
 from umr.cli.output import Result, unfinished
 from umr.config import LabelConfig
-from umr.data.workspace import Workspace, open_workspace, round_for
+from umr.data.workspace import open_workspace, round_for
 from umr.errors import UsageError
 from umr.label import forecast_labels
 from umr.label import label as stage
@@ -47,7 +47,9 @@ def label(
     workspace = opened(work, ranks, lambda: open_workspace(work, reporter))
     place = round_for(workspace.layout, "label", round)
     if dry_run:
-        return _forecast(workspace, config, place.number, reporter)
+        forecasts = forecast_labels(workspace, config, place.number, reporter)
+        told = [asdict(made) | {"sharing": made.sharing} for made in forecasts]
+        return Result({"round": place.number, "forecasts": told}, labelling(place.number, forecasts))
     found = label_together(workspace, config, place.number, reporter, ranks) if ranks else None
     if ranks and found is None:
         return unfinished(ranks)
@@ -57,10 +59,3 @@ def label(
     scored = labels.scores[np.isfinite(labels.scores)]  # the rest was screened out
     data = {"round": place.number, "pairs": scored.size, "mean_score": float(scored.mean()), "labels": str(place.labels)}
     return Result(data, [f"round {place.number}: {scored.size:,} labelled pairs in {place.labels} (mean {scored.mean():.3f} nats)"])
-
-
-def _forecast(workspace: Workspace, config: LabelConfig, number: int, reporter: Reporter) -> Result:
-    """A column for each language model, a line for each number."""
-    found = forecast_labels(workspace, config, number, reporter)
-    data = [asdict(made) | {"sharing": made.sharing} for made in found]
-    return Result({"round": number, "forecasts": data}, labelling(number, found))
