@@ -89,15 +89,11 @@ def _made_from(workspace: Workspace, place: RoundLayout, config: TrainConfig) ->
     return {**options, "labels": checksums(place.labels)[place.labels.name], **({"means": means} if means else {})}
 
 
-def _recorded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a finished training was made from; an option that umr did not have at the time was at its default."""
-    return {**asdict(TrainConfig()), **manifest["made_from"]}
-
-
 def _trained_before(workspace: Workspace, place: RoundLayout, config: TrainConfig, reporter: Reporter) -> Path:
-    found, made_from = _recorded(read_manifest(place.trained, "train")), _made_from(workspace, place, config)
+    # An option that umr did not have at the time was at its default.
+    found = {**asdict(TrainConfig()), **read_manifest(place.trained, "train")["made_from"]}
     hint = "leave the options as they were, or train again with --force: the encoder of before is moved aside"
-    require_same(place.trained, f"round {place.number} was trained", found, made_from, hint)
+    require_same(place.trained, f"round {place.number} was trained", found, _made_from(workspace, place, config), hint)
     reporter.say(f"round {place.number} is trained already: {place.encoder}")
     return place.encoder
 
