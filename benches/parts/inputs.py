@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ def cache_folder() -> Path:
     return folder
 
 
+def table(*parts: str) -> Iterator[dict[str, str]]:
+    """The rows of a tab-separated file under shared/data."""
+    csv.field_size_limit(1 << 24)
+    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8", newline="") as rows:
+        yield from csv.DictReader(rows, delimiter="\t")
+
+
 def passages(corpus: str) -> list[dict[str, str]]:
     """All passages of a corpus: id, text and title."""
-    path = require_file("data", corpus, "passages.tsv.gz")
-    csv.field_size_limit(1 << 24)
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle, delimiter="\t"))
+    return list(table(corpus, "passages.tsv.gz"))
 
 
 def queries(corpus: str) -> Iterator[dict[str, Any]]:
@@ -51,6 +55,15 @@ def sample(rows: list[dict[str, Any]], count: int, seed: int = 0) -> list[dict[s
     if count > len(rows):
         raise UnavailableError(f"{count:,} rows are asked for, there are {len(rows):,}")
     return random.Random(seed).sample(rows, count)
+
+
+def write_tsv(path: Path, rows: Iterable[Mapping[str, str]]) -> Path:
+    """Write passages, tab-separated: id, text and title."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, ("id", "text", "title"), delimiter="\t", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benches.harness import require_file
+from benches.parts.inputs import passages, table, write_tsv
 
 SEED = 0
 Gold = Mapping[str, set[str]]
@@ -41,13 +41,6 @@ def some_of(mix: Mix, count: int) -> Mix:
     path = mix.queries.with_name(f"queries-{count}.jsonl")
     path.write_text("".join(line for n, line in enumerate(lines) if n in drawn), encoding="utf-8")
     return replace(mix, queries=path)
-
-
-def table(*parts: str) -> Iterator[dict[str, str]]:
-    """The rows of a tab-separated file under shared/data."""
-    csv.field_size_limit(1 << 24)
-    with gzip.open(require_file("data", *parts), "rt", encoding="utf-8", newline="") as rows:
-        yield from csv.DictReader(rows, delimiter="\t")
 
 
 def read_gold(*parts: str) -> Gold:
@@ -122,10 +115,7 @@ def _balanced(rows: list[dict[str, str]], count: int, drawn: random.Random) -> l
 
 
 def _write_passages(path: Path, wanted: set[str], count: int, drawn: random.Random) -> None:
-    rows = list(table("train-mix", "passages.tsv.gz"))
+    rows = passages("train-mix")
     others = [row["id"] for row in rows if row["id"] not in wanted]
     wanted = wanted | set(drawn.sample(others, max(0, min(len(others), count - len(wanted)))))
-    with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerow(["id", "text", "title"])
-        writer.writerows([row["id"], row["text"], row["title"]] for row in rows if row["id"] in wanted)
+    write_tsv(path, (row for row in rows if row["id"] in wanted))

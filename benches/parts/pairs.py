@@ -7,7 +7,6 @@ the rival, who goes query by query in batches, gets pairs of the same set.
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.harness import UnavailableError, say
-from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl
+from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl, write_tsv
 
 TOP = 10  # candidates a query
 A_LANGUAGE = 100  # queries
@@ -69,7 +68,7 @@ def _mine(a_language: int) -> Pool:
     asked = _queries(a_language)
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         folder, reporter = Path(name), Console(quiet=True)
-        files = [_write_passages(folder / "passages.tsv", english), write_jsonl(folder / "queries.jsonl", asked)]
+        files = [write_tsv(folder / "passages.tsv", english), write_jsonl(folder / "queries.jsonl", asked)]
         encoder = EncoderConfig(E5, title="none")  # the text alone, as the label prompt has it
         workspace = create_workspace(folder / "work", [str(files[0])], [str(files[1])], encoder, None, reporter)
         rows = mine(workspace, MineConfig(top_k=TOP, precision="auto"), reporter=reporter).rows
@@ -82,14 +81,6 @@ def _queries(a_language: int) -> list[dict[str, Any]]:
     for row in queries("xquad-r"):
         by_lang.setdefault(row["lang"], []).append(row)
     return [row for rows in by_lang.values() for row in sample(rows, min(a_language, len(rows)))]
-
-
-def _write_passages(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, ("id", "text", "title"), delimiter="\t", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def groups(found: Pool, sharing: int, seed: int = 0) -> list[list[Pair]]:
