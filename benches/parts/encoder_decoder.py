@@ -7,7 +7,6 @@ drawn from a seed, so both sides compute the same; speed does not depend on what
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benches.harness import stopwatch
+from benches.harness import timed
 
 VOCABULARY, WIDTH, LAYERS = 250_112, 512, 8  # mT5-small's shape, with as many layers in both halves
 
@@ -81,12 +80,8 @@ def main() -> None:
     torch.set_num_threads(task.threads)
     model, groups = model_of(), pairs_of(task.groups, task.sharing)
     call, pairs = ours(task, model, groups) if task.engine == "ours" else rival(task, model, groups)
-    times: list[float] = []
-    scores: list[float] = []
-    for _ in range(task.repeats):
-        with stopwatch(times):
-            scores = call()
-    print(json.dumps({"pairs": pairs, "seconds": statistics.median(times), "scores": scores}))
+    seconds, scores = timed(call, task.repeats, lambda: None)
+    print(json.dumps({"pairs": pairs, "seconds": seconds, "scores": scores}))
 
 
 Made = tuple[Callable[[], list[float]], int]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benches.harness import Report, say
+from benches.harness import Report, say, timed
 
 Floats = NDArray[np.float32]
 PART = 125_000  # passages of one shard
@@ -63,12 +61,7 @@ def _shard(folder: Path, part: int) -> tuple[str, int, int]:
 def _seconds(shards: list[tuple[str, int, int]], int8_shards: list[str], queries: Floats, threads: int, repeats: int) -> float:
     from umr._rust import search
 
-    times = []
-    for _ in range(repeats + 1):  # the first warms up
-        start = time.perf_counter()
-        search(queries, shards, "f32", K, threads=threads, int8_shards=int8_shards)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return timed(lambda: search(queries, shards, "f32", K, threads=threads, int8_shards=int8_shards), repeats)[0]
 
 
 def _fit(report: Report, name: str, sizes: list[int], seconds: list[float]) -> None:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benches.harness import stopwatch
+from benches.harness import stopwatch, timed
 from benches.parts.padded import padded_scores
 
 if TYPE_CHECKING:
@@ -57,12 +56,8 @@ def main() -> None:
     score, trees = ENGINES[task.engine](task)
     score(trees[:1])
     trees = trees[: _enough(score, trees, task.seconds)]
-    times: list[float] = []
-    scores: list[float] = []
-    for _ in range(task.repeats):
-        with stopwatch(times):
-            scores = score(trees)
-    print(json.dumps({"groups": len(trees), "pairs": len(scores), "seconds": statistics.median(times), "scores": scores}))
+    seconds, scores = timed(lambda: score(trees), task.repeats, lambda: None)
+    print(json.dumps({"groups": len(trees), "pairs": len(scores), "seconds": seconds, "scores": scores}))
 
 
 def _trees(task: Task, prompt: Prompt) -> list[Tree]:

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benches.harness import stopwatch
+from benches.harness import timed
 
 MINI_BATCHES = (8, 32)  # of the rival, whose best one counts
 
@@ -136,12 +136,8 @@ def _cached_loss(task: Task, name: str, length: int, size: int, columns: list[li
 
 def _seconds(step: Callable[[int], object], steps: int) -> float:
     """The median seconds of a step, after one that warms up."""
-    step(0)
-    times: list[float] = []
-    for number in range(1, steps + 1):
-        with stopwatch(times):
-            step(number)
-    return statistics.median(times)
+    numbers = count()
+    return timed(lambda: step(next(numbers)), steps)[0]
 
 
 ENGINES: dict[str, Callable[[Task], tuple[float, float]]] = {"umr": _umr, "sentence-transformers": _rival}
