@@ -44,10 +44,6 @@ class Peaks:
         """fp32 or bf16, whichever multiplies faster here."""
         return "bf16" if self.bf16 > self.f32 else "fp32"
 
-    def of(self, precision: str) -> float:
-        """The peak of a precision."""
-        return self.bf16 if precision == "bf16" else self.f32
-
     def __str__(self) -> str:
         return f"f32 {self.f32:,.0f}, bf16 {self.bf16:,.0f} GFLOP/s, int8 {self.int8:,.0f} Gop/s"
 
