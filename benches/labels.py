@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +50,6 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Mined:
-    """The work folder with the candidates of its round 0."""
-
-    workspace: Workspace
-    candidates: Candidates
-
-
 def options() -> argparse.ArgumentParser:
     """The options of this benchmark; the defaults are the stated cell."""
     made = parser(__doc__)
@@ -66,8 +57,8 @@ def options() -> argparse.ArgumentParser:
     return made
 
 
-def mined(args: argparse.Namespace, report: Report) -> Mined:
-    """Mine train-small, or find it mined."""
+def mined(args: argparse.Namespace, report: Report) -> tuple[Workspace, Candidates]:
+    """Mine train-small, or find it mined: the work folder with the candidates of its round 0."""
     import umr
     from umr.progress.console import Console
 
@@ -76,24 +67,24 @@ def mined(args: argparse.Namespace, report: Report) -> Mined:
     with stopwatch(seconds):
         candidates = umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, Console())
     report.fact("mine, seconds", round(seconds[0], 1))
-    return Mined(workspace, candidates)
+    return workspace, candidates
 
 
-def measure(work: Mined, report: Report) -> tuple[dict[str, Evaluation], dict[str, Floats]]:
+def measure(workspace: Workspace, candidates: Candidates, report: Report) -> tuple[dict[str, Evaluation], dict[str, Floats]]:
     """The retriever's order and that of every way to label, and the likelihoods [Q, k] of each way."""
     import umr
     from umr.data.qrels import read_qrels
     from umr.progress.console import Console
 
     gold = read_qrels(require_file("data", "train-small", "hidden", "gold.qrels.gz"))
-    ids, found, scores = passage_ids(work.workspace, work.candidates), {}, {}
-    found[RETRIEVER] = judge_order(work.candidates, work.candidates.scores, ids, gold)
+    ids, found, scores = passage_ids(workspace, candidates), {}, {}
+    found[RETRIEVER] = judge_order(candidates, candidates.scores, ids, gold)
     for name, ways in WAYS.items():
         seconds: list[float] = []
         with stopwatch(seconds):
-            labels = umr.label(work.workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, Console(), force=True)
+            labels = umr.label(workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, Console(), force=True)
         report.fact(f"label, {name}, seconds", round(seconds[0], 1))
-        found[name], scores[name] = judge_order(work.candidates, order_of(labels), ids, gold), labels.scores
+        found[name], scores[name] = judge_order(candidates, order_of(labels), ids, gold), labels.scores
     return found, scores
 
 
@@ -135,8 +126,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
     """Mine, label in every way, and compare."""
     for name in (E5, GEMMA):
         require_model(name)
-    work = mined(args, report)
-    found, scores = measure(work, report)
+    found, scores = measure(*mined(args, report), report)
     table(found, report)
     precisions(scores, report)
 
