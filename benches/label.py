@@ -38,8 +38,8 @@ from benches.parts.encoder_decoder import Task as PairTask
 from benches.parts.inputs import GEMMA
 from benches.parts.labelling import Task
 from benches.parts.machine import Finished, Peaks, child
-from benches.parts.order import Order, compare
-from benches.parts.pairs import A_LANGUAGE, Pair, Pool, for_rival, groups, pool, whole_lists
+from benches.parts.order import compare
+from benches.parts.pairs import A_LANGUAGE, Pair, Pool, by_passage, for_rival, groups, pool, whole_lists
 
 FACTORS = {30: 7.0, 8: 5.5, 2: 3.0}  # sharing -> times the loop
 NATS, TAU = 1e-4, 0.965
@@ -133,7 +133,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
         for sharing in args.sharing:
             measure(run, sharing, tokens)
         require_equal(run, groups(run.pool, args.sharing[0]), tokens)
-        tell_order(run, order(run))
+        order(run)
         encoder_decoder(run)
 
 
@@ -175,26 +175,14 @@ def require_equal(run: Bench, chosen: list[list[Pair]], tokens: Callable[[list[l
         raise DiffersError(f"a score is off by {worst:.3g} nats, at most {NATS:g} is allowed")
 
 
-def by_passage(pairs: list[Pair]) -> list[list[Pair]]:
-    """Pairs in groups of one passage."""
-    found: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        found.setdefault(pair.passage, []).append(pair)
-    return list(found.values())
-
-
-def order(run: Bench) -> Order:
+def order(run: Bench) -> None:
     """How bf16 orders whole candidate lists, against fp32."""
     say(f"order of the candidates of {len(run.lists) // 10} queries")
     shared = by_passage(run.lists)
     flat = [pair for group in shared for pair in group]
     queries = {query: number for number, query in enumerate({(p.query, p.lang): None for p in flat})}
     exact, half = (run.task("umr", shared, precision, 0, 1).value["scores"] for precision in ("fp32", "bf16"))
-    return compare(exact, half, [queries[p.query, p.lang] for p in flat])
-
-
-def tell_order(run: Bench, found: Order) -> None:
-    """Kendall's tau of bf16."""
+    found = compare(exact, half, [queries[p.query, p.lang] for p in flat])
     run.report.fact(
         "bf16 against fp32",
         f"Kendall's tau {found.tau:.4f} (standard error {found.error:.4f}), largest difference {found.largest:.3f} nats",

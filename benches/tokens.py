@@ -57,7 +57,7 @@ def main(args: argparse.Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         file, folder = Path(name) / "tokenizer.json", Path(name)
         file.write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-        path = write_jsonl(folder / "passages.jsonl", [{k: row[k] for k in ("id", "title", "text")} for row in rows])
+        path = write_jsonl(folder / "passages.jsonl", rows)
         records = Records.open([str(path)], "passages", str(folder / "cache"))
         theirs, rival = timed(lambda: _rival(tokenizer, texts), args.repeats)
         stores = (folder / f"store-{number}" for number in itertools.count())

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benches.parts.gpu_shapes import TOY, TRUE, Shapes, causal, encoder_folder, groups, mt5, texts
+from benches.parts.inputs import write_jsonl
 from benches.parts.padded import loop_scores, padded_scores
 
 Row = dict[str, Any]
@@ -76,8 +77,7 @@ def encode(shapes: Shapes, precision: Any) -> Row:
 
     with tempfile.TemporaryDirectory() as name:
         folder, some = encoder_folder(shapes, Path(name) / "encoder"), texts(shapes.texts)
-        rows = [{"id": str(n), "text": text} for n, text in enumerate(some)]
-        (Path(name) / "passages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_jsonl(Path(name) / "passages.jsonl", ({"id": str(n), "text": text} for n, text in enumerate(some)))
         (Path(name) / "queries.jsonl").write_text('{"id": "q", "question": "what", "lang": "en"}\n', encoding="utf-8")
         config = umr.EncoderConfig(
             model=str(folder), pooling="mean", similarity="cosine", query_length=shapes.length, passage_length=shapes.length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,12 +65,12 @@ def tokenizer(size: int) -> Any:
     """A fast tokenizer whose vocabulary is made of the texts, with as many ids as they give, at most `size`; made once."""
     from transformers import PreTrainedTokenizerFast
 
+    from umr.storage import beside
+
     file = cache_folder() / f"unigram-{size}.json"
     if not file.exists():
-        trained = _trained(min(size, 20000))
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as handle:
-            handle.write(trained)
-        Path(handle.name).rename(file)
+        with beside(file) as temporary:
+            temporary.write_text(_trained(min(size, 20000)), encoding="utf-8")
     names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
     build: Any = PreTrainedTokenizerFast
     return build(tokenizer_file=str(file), model_max_length=512, **names)

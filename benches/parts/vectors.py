@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benches.harness import say
-from benches.parts.inputs import E5, cache_folder, passages, queries, sample, write_jsonl
+from benches.parts.inputs import E5, cache_folder, key_of, passages, queries, sample, write_jsonl
 
 Floats = NDArray[np.float32]
 BASE = 20_000  # real passages that are encoded
@@ -104,18 +104,13 @@ def _write(folder: Path, kind: str, block: Callable[[int, int], Floats], queries
 
 def embeddings(count: int, query_count: int) -> tuple[Floats, Floats]:
     """Vectors of `count` passages and `query_count` queries of train-mix, encoded once by umr and kept."""
-    from benches.harness import require_file, require_model
-    from umr._rust import fingerprint_files
+    from umr.storage import beside
 
-    made_from = [require_file("data", "train-mix", n) for n in ("passages.tsv.gz", "queries.jsonl.gz")]
-    made_from += [Path(require_model(E5)) / n for n in ("model.safetensors", "tokenizer.json")]
-    key = fingerprint_files([str(p) for p in made_from])[:12]
-    path = cache_folder() / f"e5-{key}-{count}-{query_count}-{TOKENS}.npz"
+    path = cache_folder() / f"e5-{key_of('train-mix')}-{count}-{query_count}-{TOKENS}.npz"
     if not path.exists():
         found = _encode(count, query_count)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
-            np.savez(handle, passages=found[0], queries=found[1])
-        Path(handle.name).rename(path)
+        with beside(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, passages=found[0], queries=found[1])
     with np.load(path) as kept:
         return kept["passages"], kept["queries"]
 
@@ -136,8 +131,7 @@ def _encode(count: int, query_count: int) -> tuple[Floats, Floats]:
     found = []
     with tempfile.TemporaryDirectory(prefix="umr-bench-") as name:
         layout = WorkLayout(Path(name))
-        texts = [{"id": p["id"], "title": p["title"], "text": p["text"]} for p in sample(passages("train-mix"), count)]
-        chosen = {"passage": texts, "query": sample(list(queries("train-mix")), query_count)}
+        chosen = {"passage": sample(passages("train-mix"), count), "query": sample(list(queries("train-mix")), query_count)}
         for side, rows in chosen.items():
             path = write_jsonl(Path(name) / f"{side}.jsonl", rows)
             records = Records.open([str(path)], "passages" if side == "passage" else "queries", str(layout.corpus))
