@@ -122,16 +122,13 @@ def comparison_table(comparisons: Sequence[Comparison], title: str = "", names: 
         "interval: paired bootstrap over queries, within each language"
     )
     columns = ("lang", "queries", "metric", "before", "after", "change", f"{100 * confidence:.10g} % interval", "p")
-    rows = [(name, *_cells(comparison, row)) for comparison in comparisons for name, row in _rows(comparison)]
-    plain = [(*names, name, comparison.metric, *astuple(row)) for comparison in comparisons for name, row in _rows(comparison)]
+    found = [(one, name, row) for one in comparisons for name, row in (*one.per_language.items(), (MACRO, one.macro))]
+    rows = [(name, *_cells(comparison, row)) for comparison, name, row in found]
+    plain = [(*names, name, comparison.metric, *astuple(row)) for comparison, name, row in found]
     return Grid(columns, rows, title or " -> ".join(filter(None, names)), note, [PLAIN, *plain])
 
 
 PLAIN = ("system before", "system after", "language", "metric", "queries", "before", "after", "low", "high", "p")
-
-
-def _rows(comparison: Comparison) -> list[tuple[str, Difference]]:
-    return [*comparison.per_language.items(), (MACRO, comparison.macro)]
 
 
 def _notes(evaluation: Evaluation) -> str:
