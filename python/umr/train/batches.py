@@ -123,8 +123,7 @@ def make_batch(labels: Labels, queries: Rows, config: TrainConfig, step: int) ->
 def _kept(labels: Labels, queries: Rows, drawn: Rows, rows: Rows) -> TrainBatch:
     b, c = rows.shape
     matrix = np.full((b, b, c), -np.inf, dtype=np.float32)
-    own = np.take_along_axis(labels.labels[queries], drawn, axis=1)
-    matrix[np.arange(b), np.arange(b)] = own
+    matrix[np.arange(b), np.arange(b)] = np.take_along_axis(labels.labels[queries], drawn, axis=1)
     return TrainBatch(queries, rows.reshape(-1), matrix.reshape(b, b * c))
 
 
