@@ -121,17 +121,8 @@ def for_rival(chosen: list[list[Pair]], count: int, cost: dict[Pair, int], seed:
     queries += ranked[len(queries) : max(len(queries), -(-count // most))]
     mean = _mean([p for group in chosen for p in group], cost)
     rng = random.Random(seed)
-    draws = [_draw(rng.sample(queries, len(queries)), count) for _ in range(200)]
+    draws = [[p for pairs in rng.sample(queries, len(queries)) for p in pairs[:BATCH]][:count] for _ in range(200)]
     return min(draws, key=lambda pairs: abs(_mean(pairs, cost) - mean))
-
-
-def _draw(queries: list[list[Pair]], count: int) -> list[Pair]:
-    drawn: list[Pair] = []
-    for pairs in queries:
-        if len(drawn) >= count:
-            break
-        drawn += pairs[:BATCH]
-    return drawn[:count]
 
 
 def _mean(pairs: list[Pair], cost: dict[Pair, int]) -> float:
