@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import Report, bench, parser, require_file, require_model, stopwatch
+from benches.harness import Report, bench, parser, require_file, require_model, timed
 from benches.parts.inputs import E5, GEMMA
 from benches.parts.relabel import FOUND, METRICS, Floats, agreement, change, judge_order, order_of, passage_ids
 from benches.quality import open_work
@@ -62,11 +63,9 @@ def mined(args: argparse.Namespace, report: Report) -> tuple[Workspace, Candidat
     import umr
     from umr.progress.console import Console
 
-    seconds: list[float] = []
     workspace = open_work(args)
-    with stopwatch(seconds):
-        candidates = umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, Console())
-    report.fact("mine, seconds", round(seconds[0], 1))
+    seconds, candidates = timed(lambda: umr.mine(workspace, umr.MineConfig(top_k=TOP), 0, Console()), 1, lambda: None)
+    report.fact("mine, seconds", round(seconds, 1))
     return workspace, candidates
 
 
@@ -80,10 +79,9 @@ def measure(workspace: Workspace, candidates: Candidates, report: Report) -> tup
     ids, found, scores = passage_ids(workspace, candidates), {}, {}
     found[RETRIEVER] = judge_order(candidates, candidates.scores, ids, gold)
     for name, ways in WAYS.items():
-        seconds: list[float] = []
-        with stopwatch(seconds):
-            labels = umr.label(workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, Console(), force=True)
-        report.fact(f"label, {name}, seconds", round(seconds[0], 1))
+        label = partial(umr.label, workspace, umr.LabelConfig(lm=GEMMA, **ways), 0, Console(), force=True)
+        seconds, labels = timed(label, 1, lambda: None)
+        report.fact(f"label, {name}, seconds", round(seconds, 1))
         found[name], scores[name] = judge_order(candidates, order_of(labels), ids, gold), labels.scores
     return found, scores
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benches.harness import Report, bench, parser, require_file, require_model, stopwatch
+from benches.harness import Report, bench, parser, require_file, require_model, timed
 from benches.parts.inputs import E5, GEMMA, passages, write_tsv
 
 if TYPE_CHECKING:
@@ -77,10 +77,8 @@ def train_round(workspace: Workspace, args: argparse.Namespace, report: Report) 
         "train": lambda: umr.train(workspace, training, 0, talk),
     }
     for name, stage in stages.items():
-        seconds: list[float] = []
-        with stopwatch(seconds):
-            stage()
-        report.fact(f"{name}, seconds", round(seconds[0], 1))
+        seconds, _ = timed(stage, 1, lambda: None)
+        report.fact(f"{name}, seconds", round(seconds, 1))
 
 
 def measure(workspace: Workspace, which: Which) -> Evaluation:
