@@ -17,7 +17,7 @@ RUST = ROOT / "rust" / "src"
 MOST_FILES = 14  # in a folder
 MOST_LINES = {".py": 300, ".rs": 250}  # in a file
 MOST_FUNCTION_LINES = 60
-MOST_IN_ALL = {"python": 21_600, "rust": 8_000}  # lines, of Rust without its tests
+MOST_IN_ALL = {"python": 21_450, "rust": 8_000}  # lines, of Rust without its tests
 
 PYTHON_FILES = sorted(PYTHON.rglob("*.py"))
 RUST_FILES = sorted(RUST.rglob("*.rs"))
