@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from umr.data.inputs import as_inputs
 from umr.data.workspace import Workspace, create_workspace
 from umr.errors import MismatchError, UsageError
 from umr.label import label
@@ -40,7 +41,7 @@ def run(config: RunConfig, reporter: Reporting = None, force_from: tuple[int, st
         known = f"rounds: 0 to {config.rounds - 1}; stages: {', '.join(STAGES)}"
         raise UsageError(f"there is no stage {force_from[1]!r} of round {force_from[0]} in this run", known)
     reporter, stages, ranks = reporter_of(reporter), list(STAGES), ranks_for(None, force_from is not None)
-    passages, queries = ([Path(path) for path in paths] for paths in (config.passages, config.queries))
+    passages, queries = as_inputs(config.passages), as_inputs(config.queries)
     workspace = opened(
         Path(config.work), ranks, lambda: create_workspace(config.work, passages, queries, config.encoder, config.lang, reporter)
     )

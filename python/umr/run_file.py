@@ -16,7 +16,7 @@ from umr.config import EncoderConfig, LabelConfig, MineConfig, TrainConfig
 from umr.errors import FormatError, UsageError
 from umr.presets import Said
 from umr.settings import REQUIRED, Settings, checked, choices_of, setting
-from umr.storage import storage_error
+from umr.storage import is_remote, storage_error
 
 WIDTH = 100
 """Columns of the comments."""
@@ -144,7 +144,7 @@ def _from_folder(config: type, values: dict[str, Any], folder: Path) -> dict[str
 
 
 def _placed(value: str | Path, path: str, folder: Path) -> str | Path:
-    if str(value).startswith("irds:"):  # a data set of ir_datasets, no file
+    if str(value).startswith("irds:") or is_remote(str(value)):  # a data set of ir_datasets or an object in a store, no file
         return value
     placed = folder / Path(value).expanduser()
     return placed if path == "file" or (value and placed.exists()) else value

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 import tiny
 from train.rig import encoder_config, labelled, opened
 from umr.cli import app
-from umr.data.inputs import input_files
+from umr.data.inputs import as_inputs, input_files
 from umr.data.workspace import create_workspace, open_workspace
 from umr.errors import InputError, MismatchError, MissingExtraError
 from umr.layout import WorkLayout
+from umr.run_file import read_config
 from umr.storage import fetched, is_remote, put
 
 
@@ -87,6 +88,23 @@ def test_an_export_goes_into_a_store(store: Any, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         assert out.rpartition("/")[2] in done.output
     assert store.cat("/made/rows.jsonl") == (tmp_path / "rows.jsonl").read_bytes()
+
+
+def test_commands_take_addresses(store: Any, tmp_path: Path) -> None:
+    corpus = tiny.tiny_corpus(tmp_path / "corpus", 13, 10)
+    encoder = tiny.encoder(tmp_path / "bert")
+    store.pipe({"/b/p.tsv": corpus.passages.read_bytes(), "/b/q.jsonl": corpus.queries.read_bytes()})
+    names = ["memory://b/p.tsv", "memory://b/q.jsonl"]
+    mine = ["mine", str(tmp_path / "work"), "--passages", names[0], "--queries", names[1], "--encoder", str(encoder), "--top-k", "3"]
+    for command in (["data", "check", *names], [*mine, "--pooling", "mean", "--similarity", "cosine"]):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    assert len(open_workspace(tmp_path / "work").passages) == 13
+    file = tmp_path / "run.toml"
+    file.write_text(f'work = "other"\npassages = ["{names[0]}"]\nqueries = ["{names[1]}"]\n[encoder]\nmodel = "e"\n[label]\nlm = "m"\n')
+    config = read_config(file)
+    assert (config.passages, config.queries) == ((names[0],), (names[1],))
+    assert as_inputs((*names, "p.tsv")) == [*names, Path("p.tsv")]
 
 
 def test_a_folder_goes_into_a_store_with_all_that_is_in_it(store: Any, tmp_path: Path) -> None:

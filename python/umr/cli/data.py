@@ -26,7 +26,7 @@ from umr.exchange.export import export as write
 from umr.layout import WorkLayout
 from umr.progress import Reporter
 from umr.progress.terminal import table_of_numbers
-from umr.storage import is_remote, put, read_lines
+from umr.storage import fetched, is_remote, put, read_lines
 
 Forms = Literal[Form, "onnx"]
 FORMS = ", ".join(get_args(Forms))
@@ -98,11 +98,12 @@ def check(
 ) -> Result:
     """Say what is in files: languages, lengths, duplicates, wrong scripts and encodings, before hours are spent on them."""
     kinds: dict[Kind, list[Path]] = {}
-    for path in files:
-        for name in [path] if path.startswith(IR_DATASETS) else expand([path], "files"):
-            kinds.setdefault(kind or kind_of(Path(name)), []).append(Path(name))
     found, known = [], set[int]()
     with tempfile.TemporaryDirectory(prefix="umr-check-") as cache:
+        for path in files:
+            names = [path] if path.startswith(IR_DATASETS) else fetched(path, Path(cache)) if is_remote(path) else expand([path], "files")
+            for name in map(Path, names):
+                kinds.setdefault(kind or kind_of(name), []).append(name)
         for one in (k for k in get_args(Kind) if k in kinds):
             records = Records.open(input_files(kinds[one], one, WorkLayout(Path(cache))), one, cache)
             found.append(look(records, one, reporter, known))

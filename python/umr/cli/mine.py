@@ -10,6 +10,7 @@ from umr.cli.forecast import DryRun, mining
 from umr.cli.options import Force, Lang, Passages, Queries, Rank, Round, Work, Workers, option
 from umr.cli.output import Result, unfinished
 from umr.config import EncoderConfig, MineConfig
+from umr.data.inputs import as_inputs
 from umr.data.trec import write_run as write
 from umr.data.workspace import Workspace, create_workspace, open_workspace, round_for
 from umr.errors import UsageError
@@ -69,7 +70,7 @@ def _workspace(
 ) -> Workspace:
     """The work folder: made where its inputs are named, else opened."""
     if passages and queries and encoder:
-        return create_workspace(work, [Path(p) for p in passages], [Path(q) for q in queries], encoder, lang, reporter)
+        return create_workspace(work, as_inputs(passages), as_inputs(queries), encoder, lang, reporter)
     if passages or queries or encoder or not WorkLayout(work).manifest.exists():
         missing = [n for n, v in (("--passages", passages), ("--queries", queries), ("--encoder", encoder)) if not v]
         raise UsageError(f"a new work folder needs {', '.join(missing)}", "umr mine WORK --passages P --queries Q --encoder M")

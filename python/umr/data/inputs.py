@@ -58,6 +58,11 @@ def input_files(inputs: Inputs, what: str, layout: WorkLayout) -> list[str]:
     return expand([place], what)
 
 
+def as_inputs(names: Iterable[str]) -> list[str | Path]:
+    """Inputs as a command line names them: files, also where a name looks like a text, and addresses of objects as they are."""
+    return [name if is_remote(name) else Path(name) for name in names]
+
+
 def _text_files(name: str | os.PathLike[str], what: str, layout: WorkLayout) -> list[str]:
     """The text files that a path or glob stands for, those of tables and data sets written first where they are not there."""
     if os.fspath(name).startswith(IR_DATASETS):

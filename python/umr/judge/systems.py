@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from umr.config import EncoderConfig, Index
 from umr.data.corpus import absolute
-from umr.data.inputs import input_files
+from umr.data.inputs import as_inputs, input_files
 from umr.data.qrels import Qrels, read_qrels
 from umr.data.queries import open_queries
 from umr.data.trec import read_rankings
@@ -180,8 +180,7 @@ def _require_same_test(name: str, work: Workspace, first: Workspace, how: Measur
 
 
 def _of_work(work: Workspace, how: Measure, which: Which | None, reporter: Reporter) -> Evaluation:
-    queries, passages = ([Path(name) for name in names] for names in (how.queries, how.passages))
-    test = read_test_set(work, how.qrels, queries, passages, how.lang, reporter)
+    test = read_test_set(work, how.qrels, as_inputs(how.queries), as_inputs(how.passages), how.lang, reporter)
     return judge(work, test, which, how.metrics, how.k, how.device, reporter, how.index, how.answers)[0]
 
 
@@ -203,7 +202,7 @@ def _languages(how: Measure, gold: Qrels, work: Workspace | None, reporter: Repo
     """Query -> language, of the queries that are named or those of a work folder; else one for all."""
     if how.queries:
         with tempfile.TemporaryDirectory(prefix="umr-eval-") as cache:
-            files = input_files([Path(name) for name in how.queries], "queries", WorkLayout(Path(cache)))
+            files = input_files(as_inputs(how.queries), "queries", WorkLayout(Path(cache)))
             queries = open_queries(files, Path(cache), how.lang, reporter)
             return dict(zip(queries.ids(), queries.langs, strict=True))
     if work:
@@ -225,5 +224,4 @@ def _work_for(encoder: str, how: Measure, work: Workspace | None, reporter: Repo
     named = {what: [absolute(path) for path in files] for what, files in given.items()}
     folder = cache_folder().parent / "evaluation" / digest({"encoder": absolute(encoder), "lang": lang, **named})[:16]
     reporter.say(f"vectors of {encoder} are kept in {folder}")
-    passages, queries = ([Path(path) for path in given[what]] for what in ("passages", "queries"))
-    return create_workspace(folder, passages, queries, EncoderConfig(model=encoder), lang, reporter)
+    return create_workspace(folder, as_inputs(given["passages"]), as_inputs(given["queries"]), EncoderConfig(model=encoder), lang, reporter)
