@@ -26,7 +26,7 @@ CHUNK_TOKENS = {"cpu": 2048, "cuda": 16384}  # larger chunks mix lengths, and a 
 LEAST_TOKENS = 2048  # of a chunk, however small a GPU is
 WIDTH = 256  # tokens of the text by which a graph is measured, at most
 SHARP = 0.99  # a probability of one passage from which on a softmax has next to no gradient
-TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)  # of cosines
+TEMPERATURES = (0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)  # of cosines
 VALIDATION = 2**40  # the step number that held-out candidates are drawn with
 
 
