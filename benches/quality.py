@@ -70,7 +70,9 @@ def train_round(workspace: Workspace, args: argparse.Namespace, report: Report) 
 
     talk = Console()
     rate = args.learning_rate
-    training = umr.TrainConfig(epochs=args.epochs, learning_rate=rate, freeze="passages", held_out=0.1, evaluations=1)
+    training = umr.TrainConfig(
+        epochs=args.epochs, learning_rate=rate, student_temperature=0.02, freeze="passages", held_out=0.1, evaluations=1
+    )
     stages: dict[str, Callable[[], object]] = {
         "mine": lambda: umr.mine(workspace, umr.MineConfig(top_k=16), 0, talk),
         "label": lambda: umr.label(workspace, umr.LabelConfig(lm=GEMMA), 0, talk),

@@ -227,7 +227,7 @@ FOREIGN = {
     "--drops", "--k", "--rounds", "--start", "--array", "--cpus-per-task", "--dependency", "--gres", "--job-name",
     "--max-restarts", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--parsable", "--rerank", "--rdzv-backend",
     "--rdzv-endpoint", "--rdzv-id", "--requeue", "--time", "--batch", "--drawn", "--centres", "--use", "--seeds", "--temperatures",
-    "--choose",
+    "--choose", "--label-temperature",
 }  # fmt: skip
 """Options of other programs that the documents name: pip, the benchmarks, the paper's code, Slurm and torchrun."""
 
