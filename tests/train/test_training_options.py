@@ -392,7 +392,7 @@ def test_cosines_are_divided_by_what_makes_the_untrained_loss_least(begin: Begin
     for temperature in TEMPERATURES:
         work = begin(f"{temperature:g}")
         with begun_in(work, replace(config, student_temperature=temperature)) as training:
-            rows = np.sort(np.concatenate([training.split.training, training.split.held_out]))
+            rows = np.random.default_rng(config.seed).permutation([*training.split.training, *training.split.held_out])
             losses[temperature] = training.objective.validation(training.labels, rows).loss
     work, notes = begin("chosen"), Notes()
     train(work, config, reporter=notes)

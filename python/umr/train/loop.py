@@ -152,8 +152,8 @@ class Training:
         if self.config.student_temperature or not self.objective.cosine:
             return
         if not self.history.steps:
-            rows = np.sort(np.concatenate([self.split.training, self.split.held_out]))  # nothing is trained yet: all are as good
-            some = rows[:: -(-len(rows) // CALIBRATED_ON)]
+            rows = np.concatenate([self.split.training, self.split.held_out])  # nothing is trained yet: all are as good
+            some = np.random.default_rng(self.config.seed).permutation(rows)[:CALIBRATED_ON]
             self.history.temperature = self.group.first(self.objective.calibrated(self.labels, some))
         self.objective = replace(self.objective, config=replace(self.config, student_temperature=self.history.temperature))
 
