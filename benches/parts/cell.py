@@ -102,7 +102,7 @@ class Run:
         )  # fmt: skip
 
     @cached_property
-    def apart(self) -> dict[str, Task]:
+    def choosing(self) -> dict[str, Task]:
         """What may be chosen by: queries of train-mix that are not trained on, as they come, and with gold in another language."""
         found = {"apart": Task("apart", self.mix.apart, self.mix.passages, self.mix.gold)}
         return found | ({"across": Task("across", *self.across, self.mix.gold)} if self.across else {})
@@ -112,7 +112,7 @@ class Run:
         """What every encoder is measured on."""
         queries = write_sample(self.args.work, self.args.a_language)
         every = (
-            *self.apart.values(),
+            *self.choosing.values(),
             Task("A", queries, english_passages(self.args.work), read_gold("xquad-r", "qrels.en.txt.gz")),
             Task("B", queries, require_file("data", "xquad-r", "passages.tsv.gz"), read_gold("xquad-r", "qrels.any.txt.gz")),
         )
@@ -155,7 +155,7 @@ class Run:
 
     def best(self, side: str, begin: Callable[[Workspace], None], drops: Sequence[float]) -> tuple[TrainConfig, str]:
         """How a side is trained in round 0 with what is best on the task to choose by, and the name of its work folder."""
-        found, task = {}, self.apart[self.args.choose]
+        found, task = {}, self.choosing[self.args.choose]
         for config in starmap(self.training, product(self.args.learning_rates, self.args.temperatures, drops)):
             name = self.name(side, config)
             work = self.trained(name, begin, config)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
@@ -99,7 +100,14 @@ def test_commands_take_addresses(store: Any, tmp_path: Path) -> None:
     for command in (["data", "check", *names], [*mine, "--pooling", "mean", "--similarity", "cosine"]):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
-    assert len(open_workspace(tmp_path / "work").passages) == 13
+    work = open_workspace(tmp_path / "work")
+    assert len(work.passages) == 13
+    right = work.passages.ids(np.zeros(1, dtype=np.uint32))[0]
+    (tmp_path / "qrels").write_text("".join(f"{query} 0 {right} 1\n" for query in work.queries.ids()))
+    done = CliRunner().invoke(
+        app, ["eval", str(tmp_path / "work"), "--qrels", str(tmp_path / "qrels"), "--passages", names[0], "--queries", names[1]]
+    )
+    assert done.exit_code == 0, done.output
     file = tmp_path / "run.toml"
     file.write_text(f'work = "other"\npassages = ["{names[0]}"]\nqueries = ["{names[1]}"]\n[encoder]\nmodel = "e"\n[label]\nlm = "m"\n')
     config = read_config(file)

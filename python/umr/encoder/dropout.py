@@ -1,5 +1,5 @@
-"""Dropout of a training on the processor. Torch draws number after number there, and calls attention with dropout part by part, in fp32:
-together a fifth of a training step of e5-small.
+"""Dropout of a training on the processor. Torch draws number after number there, and computes attention with dropout in fp32, whatever its
+inputs are: together a fifth of a training step of e5-small.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def draw(like: Tensor, p: float) -> tuple[Tensor, float]:
 
 
 def quick_drop(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Torch's dropout of x."""
+    """Torch's dropout of x, any shape and type; the same arguments."""
     if not training or not 0 < round(p * STEPS) < STEPS or inplace:
         return dropout(x, p, training, inplace)
     stay, factor = draw(x, p)
@@ -67,6 +67,9 @@ def quick_attention(
         attn_mask: broadcast to [b, heads, L, L]: bool, true where a token is seen, or added to the products.
         dropout_p: of the weights.
         others: `scale` of the products; what else is set is left to torch.
+
+    Returns:
+        [b, heads, L, d] in the type of the values.
     """
     scale = others.pop("scale", None) or query.shape[-1] ** -0.5
     if not 0 < round(dropout_p * STEPS) < STEPS or any(others.values()):
